@@ -8,6 +8,7 @@ paper counts layers from the output; its text and its authors' code count differ
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cladec_core.data import SIZE
@@ -82,9 +83,39 @@ class Frozen(nn.Module):
             return self.module(images)
 
 
+class Conv2d(nn.Conv2d):
+    """A square convolution that is a matrix product where its output is a single pixel.
+
+    There only the taps that meet the input count; leaving the others out changes nothing but the time
+    (backward 4 times faster for 512 -> 512 channels on a CPU).
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, in_channels, size, size) -> (n, out_channels, size', size'), as `nn.Conv2d`."""
+        size, pad = images.shape[-1], self.padding[0]
+        if (size + 2 * pad - self.kernel_size[0]) // self.stride[0] > 0:
+            return super().forward(images)
+        taps = self.weight[:, :, pad : pad + size, pad : pad + size]
+        return F.linear(images.flatten(1), taps.flatten(1), self.bias).unflatten(1, (-1, 1, 1))
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """A square transposed convolution that is a matrix product where its input is a single pixel."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(n, in_channels, size, size) -> (n, out_channels, size', size'), as `nn.ConvTranspose2d`."""
+        pad = self.padding[0]
+        size = self.kernel_size[0] - 2 * pad + self.output_padding[0]  # of the output, for one input pixel
+        if maps.shape[-1] > 1 or pad + size > self.kernel_size[0]:
+            return super().forward(maps)
+        taps = self.weight[:, :, pad : pad + size, pad : pad + size]
+        output = F.linear(maps.flatten(1), taps.flatten(1).t()).unflatten(1, (-1, size, size))
+        return output + self.bias.view(-1, 1, 1)
+
+
 def _conv(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
     )
 
 
@@ -246,7 +277,7 @@ def decoder(shape: tuple[int, ...], channels: int, style: str = "code", sigmoid:
         chain += [nn.Conv2d(inputs, entry, 3, padding=1), nn.ReLU()]
     outputs = [*widths[len(widths) + 1 - doublings :], channels] if doublings else []
     for before, after in zip([entry, *outputs], outputs, strict=False):
-        chain.append(nn.ConvTranspose2d(before, after, kernel, 2, padding, output_padding=extra))
+        chain.append(ConvTranspose2d(before, after, kernel, 2, padding, output_padding=extra))
         chain.append(nn.ReLU())
     if doublings:
         chain.pop()  # no ReLU after the last one: standardised images have negative values (reading C-6)

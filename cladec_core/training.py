@@ -6,7 +6,6 @@ repeatability are decided here and nowhere else.
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,9 +129,6 @@ class ClaDecLoss:
         if self.alpha:
             loss = loss + self.alpha * classification_loss(self.classifier(output).float(), labels)
         return loss
-
-
-Progress = Callable[[str, int, int, float], None]
 
 
 @contextmanager
@@ -286,10 +282,3 @@ def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False,
         ]
     model.train(was_training)
     return torch.cat(parts)
-
-
-@contextmanager
-def stopwatch() -> Iterator[Callable[[], float]]:
-    """Measure wall-clock seconds since the block began."""
-    start = time.perf_counter()
-    yield lambda: time.perf_counter() - start

@@ -1,0 +1,161 @@
+"""Every number that is reported about images and predictions; nothing here trains or draws."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cladec_core.data import SIZE, ImageData
+
+PROBE_FEATURES = 2048
+PROBE_IMAGES = 20_000
+
+
+def reconstruction_losses(images: Tensor, reconstructions: Tensor, std: Tensor) -> dict[str, float]:
+    """Reconstruction loss of standardised images in the scales that the papers mix (finding 2, reading C-9).
+
+    Parameters
+    ----------
+    images, reconstructions
+        Standardised, (n, channels, 32, 32).
+    std
+        Standard deviation of the training images per channel, (channels, 1, 1).
+
+    Returns
+    -------
+    dict
+        `loss_standardised`: mean squared error per standardised value (Tables 2, 3). `loss_raw_mean`: the same
+        with grey values in [0, 1]. `loss_raw_sum`: summed over the image, then averaged over images (Eq. 1,
+        Tables 4-6). `loss_norm`: mean Euclidean norm in grey values (the formula of section 5 as printed).
+    """
+    error = (images - reconstructions).double()
+    squared_sum = (error * std.double()).square().flatten(1).sum(1)
+    return {
+        "loss_standardised": error.square().mean().item(),
+        "loss_raw_mean": squared_sum.mean().item() / images[0].numel(),
+        "loss_raw_sum": squared_sum.mean().item(),
+        "loss_norm": squared_sum.sqrt().mean().item(),
+    }
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of rows whose largest logit is the label's."""
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+def mean_image(data: ImageData) -> Tensor:
+    """The training mean as the reconstruction of every test image: zero by standardisation."""
+    return torch.zeros_like(data.test_images)
+
+
+def class_means(data: ImageData) -> Tensor:
+    """The mean training image of each class, (classes, channels, 32, 32)."""
+    classes = range(len(data.classes))
+    return torch.stack([data.train_images[data.train_labels == label].mean(0) for label in classes])
+
+
+def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
+    """Test accuracy of a ridge classifier on a layer's activations: what can be read off linearly.
+
+    Activations with more than 2048 values are averaged over space first, and at most the first 20,000
+    training images are used, so that the probe stays a footnote of the running time.
+    """
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, test_features = (_pooled(part.float().cpu()).numpy() for part in (train[:PROBE_IMAGES], test))
+    probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1e-2 * features.shape[1]))
+    probe.fit(features, train_labels[:PROBE_IMAGES].cpu().numpy())
+    return float(probe.score(test_features, test_labels.cpu().numpy()))
+
+
+def _pooled(activations: Tensor) -> Tensor:
+    size = activations.shape[-1]
+    while activations.ndim == 4 and activations[0].numel() > PROBE_FEATURES and size > 1:
+        size //= 2
+        activations = F.adaptive_avg_pool2d(activations, size)
+    return activations.flatten(1)
+
+
+def distance(first: Tensor, second: Tensor) -> float:
+    """Mean squared difference of two sets of standardised images."""
+    return (first - second).double().square().mean().item()
+
+
+def within_class_variance(images: Tensor, labels: Tensor) -> float:
+    """Mean squared distance to the mean of the own class, per value: small means prototypical (claim B13)."""
+    total = 0.0
+    for label in labels.unique():
+        members = images[labels == label].double()
+        total += (members - members.mean(0)).square().sum().item()
+    return total / images.numel()
+
+
+def _correlation(first: Tensor, second: Tensor) -> float:
+    return float(np.corrcoef(first.cpu().numpy(), second.cpu().numpy())[0, 1])
+
+
+def sharpness(unit_images: Tensor) -> Tensor:
+    """Variance of the Laplacian of each image, (n,): the energy of texture and edges (claim B12)."""
+    kernel = unit_images.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]]).view(1, 1, 3, 3)
+    grey = unit_images.mean(1, keepdim=True)
+    return F.conv2d(grey, kernel).flatten(1).var(1)
+
+
+def concepts_kept(unit_images: Tensor, unit_reconstructions: Tensor) -> dict[str, float]:
+    """How much of grey tone, texture and shape a reconstruction keeps (claim B12).
+
+    Parameters
+    ----------
+    unit_images, unit_reconstructions
+        (n, channels, 32, 32), grey values in [0, 1], objects brighter than the background.
+
+    Returns
+    -------
+    dict
+        `grey_tone`: correlation over images of the object's mean intensity. `texture`: ratio of the mean
+        Laplacian variances. `shape`: mean intersection over union of the silhouettes (grey value above 0.1).
+    """
+    before, after = unit_images.clamp(0, 1), unit_reconstructions.clamp(0, 1)
+    mask, mask_after = before.mean(1) > 0.1, after.mean(1) > 0.1
+    inside = mask.flatten(1).sum(1).clamp(min=1)
+    tone, tone_after = ((part.mean(1) * mask).flatten(1).sum(1) / inside for part in (before, after))
+    union = (mask | mask_after).flatten(1).sum(1).clamp(min=1)
+    return {
+        "grey_tone": _correlation(tone, tone_after),
+        "texture": (sharpness(after).mean() / sharpness(before).mean()).item(),
+        "shape": ((mask & mask_after).flatten(1).sum(1) / union).double().mean().item(),
+    }
+
+
+def gradcam(classifier: nn.Module, layer: str, images: Tensor) -> Tensor:
+    """GradCAM of the predicted class, brought to 32x32 and to [0, 1] per image (reading C-16).
+
+    Parameters
+    ----------
+    classifier
+        A `Classifier`, in eval mode.
+    layer
+        A named layer; for a vector (`penultimate`, `logits`) the last map before it is taken.
+    images
+        Standardised, (n, channels, 32, 32).
+
+    Returns
+    -------
+    Tensor
+        (n, 32, 32); all zero where the map is constant, as it is for a 1x1 map.
+    """
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    names = [name for name, _ in classifier.named_children()]
+    if layer in ("penultimate", "logits"):
+        layer = names[names.index("penultimate") - 1]
+    with torch.no_grad():
+        predicted = classifier(images).argmax(1)
+    maps = LayerGradCam(classifier, classifier.get_submodule(layer)).attribute(
+        images, target=predicted, relu_attributions=True
+    )
+    maps = LayerAttribution.interpolate(maps.detach(), (SIZE, SIZE), "bilinear").squeeze(1)
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return torch.where(high - low > 1e-12, (maps - low) / (high - low).clamp(min=1e-12), 0.0)

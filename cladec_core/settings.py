@@ -1,0 +1,181 @@
+"""What a run can be asked for: every parameter once, typed, checked, with a value in each profile.
+
+A notebook cell, the command line and a cluster job all end in `settings_for`; there is no other way to make a
+configuration, so a value that cannot be used is refused before anything runs.
+"""
+
+import hashlib
+import json
+import math
+import types
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from cladec_core import data, models
+from cladec_core.errors import UsageError, one_of
+
+PROFILES = {
+    "smoke": "seconds, for tests: a thin network, a few images, no meaning",
+    "quick": "the default: embedded digits, full-width networks, minutes on a CPU",
+    "laptop": "the real Fashion-MNIST and MNIST, few epochs, one to three hours on a CPU",
+    "paper": "the paper's protocol: 64 epochs, 5 seeds, all data",
+}
+
+
+def parameter(smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, axis: bool = False) -> Any:
+    """Declare a parameter: its value in each profile, and whether it is an axis of the grid.
+
+    Values along an axis (a seed, a layer) are cells of one record; a change of any other parameter makes a
+    record of its own.
+    """
+    values = dict(zip(PROFILES, (smoke, quick, laptop, paper), strict=True))
+    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters that every trained experiment shares (section A.0)."""
+
+    experiment: ClassVar[str] = ""
+    profile: str = "quick"
+    datasets: tuple[str, ...] = parameter(
+        ("digits",), ("digits",), ("fashion_mnist", "mnist"), ("fashion_mnist", "mnist", "cifar100"),
+        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
+    )  # fmt: skip
+    architectures: tuple[str, ...] = parameter(
+        ("vgg11",), ("vgg11",), ("vgg11",), ("vgg11", "resnet10"),
+        f"classifiers to explain, of {', '.join(models.ARCHITECTURES)}", axis=True,
+    )  # fmt: skip
+    seeds: tuple[int, ...] = parameter((0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", axis=True)
+    classifier_epochs: int = parameter(
+        1, 14, 4, 64, "epochs of the classifier and of the evaluation classifiers"
+    )
+    decoder_epochs: int = parameter(1, 24, 4, 64, "epochs of the decoders and of the RefAE")
+    batch_size: int = parameter(32, 128, 128, 128, "images per training step")
+    train_limit: int | None = parameter(160, None, None, None, "train on the first so many images; None: all")
+    test_limit: int | None = parameter(80, None, None, None, "test on the first so many images; None: all")
+    width: float = parameter(0.125, 1.0, 1.0, 1.0, "factor on the channels of every classifier layer")
+    decoder_style: Literal["code", "table1"] = parameter(*("code",) * 4, "decoder of the authors' code, or of Table 1")
+    resize: Literal["nearest", "bilinear"] = parameter(*("nearest",) * 4, "interpolation to 32x32")
+
+    def __post_init__(self) -> None:
+        """Check everything that can be checked without reading data."""
+        for name in ("datasets", "architectures", "seeds"):
+            _check_axis(name, getattr(self, name))
+        for dataset in self.datasets:
+            one_of("dataset", dataset, data.DATASETS)
+        for architecture in self.architectures:
+            one_of("architecture", architecture, models.ARCHITECTURES)
+        for seed in self.seeds:
+            _check_range("seeds", seed, 0, 2**31 - 1)
+        for name in ("classifier_epochs", "decoder_epochs"):
+            _check_range(name, getattr(self, name), 1, 10_000)
+        _check_range("batch_size", self.batch_size, 2, 65_536)
+        _check_range("width", self.width, 0.05, 4.0)
+        for name in ("train_limit", "test_limit"):
+            data.check_limit(name, getattr(self, name))
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that is not an axis, as JSON types: what all cells of one record have in common."""
+        axes = {item.name for item in fields(self) if item.metadata.get("axis")}
+        values = {key: value for key, value in asdict(self).items() if key not in axes | {"profile"}}
+        return json.loads(json.dumps(values))
+
+    def record_name(self) -> str:
+        """Folder of this configuration's record: the profile, with a mark if a parameter was changed."""
+        default = settings_for(type(self), self.profile)
+        if self.configuration() == default.configuration():
+            return self.profile
+        text = json.dumps(self.configuration(), sort_keys=True)
+        return f"{self.profile}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class LayersSettings(Settings):
+    """Parameters of the experiment `layers` (E0-E3)."""
+
+    experiment: ClassVar[str] = "layers"
+    layers: tuple[int | str, ...] = parameter(
+        (-1, -5), (-1, -3, -5), (-1, -3, -5, -2, -4), (-1, -2, -3, -4, -5),
+        "layers to explain: the paper's index, or a name", axis=True,
+    )  # fmt: skip
+    index_map: Literal["code", "paper"] = parameter(
+        *("code",) * 4, "which layer an index means: as in the authors' code or in the paper's text"
+    )
+
+    def __post_init__(self) -> None:
+        """Check the layers against every architecture."""
+        super().__post_init__()
+        _check_axis("layers", self.layers)
+        for architecture in self.architectures:
+            names = [models.layer_name(architecture, layer, self.index_map) for layer in self.layers]
+            if len(set(names)) < len(names):
+                raise UsageError(f"layers {list(self.layers)} name the same layer of {architecture} twice: {names}.")
+
+
+SETTINGS: dict[str, type[Settings]] = {kind.experiment: kind for kind in (LayersSettings,)}
+
+
+def settings_for(experiment: str | type[Settings], profile: str = "quick", **changes: Any) -> Settings:
+    """Make a checked configuration from a profile and changes to it.
+
+    Parameters
+    ----------
+    experiment
+        Name of an experiment.
+    profile
+        One of `PROFILES`.
+    **changes
+        Parameters by name; None (where a parameter cannot be None) means the profile's value.
+
+    Raises
+    ------
+    UsageError
+        For an unknown experiment, profile or parameter, a wrong type or a value out of range. The message
+        names the value and says what is valid.
+    """
+    if isinstance(experiment, str):
+        one_of("experiment", experiment, SETTINGS)
+    kind = SETTINGS[experiment] if isinstance(experiment, str) else experiment
+    one_of("profile", profile, PROFILES)
+    declared = {item.name: item for item in fields(kind) if item.name != "profile"}
+    hints = get_type_hints(kind)
+    values = {name: item.metadata["profiles"][profile] for name, item in declared.items()}
+    for name, value in changes.items():
+        one_of("parameter", name, declared)
+        if value is not None:
+            values[name] = _typed(name, value, hints[name])
+    return replace(kind(profile=profile), **values)
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """Convert lists to tuples and whole numbers to floats; refuse any other type than the declared one."""
+    origin, options = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UsageError(f"{name} is {value!r}; valid: a list, such as [{value!r}].")
+        return tuple(_typed(name, item, options[0]) for item in value)
+    if origin is Literal:
+        one_of(name, value, options)
+        return value
+    if origin in (Union, types.UnionType):
+        allowed = tuple(option for option in options if option is not type(None))
+    else:
+        allowed = (hint,)
+    if float in allowed and type(value) is int:
+        return float(value)
+    if type(value) not in allowed or (type(value) is float and not math.isfinite(value)):
+        names = " or ".join(option.__name__ for option in allowed)
+        raise UsageError(f"{name} is {value!r} ({type(value).__name__}); valid: {names}.")
+    return value
+
+
+def _check_axis(name: str, values: tuple) -> None:
+    if not values or len(set(values)) < len(values):
+        problem = "empty" if not values else "repeated"
+        raise UsageError(f"{name} is {list(values)} ({problem}); valid: a list of different values, at least one.")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{name} is {value}; valid: from {low} to {high}.")

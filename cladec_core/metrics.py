@@ -54,28 +54,59 @@ def class_means(data: ImageData) -> Tensor:
     return torch.stack([data.train_images[data.train_labels == label].mean(0) for label in classes])
 
 
-def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Test accuracy of a ridge classifier on a layer's activations: what can be read off linearly.
+class Pool(nn.Module):
+    """Average an activation over space until it has at most 2048 values, and flatten it: (n, ...) -> (n, values)."""
 
-    Activations with more than 2048 values are averaged over space first, and at most the first 20,000
-    training images are used, so that the probe stays a footnote of the running time.
-    """
+    def forward(self, activations: Tensor) -> Tensor:
+        """Apply to a batch of any shape."""
+        size = activations.shape[-1]
+        while activations.ndim == 4 and activations[0].numel() > PROBE_FEATURES and size > 1:
+            size //= 2
+            activations = F.adaptive_avg_pool2d(activations, size)
+        return activations.flatten(1)
+
+
+def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
+    """Test accuracy of a ridge classifier on a layer's pooled activations: what can be read off linearly."""
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features, test_features = (_pooled(part.float().cpu()).numpy() for part in (train[:PROBE_IMAGES], test))
+    features, test_features = (part.float().cpu().numpy() for part in (train, test))
     probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1e-2 * features.shape[1]))
-    probe.fit(features, train_labels[:PROBE_IMAGES].cpu().numpy())
+    probe.fit(features, train_labels.cpu().numpy())
     return float(probe.score(test_features, test_labels.cpu().numpy()))
 
 
-def _pooled(activations: Tensor) -> Tensor:
-    size = activations.shape[-1]
-    while activations.ndim == 4 and activations[0].numel() > PROBE_FEATURES and size > 1:
-        size //= 2
-        activations = F.adaptive_avg_pool2d(activations, size)
-    return activations.flatten(1)
+def code_statistics(activations: Tensor) -> dict[str, float]:
+    """How much of a layer is used (claim B54).
+
+    Parameters
+    ----------
+    activations
+        (n, units) or (n, channels, height, width).
+
+    Returns
+    -------
+    dict
+        `units`: number of values per image. `active`: mean share of them above zero. `effective_rank`:
+        participation ratio (Σλ)² / Σλ² of the covariance's eigenvalues λ (of the pooled activations).
+    """
+    codes = Pool()(activations.float())
+    covariance = torch.cov(codes.double().T)
+    return {
+        "units": activations[0].numel(),
+        "active": (activations > 0).double().mean().item(),
+        "effective_rank": (covariance.trace() ** 2 / covariance.square().sum().clamp(min=1e-30)).item(),
+    }
+
+
+def loss_rank_correlation(images: Tensor, first: Tensor, second: Tensor) -> float:
+    """Spearman correlation, over images, of two reconstructions' losses (claim B52)."""
+    from scipy.stats import spearmanr
+
+    losses = [(images - part).square().flatten(1).sum(1).cpu().numpy() for part in (first, second)]
+    return float(spearmanr(*losses).statistic)
 
 
 def distance(first: Tensor, second: Tensor) -> float:

@@ -57,17 +57,36 @@ class Record:
 
     @property
     def cells(self) -> dict[str, dict[str, Any]]:
-        """Finished cells: key -> {"seconds", "run"}."""
+        """Finished cells: key -> {"seconds", "trainings", "run"}; run is an index into the manifest's runs."""
         return self.manifest["cells"]
 
-    def add(self, cell: str, rows: list[dict[str, Any]], samples: dict[str, np.ndarray], seconds: float) -> None:
-        """Write one finished cell; either all of it is in the record afterwards or nothing."""
+    def add(
+        self,
+        cell: str,
+        rows: list[dict[str, Any]],
+        samples: dict[str, np.ndarray],
+        seconds: float,
+        trainings: dict[str, float] | None = None,
+    ) -> None:
+        """Write one finished cell; either all of it is in the record afterwards or nothing.
+
+        Parameters
+        ----------
+        cell
+            Its key.
+        rows, samples
+            What it measured; names of samples are unique in the record.
+        seconds, trainings
+            Wall-clock time of the cell, and of each training in it. Kept in the manifest, so that the other
+            two files do not depend on the machine's speed.
+        """
         provenance = _provenance(self.manifest["device"])
         runs = self.manifest["runs"]
         same = [run for run in runs if {**run, "started": None} == {**provenance, "started": None}]
         if not same:
             runs.append(provenance)
-        self.cells[cell] = {"seconds": round(seconds, 2), "run": runs.index(same[0] if same else provenance)}
+        run = runs.index(same[0] if same else provenance)
+        self.cells[cell] = {"seconds": round(seconds, 2), "trainings": trainings or {}, "run": run}
         new = pd.DataFrame(rows)
         self.rows = canonical(pd.concat([self.rows, new], ignore_index=True) if len(self.rows) else new)
         self.samples |= samples

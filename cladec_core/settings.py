@@ -47,10 +47,8 @@ class Settings:
         f"classifiers to explain, of {', '.join(models.ARCHITECTURES)}", axis=True,
     )  # fmt: skip
     seeds: tuple[int, ...] = parameter((0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", axis=True)
-    classifier_epochs: int = parameter(
-        1, 14, 4, 64, "epochs of the classifier and of the evaluation classifiers"
-    )
-    decoder_epochs: int = parameter(1, 24, 4, 64, "epochs of the decoders and of the RefAE")
+    classifier_epochs: int = parameter(1, 14, 4, 64, "epochs of the classifier and of the evaluation classifiers")
+    decoder_epochs: int = parameter(1, 16, 4, 64, "epochs of the decoders and of the RefAE")
     batch_size: int = parameter(32, 128, 128, 128, "images per training step")
     train_limit: int | None = parameter(160, None, None, None, "train on the first so many images; None: all")
     test_limit: int | None = parameter(80, None, None, None, "test on the first so many images; None: all")

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
@@ -56,13 +57,12 @@ class Study:
     ) -> None:
         self.data, self.architecture, self.seed, self.settings = data, architecture, seed, settings
         self.on, self.cache, self.progress = on, cache, progress
+        self.seconds: dict[str, float] = {}  # of each training done here, for the cost of an explanation (B50)
 
     def new_classifier(self, *labels: object) -> Classifier:
         """A freshly initialised classifier; the labels say what for and so decide its weights."""
         with training.seeded(training.derive_seed(self.seed, *labels, "weights")):
-            return models.classifier(
-                self.architecture, self.data.channels, len(self.data.classes), self.settings.width
-            )
+            return models.classifier(self.architecture, self.data.channels, len(self.data.classes), self.settings.width)
 
     def new_decoder(self, layer: str, *labels: object) -> nn.Sequential:
         """A freshly initialised decoder for a layer."""
@@ -128,12 +128,14 @@ class Study:
         recipe: Recipe,
         label: str,
     ) -> None:
+        began = time.perf_counter()
         training.fit(
             model, inputs, targets, loss, recipe,
             epochs=self._epochs(recipe), seed=training.derive_seed(self.seed, label, "order"), on=self.on,
             batch_size=self.settings.batch_size, progress=self.progress,
             label=f"{self.data.name} {self.architecture} {label}, seed {self.seed}",
         )  # fmt: skip
+        self.seconds[label] = round(time.perf_counter() - began, 2)
 
     def _epochs(self, recipe: Recipe) -> int:
         """Decoders and auto-encoders are trained with Adam, classifiers with SGD (section A.0)."""

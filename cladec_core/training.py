@@ -277,8 +277,6 @@ def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False,
     model.to(on.device, memory_format=torch.channels_last).eval()
     dtype = torch.float32 if exact else on.dtype
     with _precision(Compute(on.device, dtype)):
-        parts = [
-            model(_channels_last(part.float() if exact else part)).to(dtype) for part in inputs.split(batch_size)
-        ]
+        parts = [model(_channels_last(part.float() if exact else part)).to(dtype) for part in inputs.split(batch_size)]
     model.train(was_training)
     return torch.cat(parts)

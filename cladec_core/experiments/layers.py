@@ -13,6 +13,7 @@ from cladec_core.study import Study
 
 Rows = list[dict[str, Any]]
 Samples = dict[str, np.ndarray]
+CODE_IMAGES = 2_000
 CLASSIFIER = "classifier"  # the cell of what does not depend on a layer
 
 
@@ -43,7 +44,13 @@ def _measure_classifier(study: Study, keep_samples: bool) -> tuple[Rows, Samples
     logits = study.test(study.classifier)
     means = metrics.class_means(data)
     floors = {"mean image": metrics.mean_image(data), "class mean": means[data.test_labels]}
-    values = {CLASSIFIER: {"accuracy": metrics.accuracy(logits, data.test_labels)}}
+    values: dict[str, dict[str, float]] = {
+        CLASSIFIER: {
+            "accuracy": metrics.accuracy(logits, data.test_labels),
+            "train_images": len(data.train_images),
+            "test_images": len(data.test_images),
+        }
+    }
     for method, images in floors.items():
         values[method] = metrics.reconstruction_losses(data.test_images, images, data.std)
     values["original"] = {"within_class_variance": metrics.within_class_variance(data.test_images, data.test_labels)}
@@ -80,9 +87,10 @@ def _measure_layer(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, 
         }
     values["cladec"] |= {
         "distance_to_refae": metrics.distance(*images.values()),
+        "loss_rank_correlation": metrics.loss_rank_correlation(data.test_images, *images.values()),
         **_drift(study, images["cladec"], evaluation["refae"], predicted),
     }
-    values["probe"] = {"accuracy": _probe(study, layer)}
+    values |= _read_layer(study, layer)
     samples = {}
     if keep_samples:
         at = sample_indices(labels, predicted).to(labels.device)
@@ -107,10 +115,18 @@ def _drift(study: Study, reconstructions: Tensor, judge: torch.nn.Module, predic
     }
 
 
-def _probe(study: Study, layer: str) -> float:
+def _read_layer(study: Study, layer: str) -> dict[str, dict[str, float]]:
+    """What the activations themselves tell: how much of the layer is used, and a linear probe of it."""
     data, encoder = study.data, study.classifier.up_to(layer)
-    train = training.apply(encoder, data.train_images[: metrics.PROBE_IMAGES], study.on)
-    return metrics.linear_probe(train, data.train_labels, study.test(encoder), data.test_labels)
+    pooled = torch.nn.Sequential(encoder, metrics.Pool())
+    count = metrics.PROBE_IMAGES
+    train = training.apply(pooled, data.train_images[:count], study.on)
+    return {
+        "activation": metrics.code_statistics(study.test(encoder, data.test_images[:CODE_IMAGES])),
+        "probe": {
+            "accuracy": metrics.linear_probe(train, data.train_labels[:count], study.test(pooled), data.test_labels)
+        },
+    }
 
 
 def _concept_images(study: Study) -> Tensor:

@@ -115,7 +115,8 @@ def run(
         seconds = time.perf_counter() - began
         prefix = f"{cell.dataset}/{cell.architecture}"
         named = {f"{prefix}/{name}": array for name, array in samples.items()}
-        record.add(str(cell), [axes | row for row in rows], named, seconds)
+        record.add(str(cell), [axes | row for row in rows], named, seconds, study.seconds)
+        study.seconds = {}
         report(f"{cell}: {seconds:.0f} s")
     return record
 

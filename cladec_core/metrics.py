@@ -189,4 +189,6 @@ def gradcam(classifier: nn.Module, layer: str, images: Tensor) -> Tensor:
     )
     maps = LayerAttribution.interpolate(maps.detach(), (SIZE, SIZE), "bilinear").squeeze(1)
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return torch.where(high - low > 1e-12, (maps - low) / (high - low).clamp(min=1e-12), 0.0)
+    # Interpolating a constant leaves rounding errors, which must not be stretched to [0, 1].
+    span = torch.where(high - low > 1e-5 * high, high - low, torch.inf)
+    return (maps - low) / span

@@ -5,7 +5,7 @@ paper counts layers from the output; its text and its authors' code count differ
 (`LAYER_INDEX`, reading C-3).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -81,6 +81,18 @@ class Frozen(nn.Module):
         """Apply the module without recording gradients; shapes as the module's."""
         with torch.no_grad():
             return self.module(images)
+
+
+class Select(nn.Module):
+    """Keep some channels (or units) of an activation: the subset S(X) of L(X)."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("channels", torch.tensor(channels), persistent=False)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """(n, channels, ...) -> (n, kept, ...)."""
+        return activations.index_select(1, self.channels)
 
 
 class Conv2d(nn.Conv2d):
@@ -223,8 +235,12 @@ def layer_name(architecture: str, layer: int | str, index_map: str = "code") -> 
 
 def activation_shape(encoder: nn.Module, channels: int) -> tuple[int, ...]:
     """Shape of one image's activation: (units,) or (channels, height, width)."""
+    device = next((part.device for part in (*encoder.parameters(), *encoder.buffers())), None)
+    was_training = encoder.training
     with torch.no_grad():
-        return tuple(Frozen(encoder)(torch.zeros(1, channels, SIZE, SIZE)).shape[1:])
+        shape = encoder.eval()(torch.zeros(1, channels, SIZE, SIZE, device=device)).shape[1:]
+    encoder.train(was_training)
+    return tuple(shape)
 
 
 def decoder(shape: tuple[int, ...], channels: int, style: str = "code", sigmoid: bool = False) -> nn.Sequential:

@@ -5,7 +5,7 @@ A record is a folder with `metrics.csv` (long form, one row per number), `sample
 
 The manifest is the commit point. New files are first written beside the old ones with the suffix `.new`; then
 the manifest that names their checksums is renamed into place; then they are. A kill in between leaves either
-the old manifest (the `.new` files are dropped) or the new one (they are moved into place at the next opening).
+the old manifest (the next write replaces the `.new` files) or the new one (the next opening moves them into place).
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -171,12 +172,12 @@ def read_record(folder: Path) -> Record:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read as a manifest ({type(error).__name__}: {error}).") from error
     _settle(folder, manifest)
-    for name, digest in manifest["files"].items():
+    for name in FILES:
         if not (folder / name).is_file():
             raise RunError(f"{folder / name} is missing from its record.")
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != manifest["files"].get(name):
             raise RunError(f"{folder / name} does not fit the checksum in its manifest; it was changed or damaged.")
-    rows = pd.read_csv(folder / "metrics.csv", keep_default_na=False, na_values={"value": ["nan"]})
+    rows = pd.read_csv(folder / "metrics.csv", keep_default_na=False, na_values={"value": [""]})
     absent = [column for column in [*COLUMNS, "metric", "value"] if column not in rows]
     if absent:
         raise RunError(f"{folder / 'metrics.csv'} lacks the column {', '.join(absent)}.")
@@ -208,14 +209,15 @@ def _exists(folder: Path) -> bool:
 
 
 def _settle(folder: Path, manifest: dict[str, Any]) -> None:
-    """Finish or undo a write that was cut off."""
+    """Finish a write that was cut off.
+
+    Files that the manifest does not name stay: another process may be about to commit them.
+    """
     for name, digest in manifest["files"].items():
         waiting = folder / f"{name}.new"
-        if waiting.exists():
+        with suppress(FileNotFoundError):  # there is none, or another process was faster
             if hashlib.sha256(waiting.read_bytes()).hexdigest() == digest:
                 os.replace(waiting, folder / name)
-            else:
-                waiting.unlink()
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -33,11 +33,31 @@ def parameter(smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, axi
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Parameters that every trained experiment shares (section A.0)."""
+class Parameters:
+    """Base of every configuration: a name, a profile, and fields made by `parameter`."""
 
     experiment: ClassVar[str] = ""
     profile: str = "quick"
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that is not an axis, as JSON types: what all cells of one record have in common."""
+        axes = {item.name for item in fields(self) if item.metadata.get("axis")}
+        values = {key: value for key, value in asdict(self).items() if key not in axes | {"profile"}}
+        return json.loads(json.dumps(values))
+
+    def record_name(self) -> str:
+        """Folder of this configuration's record: the profile, with a mark if a parameter was changed."""
+        default = settings_for(type(self), self.profile)
+        if self.configuration() == default.configuration():
+            return self.profile
+        text = json.dumps(self.configuration(), sort_keys=True)
+        return f"{self.profile}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Settings(Parameters):
+    """Parameters that every trained experiment shares (section A.0)."""
+
     datasets: tuple[str, ...] = parameter(
         ("digits",), ("digits",), ("fashion_mnist", "mnist"), ("fashion_mnist", "mnist", "cifar100"),
         f"data sets, of {', '.join(data.DATASETS)}", axis=True,
@@ -73,20 +93,6 @@ class Settings:
         for name in ("train_limit", "test_limit"):
             data.check_limit(name, getattr(self, name))
 
-    def configuration(self) -> dict[str, Any]:
-        """Everything that is not an axis, as JSON types: what all cells of one record have in common."""
-        axes = {item.name for item in fields(self) if item.metadata.get("axis")}
-        values = {key: value for key, value in asdict(self).items() if key not in axes | {"profile"}}
-        return json.loads(json.dumps(values))
-
-    def record_name(self) -> str:
-        """Folder of this configuration's record: the profile, with a mark if a parameter was changed."""
-        default = settings_for(type(self), self.profile)
-        if self.configuration() == default.configuration():
-            return self.profile
-        text = json.dumps(self.configuration(), sort_keys=True)
-        return f"{self.profile}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
 
 @dataclass(frozen=True)
 class LayersSettings(Settings):
@@ -111,10 +117,33 @@ class LayersSettings(Settings):
                 raise UsageError(f"layers {list(self.layers)} name the same layer of {architecture} twice: {names}.")
 
 
-SETTINGS: dict[str, type[Settings]] = {kind.experiment: kind for kind in (LayersSettings,)}
+@dataclass(frozen=True)
+class TheorySettings(Parameters):
+    """Parameters of the chapter `theory` (section 4 of the paper); it trains no network and keeps no record."""
+
+    experiment: ClassVar[str] = "theory"
+    seed: int = parameter(*(0,) * 4, "decides every random encoder, sample and projection")
+    dimensions: int = parameter(3, 8, 8, 8, "units of the linear code, 1..32")
+    hidden_units: int = parameter(6, 16, 16, 16, "hidden units of the linear network that learns, 1..64")
+    images: int = parameter(40, 200, 500, 500, "images whose pairwise distances are compared, 10..1000")
+    draws: int = parameter(3, 20, 50, 50, "random encoders per code size, 2..1000")
+    points: int = parameter(2_000, 20_000, 50_000, 50_000, "sampled points of the two Gaussian classes, 1000..1000000")
+    epochs: int = parameter(4, 128, 256, 256, "epochs of the trained linear auto-encoder, 1..2048")
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the ranges that the help texts name."""
+        limits = {
+            "seed": (0, 2**31 - 1), "dimensions": (1, 32), "hidden_units": (1, 64), "images": (10, 1000),
+            "draws": (2, 1000), "points": (1000, 1_000_000), "epochs": (1, 2048),
+        }  # fmt: skip
+        for name, (low, high) in limits.items():
+            _check_range(name, getattr(self, name), low, high)
 
 
-def settings_for(experiment: str | type[Settings], profile: str = "quick", **changes: Any) -> Settings:
+SETTINGS: dict[str, type[Parameters]] = {kind.experiment: kind for kind in (LayersSettings, TheorySettings)}
+
+
+def settings_for(experiment: str | type[Parameters], profile: str = "quick", **changes: Any) -> Any:
     """Make a checked configuration from a profile and changes to it.
 
     Parameters

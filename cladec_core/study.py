@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -64,9 +64,9 @@ class Study:
         with training.seeded(training.derive_seed(self.seed, *labels, "weights")):
             return models.classifier(self.architecture, self.data.channels, len(self.data.classes), self.settings.width)
 
-    def new_decoder(self, layer: str, *labels: object) -> nn.Sequential:
-        """A freshly initialised decoder for a layer."""
-        shape = models.activation_shape(self.new_classifier("shape").up_to(layer), self.data.channels)
+    def new_decoder(self, encoder: nn.Module, *labels: object) -> nn.Sequential:
+        """A freshly initialised decoder for what an encoder puts out."""
+        shape = models.activation_shape(encoder, self.data.channels)
         with training.seeded(training.derive_seed(self.seed, *labels, "weights")):
             return models.decoder(shape, self.data.channels, self.settings.decoder_style)
 
@@ -77,26 +77,42 @@ class Study:
         self._trained(model, "classifier", self._fit_classifier)
         return model.requires_grad_(False)
 
-    def decoder(self, layer: str) -> nn.Module:
+    def decoder(self, layer: str, *, alpha: float = 0.0, channels: Sequence[int] | None = None) -> nn.Module:
         """ClaDec's decoder: trained on the frozen activations of a layer, which are computed once.
 
-        The result maps images to reconstructions (the frozen encoder is its first part).
+        Parameters
+        ----------
+        layer
+            A named layer of the classifier.
+        alpha
+            Weight of the classification loss (Eq. 1).
+        channels
+            The subset of the layer to explain; None for all of it.
+
+        Returns
+        -------
+        Module
+            Maps images to reconstructions (the frozen encoder is its first part).
         """
+        label = f"decoder {layer}" + (f" α={alpha:g}" if alpha else "")
         encoder = Frozen(self.classifier.up_to(layer))
-        decoder = self.new_decoder(layer, "decoder", layer)
-        shape = models.activation_shape(encoder, self.data.channels)
-        values = len(self.data.train_images) * torch.Size(shape).numel()
+        if channels is not None:
+            label += f" channels {','.join(map(str, channels))}"
+            encoder = Frozen(nn.Sequential(encoder, models.Select(channels)))
+        decoder = self.new_decoder(encoder, label)
+        values = len(self.data.train_images) * torch.Size(models.activation_shape(encoder, self.data.channels)).numel()
         images = self.data.train_images
         if values * self.on.dtype.itemsize <= ACTIVATION_BYTES:
-            self._fit_images(decoder, training.apply(encoder, images, self.on), f"decoder {layer}")
+            self._fit_images(decoder, training.apply(encoder, images, self.on), label, alpha)
         else:
-            self._fit_images(nn.Sequential(encoder, decoder), images, f"decoder {layer}")
+            self._fit_images(nn.Sequential(encoder, decoder), images, label, alpha)
         return nn.Sequential(encoder, decoder).eval()
 
     def reference(self, layer: str) -> nn.Module:
         """The RefAE of a layer: the same encoder with fresh weights and the same decoder, trained together."""
         label = f"RefAE {layer}"
-        model = nn.Sequential(self.new_classifier(label).up_to(layer), self.new_decoder(layer, label))
+        encoder = self.new_classifier(label).up_to(layer)
+        model = nn.Sequential(encoder, self.new_decoder(encoder, label))
         self._trained(model, label, self._fit_images)
         return model
 
@@ -115,9 +131,10 @@ class Study:
         targets = (self.data.train_labels,)
         self._fit(model, inputs, targets, training.classification_loss, training.SGD, label)
 
-    def _fit_images(self, model: nn.Module, inputs: Tensor, label: str) -> None:
-        targets = (self.data.train_images,)
-        self._fit(model, inputs, targets, training.reconstruction_loss, training.ADAM, label)
+    def _fit_images(self, model: nn.Module, inputs: Tensor, label: str, alpha: float = 0.0) -> None:
+        targets = (self.data.train_images, self.data.train_labels)
+        loss = training.ClaDecLoss(self.classifier if alpha else None, alpha)
+        self._fit(model, inputs, targets, loss, training.ADAM, label)
 
     def _fit(
         self,

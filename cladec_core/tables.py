@@ -101,47 +101,47 @@ def value_of(record: Record, method: str, metric: str, layer: str | None = None)
     return summarise(rows[chosen].assign(value=rows["value"].astype(float)), ["dataset", "architecture", "layer"])
 
 
-def mean_sd(mean: float, sd: float, n: int, digits: int = 3) -> str:
-    """Format as `0.240 ± 0.018 (5)`; without an sd for a single run."""
+def mean_sd(mean: float, sd: float, digits: int = 3) -> str:
+    """Format as `0.240 ± 0.018`; without an sd for a single run, a dash for nothing."""
     if pd.isna(mean):
         return "–"
-    spread = "" if pd.isna(sd) else f" ± {sd:.{digits}f}"
-    return f"{mean:.{digits}f}{spread} ({int(n)})"
+    return f"{mean:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}")
 
 
 def side_by_side(
     sources: dict[str, pd.DataFrame], metrics: dict[str, str] | None = None, digits: int = 3
 ) -> pd.DataFrame:
-    """One row per cell that a record has, one group of columns per metric, one column per source.
+    """Sources under one another for each cell, one column per metric, mean ± sd, and n.
 
     Parameters
     ----------
     sources
-        Summaries by name, such as published, recorded, this run. A source without a value shows a dash. Cells
-        that only the first source (the paper) has are left out.
+        Summaries by name, such as published, recorded, this run. Cells that only `published` has are left out.
     metrics
-        Metric -> heading.
+        Metric -> heading; by default those of Tables 2 and 3.
+    digits
+        Decimals.
+
+    Returns
+    -------
+    DataFrame
+        Text, indexed by data, classifier, layer and source.
     """
     metrics = metrics or METRIC_NAMES
-    text = {
-        name: summary.apply(lambda row: mean_sd(row["mean"], row["sd"], row["n"], digits), axis=1)
-        for name, summary in sources.items()
-        if len(summary)
+    measured = [summary.index.droplevel("metric") for name, summary in sources.items() if name != "published"]
+    wanted = {
+        cell for index in measured or [part.index.droplevel("metric") for part in sources.values()] for cell in index
     }
-    own = [summary.index for name, summary in text.items() if name != "published"] or [
-        summary.index for summary in text.values()
-    ]
-    cells = sorted({index[:-1] for part in own for index in part}, key=lambda cell: (cell[0], cell[1], -cell[2]))
-    table = {
-        (heading, name): [series.get((*cell, metric), "–") for cell in cells]
-        for metric, heading in metrics.items()
-        for name, series in text.items()
-    }
-    index = pd.MultiIndex.from_tuples(
-        [(DATASET_NAMES[data], ARCHITECTURE_NAMES[net], layer) for data, net, layer in cells],
-        names=["data", "classifier", "layer"],
-    )
-    return pd.DataFrame(table, index=index)
+    rows = []
+    for cell in sorted(wanted, key=lambda cell: (cell[0], cell[1], -cell[2])):
+        for name, summary in sources.items():
+            if (*cell, next(iter(metrics))) not in summary.index:
+                continue
+            part = summary.loc[cell]
+            texts = {heading: mean_sd(*part.loc[metric, ["mean", "sd"]], digits) for metric, heading in metrics.items()}
+            names = {"data": DATASET_NAMES[cell[0]], "classifier": ARCHITECTURE_NAMES[cell[1]], "layer": cell[2]}
+            rows.append({**names, "source": name, "n": int(part["n"].max()), **texts})
+    return pd.DataFrame(rows).set_index(["data", "classifier", "layer", "source"])
 
 
 def floors_and_ceilings(record: Record) -> pd.DataFrame:
@@ -156,11 +156,15 @@ def floors_and_ceilings(record: Record) -> pd.DataFrame:
     quantity = [names.get(pair) for pair in zip(rows["method"], rows["metric"], strict=True)]
     chosen = rows.assign(quantity=quantity).dropna(subset="quantity")
     summary = summarise(chosen, ["dataset", "architecture", "layer", "quantity"])
-    text = summary.apply(lambda row: mean_sd(row["mean"], row["sd"], row["n"]), axis=1)
+    text = summary.apply(lambda row: mean_sd(row["mean"], row["sd"]), axis=1)
     table = text.rename("value").reset_index()
     table["dataset"] = table["dataset"].map(DATASET_NAMES)
     table["architecture"] = table["architecture"].map(ARCHITECTURE_NAMES)
-    return table.set_index(["dataset", "architecture", "quantity", "layer"])
+    table.loc[table["layer"] == "classifier", "layer"] = ""
+    table.columns = ["data", "classifier", "layer", "quantity", "value"]
+    return table.set_index(["data", "classifier", "quantity", "layer"]).sort_index(
+        level="quantity", sort_remaining=False
+    )
 
 
 def scales(record: Record) -> pd.DataFrame:

@@ -1,11 +1,5 @@
-"""Claims of the paper, each decided by a function: the same one for printed numbers and for ours.
+"""Claims B1-B15, about layers (sections 6 and 6.1, Tables 2 and 3)."""
 
-A claim reads `Evidence`: a summary of losses and accuracies per layer (`tables.layers_summary` or
-`tables.published_layers`) and, for claims that the paper only shows as pictures, the record itself. Counting
-rules: *always* means every cell, *almost always* at least 90 % of them, *tends to* more than half.
-"""
-
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +7,9 @@ import pandas as pd
 from scipy import stats
 
 from cladec_core import models, tables
+from cladec_core.claims import ALMOST, FAILS, MOST, Claim, Verdict, count, undecided
 from cladec_core.records import Record
 
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
-ALMOST = 0.9
 SIGNIFICANT = 0.05
 BASELINES = {"mnist": 0.99, "fashion_mnist": 0.92, "cifar100": 0.45}
 
@@ -41,51 +34,25 @@ class Evidence:
         chosen = self.summary.xs(metric, level="metric")
         return chosen.sort_index()
 
+    def clear(self) -> pd.Series:
+        """Whether the sign of ΔAcc stands out from chance, per cell.
+
+        With several runs the sd speaks for itself, so every cell counts. A single run's accuracies are shares of
+        the test images: their difference must exceed two standard errors.
+        """
+        gap = self.cells("d_acc")
+        if self.record is None:
+            return gap["n"] > 1
+        images = tables.value_of(self.record, "classifier", "test_images")["mean"].groupby(level="dataset").first()
+        share = self.cells("acc_cladec")["mean"]
+        error = np.sqrt(2 * share * (1 - share) / gap.index.get_level_values("dataset").map(images).to_numpy())
+        return (gap["n"] > 1) | (gap["mean"].abs() > 2 * error)
+
     def chains(self, metric: str) -> list[tuple[tuple[str, str], pd.Series]]:
         """Means over the layers of each dataset and architecture with three or more of them, input to output."""
         means = self.cells(metric)["mean"]
         grouped = means.groupby(level=["dataset", "architecture"])
         return [(run, part.droplevel([0, 1]).sort_index()) for run, part in grouped if len(part) > 2]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a claim fares: `holds`, `does not hold` or `undecided`, with the count or number behind it."""
-
-    verdict: str
-    evidence: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A checkable sentence of the paper.
-
-    Attributes
-    ----------
-    key, section, text
-        Number in our list, section of the paper, the claim in our words.
-    decide
-        Evidence -> verdict.
-    """
-
-    key: str
-    section: str
-    text: str
-    decide: Callable[[Evidence], Verdict]
-
-
-def _undecided(why: str) -> Verdict:
-    return Verdict(UNDECIDED, why)
-
-
-def _count(hits: Iterable[bool], what: str, share: float = 1.0, allowed: int = 0) -> Verdict:
-    """Decide from how many cells agree: at least `share` of them, or all but `allowed`."""
-    results = list(hits)
-    if not results:
-        return _undecided("needs cells that were not run")
-    agreeing = sum(bool(hit) for hit in results)
-    enough = agreeing >= share * len(results) or len(results) - agreeing <= allowed
-    return Verdict(HOLDS if enough else FAILS, f"{what} in {agreeing} of {len(results)}")
 
 
 def _significant(evidence: Evidence, first: str, second: str) -> str:
@@ -114,43 +81,46 @@ def _rising(series: pd.Series) -> bool:
 
 def b1(evidence: Evidence) -> Verdict:
     """RefAE reconstructs better at every layer; the paper itself admits one exception."""
-    found = _count(evidence.cells("d_rec")["mean"] > 0, "ΔRec > 0", allowed=1 if evidence.record is None else 0)
+    found = count(evidence.cells("d_rec")["mean"] > 0, "ΔRec > 0", allowed=1 if evidence.record is None else 0)
     return Verdict(found.verdict, found.evidence + _significant(evidence, "rec_cladec", "rec_refae"))
 
 
 def b2(evidence: Evidence) -> Verdict:
     """Evaluation accuracy is higher on ClaDec's reconstructions almost always, the last layer apart."""
-    found = _count(_without_last(evidence.cells("d_acc"))["mean"] > 0, "ΔAcc > 0 below the last layer", ALMOST)
+    cells = _without_last(evidence.cells("d_acc"))
+    clear = evidence.clear()[cells.index]
+    found = count(cells["mean"] > 0, "ΔAcc > 0 below the last layer", ALMOST, clear=clear)
     return Verdict(found.verdict, found.evidence + _significant(evidence, "acc_cladec", "acc_refae"))
 
 
 def b3(evidence: Evidence) -> Verdict:
     """At the last layer RefAE tends to win."""
-    return _count(_last(evidence.cells("d_acc"))["mean"] < 0, "ΔAcc < 0 at layer -1", share=0.501)
+    cells = _last(evidence.cells("d_acc"))
+    return count(cells["mean"] < 0, "ΔAcc < 0 at layer -1", share=MOST, clear=evidence.clear()[cells.index])
 
 
 def b4(evidence: Evidence) -> Verdict:
     """The reconstruction loss grows with the number of encoder layers, for both methods."""
     chains = evidence.chains("rec_cladec") + evidence.chains("rec_refae")
-    return _count((_rising(part) for _, part in chains), "loss never falls towards the output (both methods)")
+    return count((_rising(part) for _, part in chains), "loss never falls towards the output (both methods)")
 
 
 def b5(evidence: Evidence) -> Verdict:
     """Depth costs ClaDec more than RefAE, in absolute loss."""
     pairs = zip(evidence.chains("rec_cladec"), evidence.chains("rec_refae"), strict=True)
-    return _count((a.iloc[-1] - a.iloc[0] > b.iloc[-1] - b.iloc[0] for (_, a), (_, b) in pairs), "ClaDec loses more")
+    return count((a.iloc[-1] - a.iloc[0] > b.iloc[-1] - b.iloc[0] for (_, a), (_, b) in pairs), "ClaDec loses more")
 
 
 def b6(evidence: Evidence) -> Verdict:
     """The gap between ClaDec and RefAE grows towards the output."""
-    return _count((_rising(part) for _, part in evidence.chains("d_rec")), "ΔRec never falls towards the output")
+    return count((_rising(part) for _, part in evidence.chains("d_rec")), "ΔRec never falls towards the output")
 
 
 def b7(evidence: Evidence) -> Verdict:
     """ResNet: ClaDec's evaluation accuracy is about constant over the layers and drops at the last."""
     chains = [part for (_, net), part in evidence.chains("acc_cladec") if net == "resnet10" and -1 in part]
     drops = (part[part.index < -1].min() - part[-1] > np.ptp(part[part.index < -1]) for part in chains)
-    return _count(drops, "the drop at layer -1 exceeds the range below it")
+    return count(drops, "the drop at layer -1 exceeds the range below it")
 
 
 def b8(evidence: Evidence) -> Verdict:
@@ -161,36 +131,39 @@ def b8(evidence: Evidence) -> Verdict:
         if {"vgg11", "resnet10"} <= set(wide):
             pair = wide[["vgg11", "resnet10"]].dropna()
             hits += list(pair["resnet10"] < pair["vgg11"])
-    return _count(hits, "ResNet lower", ALMOST)
+    return count(hits, "ResNet lower", ALMOST)
 
 
 def b9(evidence: Evidence) -> Verdict:
     """RefAE's reconstructions agree between VGG and ResNet more than ClaDec's do (Fig. 10)."""
     if evidence.record is None:
-        return _undecided("the paper shows pictures only")
+        return undecided("the paper shows pictures only")
     samples, hits = evidence.record.samples, []
-    pairs = models.LAYER_INDEX["vgg11"]["code"], models.LAYER_INDEX["resnet10"]["code"]
+    used = evidence.record.manifest["configuration"]["index_map"]
+    pairs = models.LAYER_INDEX["vgg11"][used], models.LAYER_INDEX["resnet10"][used]
     for dataset in sorted({name.split("/")[0] for name in samples}):
         for index in pairs[0]:
             gaps = {
                 method: _sample_distance(
-                    samples, f"{dataset}/vgg11/{pairs[0][index]}/{method}", f"{dataset}/resnet10/{pairs[1][index]}/{method}",
-                    f"{dataset}/vgg11/index", f"{dataset}/resnet10/index",
+                    samples, (f"{dataset}/vgg11", pairs[0][index]), (f"{dataset}/resnet10", pairs[1][index]), method
                 )
                 for method in ("refae", "cladec")
-            }  # fmt: skip
+            }
             if None not in gaps.values():
                 hits.append(gaps["refae"] < gaps["cladec"])
-    return _count(hits, "RefAE's differ less between the networks, on the recorded samples,")
+    return count(hits, "RefAE's differ less between the networks, on the recorded samples,")
 
 
-def _sample_distance(samples: dict, first: str, second: str, index: str, other: str) -> float | None:
-    """Mean squared grey difference of the test images that both networks recorded."""
-    if first not in samples or second not in samples:
+def _sample_distance(
+    samples: dict[str, np.ndarray], first: tuple[str, str], second: tuple[str, str], method: str
+) -> float | None:
+    """Mean squared grey difference of the test images that two runs (prefix, layer) both recorded."""
+    names = [f"{run}/{layer}/{method}" for run, layer in (first, second)]
+    if not all(name in samples for name in names):
         return None
-    _, mine, theirs = np.intersect1d(samples[index], samples[other], return_indices=True)
-    difference = samples[first][mine].astype(float) - samples[second][theirs].astype(float)
-    return float(np.square(difference / 255).mean())
+    _, *at = np.intersect1d(samples[f"{first[0]}/index"], samples[f"{second[0]}/index"], return_indices=True)
+    mine, theirs = (samples[name][places].astype(float) for name, places in zip(names, at, strict=True))
+    return float(np.square((mine - theirs) / 255).mean())
 
 
 def _measured(evidence: Evidence, method: str, metric: str) -> pd.Series:
@@ -210,17 +183,17 @@ def _measured_chains(evidence: Evidence, method: str, metric: str) -> list[pd.Se
 def b10(evidence: Evidence) -> Verdict:
     """RefAE's and ClaDec's images differ more with each layer (Figs. 6, 8)."""
     if evidence.record is None:
-        return _undecided("the paper shows pictures only")
+        return undecided("the paper shows pictures only")
     chains = _measured_chains(evidence, "cladec", "distance_to_refae")
-    return _count(map(_rising, chains), "mean squared difference never falls towards the output")
+    return count(map(_rising, chains), "mean squared difference never falls towards the output")
 
 
 def b11(evidence: Evidence) -> Verdict:
     """Reconstructions of misclassified images drift into the predicted class with depth (Figs. 6, 9)."""
     if evidence.record is None:
-        return _undecided("the paper shows pictures only")
+        return undecided("the paper shows pictures only")
     chains = _measured_chains(evidence, "cladec", "drift_to_predicted")
-    found = _count((part.iloc[-1] > part.iloc[0] for part in chains), "more look like the predicted class at the top")
+    found = count((part.iloc[-1] > part.iloc[0] for part in chains), "more look like the predicted class at the top")
     wrong = _measured(evidence, "cladec", "misclassified")
     fewest = f" (at least {int(wrong.min())} misclassified images each)" if len(wrong) else ""
     return Verdict(found.verdict, found.evidence + fewest)
@@ -229,22 +202,22 @@ def b11(evidence: Evidence) -> Verdict:
 def b12(evidence: Evidence) -> Verdict:
     """ClaDec gives up grey tone and texture and keeps the shape, compared with RefAE (Fig. 5), at the top layer."""
     if evidence.record is None:
-        return _undecided("the paper shows pictures only")
+        return undecided("the paper shows pictures only")
     hits = []
     for concept in ("grey_tone", "texture"):
         ours, theirs = _measured(evidence, "cladec", concept), _measured(evidence, "refae", concept)
         hits += list((ours < theirs)[ours.index.get_level_values("index") == -1])
     shape = _measured(evidence, "cladec", "shape")
     hits += list((shape > 0.75)[shape.index.get_level_values("index") == -1])
-    return _count(hits, "grey tone lower, texture lower, silhouette overlap above 0.75, at layer -1,")
+    return count(hits, "grey tone lower, texture lower, silhouette overlap above 0.75, at layer -1,")
 
 
 def b13(evidence: Evidence) -> Verdict:
     """ClaDec's reconstructions are more prototypical: they vary less within a class."""
     if evidence.record is None:
-        return _undecided("the paper shows pictures only")
+        return undecided("the paper shows pictures only")
     metric = "within_class_variance"
-    return _count(
+    return count(
         _measured(evidence, "cladec", metric) < _measured(evidence, "refae", metric),
         "variance within a class below RefAE's", ALMOST,
     )  # fmt: skip
@@ -258,7 +231,7 @@ def b14(evidence: Evidence) -> Verdict:
     found = tables.value_of(evidence.record, "classifier", "accuracy", "classifier")["mean"]
     found = found[found.index.get_level_values("dataset").isin(BASELINES)]
     listed = ", ".join(f"{tables.DATASET_NAMES[key[0]]} {value:.3f}" for key, value in found.items())
-    counted = _count((value > BASELINES[key[0]] for key, value in found.items()), f"above the printed level ({listed})")
+    counted = count((value > BASELINES[key[0]] for key, value in found.items()), f"above the printed level ({listed})")
     return counted
 
 
@@ -266,10 +239,10 @@ def b15(evidence: Evidence) -> Verdict:
     """Conference version: evaluation accuracy rises with depth for ClaDec and falls for RefAE."""
     ours, theirs = evidence.chains("acc_cladec"), evidence.chains("acc_refae")
     hits = [a.iloc[-1] > a.iloc[0] and b.iloc[-1] < b.iloc[0] for (_, a), (_, b) in zip(ours, theirs, strict=True)]
-    return _count(hits, "top layer above the lowest for ClaDec and below it for RefAE")
+    return count(hits, "top layer above the lowest for ClaDec and below it for RefAE")
 
 
-LAYER_CLAIMS = [
+CLAIMS = [
     Claim("B1", "6.1", "RefAE reconstructs better than ClaDec at every layer", b1),
     Claim("B2", "6.1", "Evaluation accuracy is almost always higher for ClaDec, except at the last layer", b2),
     Claim("B3", "6.1", "At the very last layer RefAE tends to give the higher evaluation accuracy", b3),
@@ -286,23 +259,3 @@ LAYER_CLAIMS = [
     Claim("B14", "6", "Classifiers reach more than 99 / 92 / 45 % accuracy", b14),
     Claim("B15", "C 5.1", "Evaluation accuracy rises with depth for ClaDec and falls for RefAE", b15),
 ]
-
-
-def ledger(claims: list[Claim], sources: dict[str, Evidence]) -> pd.DataFrame:
-    """One row per claim, a verdict with its evidence per source.
-
-    Parameters
-    ----------
-    claims
-        Such as `LAYER_CLAIMS`.
-    sources
-        Evidence by name, such as published, recorded, this run.
-    """
-    rows = []
-    for claim in claims:
-        row = {"claim": claim.key, "section": claim.section, "what the paper says": claim.text}
-        for name, evidence in sources.items():
-            verdict = claim.decide(evidence)
-            row[name] = f"{verdict.verdict}: {verdict.evidence}"
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("claim")

@@ -1,85 +1,16 @@
-"""Figures: the same colours everywhere, drawn from records; nothing here computes a result."""
+"""Figures of the chapter `layers` (the paper's Figures 5 to 10), and the front page's picture."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
+from cladec_core.figures import COLOURS, LABELS, grey, grid, show, signed_difference, style
+from cladec_core.models import LAYER_INDEX
 from cladec_core.records import Record
 from cladec_core.tables import ARCHITECTURE_NAMES, DATASET_NAMES
-
-# Okabe and Ito's palette: safe for colour-blind readers, legible on white and on dark.
-COLOURS = {"original": "#4d4d4d", "refae": "#0072b2", "cladec": "#d55e00", "published": "#009e73"}
-LABELS = {"original": "X", "refae": r"$\hat X_R$ (RefAE)", "cladec": r"$\hat X_E$ (ClaDec)"}
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The house style, for a block; matplotlib's own settings come back afterwards."""
-    settings = {
-        "figure.dpi": 110, "savefig.dpi": 220, "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
-        "legend.frameon": False, "figure.constrained_layout.use": True, "axes.spines.top": False,
-        "axes.spines.right": False,
-    }  # fmt: skip
-    with sns.axes_style("whitegrid", {"grid.color": "#e5e5e5"}), plt.rc_context(settings):
-        yield
-
-
-def signed_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Colour picture of two grey images: red where the first is brighter, green where the second is.
-
-    Parameters
-    ----------
-    first, second
-        Grey values in [0, 1], (..., height, width).
-
-    Returns
-    -------
-    ndarray
-        RGB in [0, 1], (..., height, width, 3); white where they agree. The scale is the same for every image
-        (reading C-26), so a faint picture means a small difference.
-    """
-    difference = (first - second)[..., None]
-    towards = np.where(difference > 0, np.array([0.80, 0.05, 0.10]), np.array([0.0, 0.50, 0.20]))
-    strength = np.clip(np.abs(difference) * 1.5, 0, 1)
-    return 1 - strength * (1 - towards)
-
-
-def _grey(images: np.ndarray) -> np.ndarray:
-    """uint8 (n, channels, height, width) -> grey values (n, height, width) in [0, 1]."""
-    return images.astype(float).mean(1) / 255
-
-
-def _show(axis: plt.Axes, image: np.ndarray, cmap: str = "gray_r") -> None:
-    """One image without ticks; ink is dark on light, as the paper prints it."""
-    if image.ndim == 3 and image.shape[0] in (1, 3):
-        image = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    axis.imshow(image, cmap=cmap, vmin=0, vmax=255 if image.dtype == np.uint8 else 1, interpolation="nearest")
-    axis.set(xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set_visible(True)
-        spine.set_color("#cccccc")
-
-
-def _grid(rows: list[tuple[str, list[np.ndarray]]], titles: list[str], size: float = 0.78) -> Figure:
-    """Images in rows with a name at the left of each and a title above each column."""
-    with style():
-        figure, axes = plt.subplots(
-            len(rows), len(titles), figsize=(size * len(titles) + 1.3, size * len(rows) + 0.35), squeeze=False
-        )
-        for line, (name, images) in zip(axes, rows, strict=True):
-            for axis, image in zip(line, images, strict=True):
-                _show(axis, image)
-            line[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
-        for axis, title in zip(axes[0], titles, strict=True):
-            axis.set_title(title, fontsize=7.5)
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
-    plt.close(figure)
-    return figure
 
 
 def _run(record: Record, dataset: str | None, architecture: str | None) -> str:
@@ -124,8 +55,8 @@ def triples(
         "cladec": record.samples[f"{run}/{layer}/cladec"][chosen],
     }
     rows = [(LABELS[name], list(part)) for name, part in images.items()]
-    rows.append((r"$\hat X_R - \hat X_E$", list(signed_difference(_grey(images["refae"]), _grey(images["cladec"])))))
-    return _grid(rows, _titles(record, run, chosen, classes))
+    rows.append((r"$\hat X_R - \hat X_E$", list(signed_difference(grey(images["refae"]), grey(images["cladec"])))))
+    return grid(rows, _titles(record, run, chosen, classes))
 
 
 def layers_by_samples(
@@ -155,12 +86,12 @@ def layers_by_samples(
         for column, (at, title) in enumerate(zip(chosen, _titles(record, run, chosen, classes), strict=True)):
             first = column * len(methods)
             axes[0, first].axis("on")
-            _show(axes[0, first], record.samples[f"{run}/original"][at])
+            show(axes[0, first], record.samples[f"{run}/original"][at])
             axes[0, first + 1].text(0.08, 0.5, title, transform=axes[0, first + 1].transAxes, va="center", fontsize=7)
             for row, layer in enumerate(layers, start=1):
                 for offset, method in enumerate(methods):
                     image = record.samples[f"{run}/{layer}/{method}"][at]
-                    _show(axes[row, first + offset], image, "magma" if method == "gradcam" else "gray_r")
+                    show(axes[row, first + offset], image, "magma" if method == "gradcam" else "gray_r")
                     if row == 1:
                         name = {"refae": "RefAE", "cladec": "ClaDec", "gradcam": "GradCAM"}[method]
                         axes[row, first + offset].set_title(name, fontsize=6.5, pad=2)
@@ -209,3 +140,36 @@ def _depth_line(
         marker="s" if printed else "o", linestyle="--" if printed else "-", alpha=0.55 if printed else 1,
         label=f"{'RefAE' if method == 'refae' else 'ClaDec'}, {source}",
     )  # fmt: skip
+
+
+def front_picture(record: Record, classes: dict[str, Sequence[str]]) -> Figure:
+    """The idea in one picture: two images, read back from three layers by RefAE and by ClaDec."""
+    run = _run(record, None, None)
+    numbers = {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
+    recorded_layers = {
+        name.split("/")[2] for name in record.samples if name.startswith(run) and name.endswith("cladec")
+    }
+    layers = sorted(recorded_layers & numbers.keys(), key=numbers.get)
+    layers = [layers[0], layers[len(layers) // 2], layers[-1]]
+    labels, predicted = record.samples[f"{run}/label"], record.samples[f"{run}/predicted"]
+    chosen = [int(np.flatnonzero((labels == label) & (labels == predicted))[0]) for label in (8, 2)]
+    with style():
+        figure = plt.figure(figsize=(7.6, 2.55))
+        for half, at in zip(figure.subfigures(1, 2, wspace=0.04), chosen, strict=True):
+            grid = half.add_gridspec(2, 4, width_ratios=[1.25, 1, 1, 1])
+            axis = half.add_subplot(grid[:, 0])
+            show(axis, record.samples[f"{run}/original"][at])
+            axis.set_title(f"X: {classes[run.split('/')[0]][labels[at]]}", fontsize=9)
+            for row, method in enumerate(("refae", "cladec")):
+                for column, layer in enumerate(layers, start=1):
+                    axis = half.add_subplot(grid[row, column])
+                    show(axis, record.samples[f"{run}/{layer}/{method}"][at])
+                    for spine in axis.spines.values():
+                        spine.set(color=COLOURS[method], linewidth=1.6)
+                    if row == 0:
+                        axis.set_title(f"layer {numbers[layer]}", fontsize=8)
+                    if column == 1:
+                        name = {"refae": "RefAE", "cladec": "ClaDec"}[method]
+                        axis.set_ylabel(name, color=COLOURS[method], fontsize=9, fontweight="bold")
+    plt.close(figure)
+    return figure

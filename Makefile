@@ -1,0 +1,41 @@
+# Each target sets itself up: uv comes from PyPI into .uv/, the locked environment into .venv/.
+PYTHON ?= python3
+export UV_PYTHON_DOWNLOADS = never
+RUN = .uv/bin/uv run --frozen --no-sync
+
+.PHONY: help setup book test lint format lock clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.synced ## Install the locked environment
+
+.uv/bin/uv:
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed; this is " + sys.version.split()[0] + ". Try make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/.synced: uv.lock pyproject.toml | .uv/bin/uv
+	.uv/bin/uv sync --frozen --quiet --python .uv/bin/python
+	@touch $@
+
+book: setup ## Run the notebooks and render the book (profile quick: digits, minutes on a CPU)
+	$(RUN) cladec book
+
+test: setup ## Run all tests
+	$(RUN) pytest
+
+lint: setup ## Check style, types of quotes and that notebooks are stored without outputs
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) pytest -q tests/test_sources.py
+
+format: setup ## Bring the sources into the common format
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+lock: | .uv/bin/uv ## Renew uv.lock after a change of pyproject.toml
+	.uv/bin/uv lock
+
+clean: ## Remove everything generated, except the environment
+	rm -rf build

@@ -1,0 +1,47 @@
+"""What several tests need: a small data set, the exact arithmetic, and no way to write outside a temporary folder."""
+
+import pytest
+import torch
+
+from cladec_core import data, experiments
+from cladec_core.experiments import runner
+from cladec_core.settings import settings_for
+from cladec_core.training import Compute
+
+# The networks of the tests are tiny: a second thread only waits for the first, long where the machine is busy.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def results_in_tmp(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLADEC_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(runner, "CACHE", tmp_path / "models")
+
+
+@pytest.fixture(scope="session")
+def on():
+    return Compute(torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return data.load("digits", train_limit=96, test_limit=48)
+
+
+@pytest.fixture(scope="session")
+def smoke():
+    return settings_for("layers", "smoke")
+
+
+@pytest.fixture(scope="session")
+def whole_run(smoke, tmp_path_factory):
+    """The record of a smoke run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "CACHE", folder / "models")
+        return experiments.run(smoke, root=folder, device="cpu", progress=False)

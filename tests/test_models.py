@@ -1,0 +1,232 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cladec_core import models
+from cladec_core.errors import UsageError
+
+SHAPES = {
+    ("vgg11", "code"): [(512,), (512, 2, 2), (256, 2, 2), (256, 4, 4), (128, 4, 4)],
+    ("vgg11", "paper"): [(10,), (512, 1, 1), (512, 2, 2), (256, 2, 2), (256, 4, 4)],
+    ("resnet10", "code"): [(512,), (512, 4, 4), (256, 8, 8), (128, 16, 16), (64, 32, 32)],
+    ("resnet10", "paper"): [(10,), (512, 4, 4), (256, 8, 8), (128, 16, 16), (64, 32, 32)],
+    ("vgg5", "code"): [(256,), (256, 2, 2), (128, 4, 4), (64, 8, 8), (32, 16, 16)],
+    ("vgg5", "paper"): [(10,), (256, 2, 2), (128, 4, 4), (64, 8, 8), (32, 16, 16)],
+}
+NAMES = {
+    ("vgg11", "code"): ["penultimate", "conv4a", "conv3", "conv3a", "conv2"],
+    ("vgg11", "paper"): ["logits", "conv4", "conv4a", "conv3", "conv3a"],
+    ("resnet10", "code"): ["penultimate", "block4", "block3", "block2", "block1"],
+    ("resnet10", "paper"): ["logits", "block4", "block3", "block2", "block1"],
+    ("vgg5", "code"): ["penultimate", "conv4", "conv3", "conv2", "conv1"],
+    ("vgg5", "paper"): ["logits", "conv4", "conv3", "conv2", "conv1"],
+}
+
+
+def trained_looking(model: nn.Module) -> nn.Module:
+    """Give BatchNorm statistics and weights that matter, as training would."""
+    for name, tensor in model.state_dict().items():
+        if "running_var" in name or (tensor.ndim == 1 and name.endswith("weight")):
+            tensor.uniform_(0.5, 1.5)
+        elif "running_mean" in name:
+            tensor.normal_(0, 0.3)
+    return model.eval()
+
+
+def convolve(images, weight, norm, stride, padding):
+    """Convolution and BatchNorm in eval mode, from the tensors of a state_dict."""
+    scale, shift, mean, variance = norm
+    maps = F.conv2d(images, weight, stride=stride, padding=padding)
+    maps = (maps - mean.view(-1, 1, 1)) / (variance.view(-1, 1, 1) + 1e-5).sqrt()
+    return maps * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)
+
+
+class Tensors:
+    """The tensors of a state_dict in order, without the counters of batches."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.left = [tensor for name, tensor in model.state_dict().items() if "num_batches" not in name]
+
+    def take(self, count: int) -> list[torch.Tensor]:
+        taken, self.left = self.left[:count], self.left[count:]
+        return taken
+
+    def layer(self, images, stride, padding=1):
+        weight, *norm = self.take(5)
+        return convolve(images, weight, norm, stride, padding)
+
+
+def test_vgg11_has_the_published_number_of_parameters():
+    model = models.classifier("vgg11", 1, 10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 4_672_490
+
+
+def test_resnet10_has_ten_weight_layers():
+    model = models.classifier("resnet10", 3, 100)
+    weights = [module.weight for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    assert sum(weight.ndim == 2 or weight.shape[-1] == 3 for weight in weights) == 10
+    assert sum(weight.ndim == 4 and weight.shape[-1] == 1 for weight in weights) == 3
+
+
+def test_vgg11_is_the_network_of_table_1(digits):
+    model = trained_looking(models.classifier("vgg11", 1, 10, width=0.125))
+    tensors, images = Tensors(model), digits.test_images[:8]
+    for stride in (2, 2, 1, 2, 1, 2, 1, 2):
+        images = tensors.layer(images, stride).relu()
+    weight, bias = tensors.take(2)
+    assert images.shape == (8, 64, 1, 1)
+    torch.testing.assert_close(model(digits.test_images[:8]), images.flatten(1) @ weight.T + bias)
+    assert not tensors.left
+
+
+def test_resnet10_is_a_stem_and_four_basic_blocks(digits):
+    model = trained_looking(models.classifier("resnet10", 1, 10, width=0.125))
+    tensors = Tensors(model)
+    images = tensors.layer(digits.test_images[:8], 1).relu()
+    for stride in (1, 2, 2, 2):
+        before = images
+        images = tensors.layer(tensors.layer(before, stride).relu(), 1)
+        images = (images + (tensors.layer(before, stride, padding=0) if stride > 1 else before)).relu()
+    weight, bias = tensors.take(2)
+    torch.testing.assert_close(model(digits.test_images[:8]), images.mean((2, 3)) @ weight.T + bias)
+    assert not tensors.left
+
+
+@pytest.mark.parametrize(("architecture", "index_map"), SHAPES)
+def test_each_index_names_its_layer_with_its_shape(architecture, index_map):
+    model = models.classifier(architecture, 1, 10)
+    names = [models.layer_name(architecture, index, index_map) for index in (-1, -2, -3, -4, -5)]
+    assert names == NAMES[architecture, index_map]
+    assert [models.activation_shape(model.up_to(name), 1) for name in names] == SHAPES[architecture, index_map]
+
+
+def test_an_encoder_shares_the_weights_and_stops_at_its_layer(digits):
+    model = trained_looking(models.classifier("vgg11", 1, 10, width=0.125))
+    images = digits.test_images[:4]
+    for name in model.layers:
+        encoder = model.up_to(name)
+        assert list(encoder._modules)[-1] == name
+        assert all(encoder.get_submodule(part) is model.get_submodule(part) for part in encoder._modules)
+        images = model.get_submodule(name)(images)
+        torch.testing.assert_close(encoder(digits.test_images[:4]), images)
+    assert images.shape == (4, 10)
+
+
+def test_an_encoder_has_no_dropout():
+    model = models.classifier("vgg11", 1, 10, width=0.125)
+    assert any(isinstance(module, nn.Dropout) for module in model)
+    assert not any(isinstance(module, nn.Dropout) for module in model.up_to("logits").modules())
+    assert "dropout" not in model.layers
+
+
+def test_frozen_stays_in_eval_mode_and_records_no_gradient(digits):
+    model = models.classifier("vgg11", 1, 10, width=0.125)
+    frozen = models.Frozen(model)
+    whole = nn.Sequential(frozen, nn.Linear(10, 2)).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    whole(digits.train_images[:16]).sum().backward()
+    assert whole.training
+    assert not any(module.training for module in frozen.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def outputs_and_gradients(module, images):
+    images = images.clone().requires_grad_()
+    output = module(images)
+    weights = torch.linspace(-1, 1, output.numel()).view(output.shape)
+    return output, torch.autograd.grad((output * weights).sum(), [images, *module.parameters()])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [(1, 3, 1, 1), (1, 3, 2, 1), (2, 3, 2, 1), (3, 3, 2, 0), (1, 1, 1, 0), (2, 3, 1, 1), (4, 3, 2, 1), (5, 5, 1, 2)],
+)
+def test_conv2d_is_torchs(size, kernel, stride, padding, bias):
+    plain = nn.Conv2d(3, 5, kernel, stride, padding, bias=bias)
+    ours = models.Conv2d(3, 5, kernel, stride, padding, bias=bias)
+    ours.load_state_dict(plain.state_dict())
+    images = torch.randn(4, 3, size, size)
+    torch.testing.assert_close(outputs_and_gradients(ours, images), outputs_and_gradients(plain, images))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "extra"), [(4, 2, 1, 0), (5, 2, 2, 1), (3, 1, 1, 0), (2, 2, 0, 1), (3, 2, 0, 1)]
+)
+def test_conv_transpose2d_is_torchs(size, kernel, stride, padding, extra):
+    plain = nn.ConvTranspose2d(3, 5, kernel, stride, padding, output_padding=extra)
+    ours = models.ConvTranspose2d(3, 5, kernel, stride, padding, output_padding=extra)
+    ours.load_state_dict(plain.state_dict())
+    maps = torch.randn(4, 3, size, size)
+    torch.testing.assert_close(outputs_and_gradients(ours, maps), outputs_and_gradients(plain, maps))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("style", models.DECODER_STYLES)
+@pytest.mark.parametrize("shape", [(10,), *((8, size, size) for size in (1, 2, 4, 8, 16, 32))])
+def test_a_decoder_turns_every_size_into_an_image(shape, style, channels):
+    decoder = models.decoder(shape, channels, style)
+    codes = 100 * torch.randn(2, *shape)
+    images = decoder(codes)
+    assert images.shape == (2, channels, 32, 32)
+    assert (images < 0).any()  # standardised images have negative values, so nothing may cut them off
+    bright = models.decoder(shape, channels, style, sigmoid=True)(codes)
+    assert bright.shape == images.shape
+    assert ((bright >= 0) & (bright <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "style", "widths"),
+    [
+        ((512,), "code", [512, 512, 256, 128, 64, 3]),
+        ((10,), "code", [64, 512, 256, 128, 64, 3]),
+        ((512, 1, 1), "code", [512, 512, 256, 128, 64, 3]),
+        ((512, 2, 2), "code", [512, 256, 128, 64, 3]),
+        ((256, 4, 4), "code", [256, 128, 64, 3]),
+        ((256, 8, 8), "code", [256, 64, 3]),
+        ((128, 16, 16), "code", [128, 3]),
+        ((512,), "table1", [256, 256, 128, 64, 32, 3]),
+        ((512, 2, 2), "table1", [512, 128, 64, 32, 3]),
+        ((128, 16, 16), "table1", [128, 3]),
+    ],
+)
+def test_the_widest_deconvolutions_are_left_out_first(shape, style, widths):
+    decoder = models.decoder(shape, 3, style)
+    deconvolutions = [module for module in decoder if isinstance(module, nn.ConvTranspose2d)]
+    assert [deconvolutions[0].in_channels, *(module.out_channels for module in deconvolutions)] == widths
+    assert {module.kernel_size for module in deconvolutions} == {(4, 4) if style == "code" else (5, 5)}
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3), (4, 2, 4), (4, 64, 64), (4, 4), (4, 1, 1, 1), (4, 0, 0)])
+def test_a_decoder_for_an_impossible_shape_is_refused(shape):
+    with pytest.raises(UsageError, match="valid: ") as caught:
+        models.decoder(shape, 1)
+    assert str(shape) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "value", "valid"),
+    [
+        (lambda: models.classifier("vgg12", 1, 10), "'vgg12'", "vgg11, resnet10, vgg5"),
+        (lambda: models.layer_name("vgg12", -1), "'vgg12'", "vgg11, resnet10, vgg5"),
+        (lambda: models.layer_name("vgg11", -1, "text"), "'text'", "code, paper"),
+        (lambda: models.layer_name("vgg11", -6), "-6", "-1, -2, -3, -4, -5"),
+        (lambda: models.layer_name("vgg11", 0), "0", "-1, -2, -3, -4, -5"),
+        (lambda: models.layer_name("resnet10", "conv4"), "'conv4'", "stem, block1, block2, block3, block4, "),
+        (lambda: models.layer_name("vgg11", "dropout"), "'dropout'", "conv0, conv1"),
+        (lambda: models.classifier("vgg11", 1, 10, 0.1).up_to("conv9"), "'conv9'", "conv0, conv1"),
+        (lambda: models.decoder((8,), 1, "table2"), "'table2'", "code, table1"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_valid_ones(call, value, valid):
+    with pytest.raises(UsageError, match=f"valid: {valid}") as caught:
+        call()
+    assert value in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_stands_for_itself_under_both_maps():
+    assert models.layer_name("vgg11", "conv4", "code") == models.layer_name("vgg11", "conv4", "paper") == "conv4"

@@ -1,0 +1,78 @@
+"""The repository's own files: notebooks without outputs, the conda view in step, parameters that exist."""
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from papermill import inspect_notebook
+
+from cladec_core.settings import SETTINGS
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return request.param, nbformat.read(request.param, 4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_notebooks_are_stored_without_outputs(notebook):
+    for cell in code_cells(notebook[1]):
+        assert not cell.outputs
+        assert cell.execution_count is None
+
+
+def test_notebook_cells_are_short_and_define_no_class(notebook):
+    for cell in code_cells(notebook[1]):
+        assert len(cell.source.splitlines()) <= 20, cell.source
+        assert not re.search(r"^\s*class |\.backward\(\)|optimi[sz]er\.step", cell.source, re.M)
+
+
+def test_notebook_has_the_parts_of_its_contract(notebook):
+    text = "\n".join(cell.source for cell in notebook[1].cells)
+    for part in ("you can", "## What the paper claims", "## What this does not show", "{exercise}", "{solution}"):
+        assert part in text, part
+    assert text.count("```{exercise}") == text.count("```{solution}") >= 3
+
+
+def test_every_figure_has_a_name_a_caption_and_alternative_text(notebook):
+    for cell in code_cells(notebook[1]):
+        shown = cell.metadata.get("mystnb", {})
+        if "figure" in shown:
+            assert shown["figure"]["name"].startswith("fig-")
+            assert len(shown["figure"]["caption"]) > 30
+            assert len(shown["image"]["alt"]) > 30
+
+
+def test_notebook_parameters_are_those_of_its_experiment(notebook):
+    path, _ = notebook
+    parameters = inspect_notebook(str(path))
+    declared = {item.name for item in fields(SETTINGS[path.stem])}
+    assert set(parameters) == declared
+    assert all(parameter["help"] and parameter["inferred_type_name"] != "None" for parameter in parameters.values())
+
+
+def test_environment_yml_is_the_conda_view_of_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = set(project["project"]["dependencies"]) | set(project["dependency-groups"]["dev"])
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    python = [item for item in conda if isinstance(item, str) and item.startswith("python")]
+    pip = next(item["pip"] for item in conda if isinstance(item, dict))
+    assert python == [f"python{project['project']['requires-python'].replace(',', ',')}"]
+    assert set(pip) - {"--editable ."} == wanted
+
+
+def test_every_command_of_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in set(re.findall(r"`?make (?!PYTHON)([a-z]+)", readme)):
+        assert re.search(rf"^{target}:", makefile, re.M), target

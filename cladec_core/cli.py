@@ -5,6 +5,8 @@ import re
 import sys
 import time
 import webbrowser
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +26,27 @@ Changes = Annotated[
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of data sets (default: $CLADEC_DATA).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def told(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn failures of a command into one line and an exit code."""
+
+    @wraps(command)
+    def run_and_tell(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except UsageError as error:
+            line, code = str(error), 2
+        except RunError as error:
+            line, code = str(error), 1
+        except KeyboardInterrupt:
+            line, code = "stopped; what was finished is in the record, and the next run goes on from there.", 130
+        else:
+            return
+        print(f"cladec: {line}", file=sys.stderr)
+        raise typer.Exit(code)
+
+    return run_and_tell
 
 
 def parse_changes(changes: list[str] | None) -> dict[str, Any]:
@@ -61,6 +84,7 @@ def parse_budget(text: str) -> float:
 
 
 @app.command()
+@told
 def run(
     notebooks: Annotated[list[str], typer.Argument(help="Names of notebooks, such as layers.")],
     profile: Profile = "quick",
@@ -85,6 +109,7 @@ def run(
 
 
 @app.command("book")
+@told
 def make_book(
     profile: Profile = "quick",
     data_dir: DataDir = None,
@@ -110,6 +135,7 @@ def make_book(
 
 
 @app.command()
+@told
 def train(
     profile: Profile = "quick",
     only: Annotated[str, typer.Option(help="Experiment to train.")] = "layers",
@@ -138,6 +164,7 @@ def train(
 
 
 @app.command()
+@told
 def status() -> None:
     """Say which records exist and what they hold.
 
@@ -169,15 +196,5 @@ def _environment(data_dir: Path | None, device: str) -> None:
 
 
 def main() -> None:
-    """Run the command line and turn failures into one line and an exit code."""
-    try:
-        app()
-    except UsageError as error:
-        print(f"cladec: {error}", file=sys.stderr)
-        sys.exit(2)
-    except RunError as error:
-        print(f"cladec: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("cladec: stopped; what was finished is in the record, the next run goes on from there.", file=sys.stderr)
-        sys.exit(130)
+    """Run the command line."""
+    app()

@@ -43,6 +43,11 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels).double().mean().item()
 
 
+def cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    """Mean classification loss in nats."""
+    return F.cross_entropy(logits.double(), labels).item()
+
+
 def mean_image(data: ImageData) -> Tensor:
     """The training mean as the reconstruction of every test image: zero by standardisation."""
     return torch.zeros_like(data.test_images)
@@ -107,6 +112,25 @@ def loss_rank_correlation(images: Tensor, first: Tensor, second: Tensor) -> floa
 
     losses = [(images - part).square().flatten(1).sum(1).cpu().numpy() for part in (first, second)]
     return float(spearmanr(*losses).statistic)
+
+
+def pixel_correlation(images: Tensor, reconstructions: Tensor) -> float:
+    """Correlation of an image's values with its reconstruction's, averaged over images (claim B20).
+
+    An image or reconstruction without contrast counts as 0.
+    """
+    first, second = (part.double().flatten(1) for part in (images, reconstructions))
+    first, second = (part - part.mean(1, keepdim=True) for part in (first, second))
+    spread = (first.norm(dim=1) * second.norm(dim=1)).clamp(min=1e-12)
+    return ((first * second).sum(1) / spread).mean().item()
+
+
+def distance_rank_correlation(images: Tensor, codes: Tensor) -> float:
+    """Spearman correlation, over all pairs of images, of their distance before and after an encoder (claim B31)."""
+    from scipy.stats import spearmanr
+
+    before, after = (torch.pdist(part.double().flatten(1)).cpu().numpy() for part in (images, codes))
+    return float(spearmanr(before, after).statistic)
 
 
 def distance(first: Tensor, second: Tensor) -> float:

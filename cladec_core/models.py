@@ -5,7 +5,8 @@ paper counts layers from the output; its text and its authors' code count differ
 (`LAYER_INDEX`, reading C-3).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -81,6 +82,22 @@ class Frozen(nn.Module):
         """Apply the module without recording gradients; shapes as the module's."""
         with torch.no_grad():
             return self.module(images)
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a module in eval mode for a block, and every part of it back into the mode that it had.
+
+    Parts may be shared with a model in another mode: a new chain of a frozen classifier's layers starts in
+    training mode, and `train(True)` on it would let BatchNorm change the classifier.
+    """
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 class Select(nn.Module):
@@ -236,11 +253,8 @@ def layer_name(architecture: str, layer: int | str, index_map: str = "code") -> 
 def activation_shape(encoder: nn.Module, channels: int) -> tuple[int, ...]:
     """Shape of one image's activation: (units,) or (channels, height, width)."""
     device = next((part.device for part in (*encoder.parameters(), *encoder.buffers())), None)
-    was_training = encoder.training
-    with torch.no_grad():
-        shape = encoder.eval()(torch.zeros(1, channels, SIZE, SIZE, device=device)).shape[1:]
-    encoder.train(was_training)
-    return tuple(shape)
+    with torch.no_grad(), in_eval_mode(encoder):
+        return tuple(encoder(torch.zeros(1, channels, SIZE, SIZE, device=device)).shape[1:])
 
 
 def decoder(shape: tuple[int, ...], channels: int, style: str = "code", sigmoid: bool = False) -> nn.Sequential:

@@ -4,6 +4,7 @@ A study trains what it is asked for, once. The classifier and the reference auto
 chapters need, are also kept on disk, under a name made from everything they depend on.
 """
 
+import copy
 import hashlib
 import inspect
 import json
@@ -26,6 +27,7 @@ from cladec_core.training import Compute, Recipe
 
 # Activations above this size are computed per batch instead of being kept.
 ACTIVATION_BYTES = 1_500_000_000
+CLASSIFIER = "classifier"  # label of the classifier to explain
 
 
 class Study:
@@ -57,6 +59,8 @@ class Study:
     ) -> None:
         self.data, self.architecture, self.seed, self.settings = data, architecture, seed, settings
         self.on, self.cache, self.progress = on, cache, progress
+        self.encoder_epochs: int | None = None  # of the classifier to explain, if not `classifier_epochs`
+        self.calibrated = True
         self.seconds: dict[str, float] = {}  # of each training done here, for the cost of an explanation (B50)
 
     def new_classifier(self, *labels: object) -> Classifier:
@@ -73,9 +77,28 @@ class Study:
     @cached_property
     def classifier(self) -> Classifier:
         """The classifier to explain: trained on the training images, then frozen."""
-        model = self.new_classifier("classifier")
-        self._trained(model, "classifier", self._fit_classifier)
-        return model.requires_grad_(False)
+        model = self.new_classifier(CLASSIFIER).to(self.on.device)
+        if self.encoder_epochs == 0:
+            if self.calibrated:
+                training.calibrate(model, self.data.train_images, self.on)
+        else:
+            self._trained(model, CLASSIFIER, self._fit_classifier)
+        return model.eval().requires_grad_(False)
+
+    def variant(self, encoder_epochs: int, *, calibrated: bool = True) -> "Study":
+        """The same run with a classifier to explain that was trained for other epochs (section 6.3).
+
+        Parameters
+        ----------
+        encoder_epochs
+            0 leaves the initial weights, which are the same for every number of epochs.
+        calibrated
+            Without training, whether BatchNorm's statistics are estimated on the training images.
+        """
+        other = copy.copy(self)
+        vars(other).pop("classifier", None)
+        other.encoder_epochs, other.calibrated = encoder_epochs, calibrated
+        return other
 
     def decoder(self, layer: str, *, alpha: float = 0.0, channels: Sequence[int] | None = None) -> nn.Module:
         """ClaDec's decoder: trained on the frozen activations of a layer, which are computed once.
@@ -148,14 +171,16 @@ class Study:
         began = time.perf_counter()
         training.fit(
             model, inputs, targets, loss, recipe,
-            epochs=self._epochs(recipe), seed=training.derive_seed(self.seed, label, "order"), on=self.on,
+            epochs=self._epochs(recipe, label), seed=training.derive_seed(self.seed, label, "order"), on=self.on,
             batch_size=self.settings.batch_size, progress=self.progress,
             label=f"{self.data.name} {self.architecture} {label}, seed {self.seed}",
         )  # fmt: skip
         self.seconds[label] = round(time.perf_counter() - began, 2)
 
-    def _epochs(self, recipe: Recipe) -> int:
+    def _epochs(self, recipe: Recipe, label: str) -> int:
         """Decoders and auto-encoders are trained with Adam, classifiers with SGD (section A.0)."""
+        if label == CLASSIFIER and self.encoder_epochs is not None:
+            return self.encoder_epochs
         return self.settings.decoder_epochs if recipe is training.ADAM else self.settings.classifier_epochs
 
     def _trained(self, model: nn.Module, label: str, fit: Callable[[nn.Module, Tensor, str], None]) -> None:
@@ -179,6 +204,6 @@ class Study:
         settings = {key: getattr(self.settings, key) for key in ("batch_size", "width", "decoder_style", "resize")}
         values = [
             self.data.name, len(self.data.train_images), self.architecture, self.seed, label,
-            asdict(recipe), self._epochs(recipe), settings, self.on.description, torch.__version__, code,
+            asdict(recipe), self._epochs(recipe, label), settings, self.on.description, torch.__version__, code,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]

@@ -51,7 +51,7 @@ def published_layers() -> pd.DataFrame:
                     {**cell, "metric": metric, "mean": mean, "sd": sd, "n": PUBLISHED_RUNS}
                     for metric, (mean, sd) in pairs.items()
                 ]
-    return pd.DataFrame(rows).set_index([*KEYS, "metric"])
+    return pd.DataFrame(rows).set_index([*KEYS, "metric"]).sort_index()
 
 
 def layer_index(record: Record) -> pd.Series:
@@ -89,7 +89,7 @@ def layers_summary(record: Record) -> pd.DataFrame:
     wide["d_rec"] = wide["rec_cladec"] - wide["rec_refae"]
     wide["d_acc"] = wide["acc_cladec"] - wide["acc_refae"]
     long = wide[list(METRIC_NAMES)].stack().rename("value").reset_index()
-    return summarise(long, [*KEYS, "metric"])
+    return summarise(long, [*KEYS, "metric"]).sort_index()
 
 
 def value_of(record: Record, method: str, metric: str, layer: str | None = None) -> pd.DataFrame:

@@ -110,20 +110,20 @@ def directions(inputs: np.ndarray, seed: int) -> list[Check]:
     other = np.random.default_rng(seed).standard_normal(len(first))
     other -= first * (first @ other)
     angles = np.arange(0, 90, 10.0)
-    for name, towards in (("u_2", second), ("a random v", other / np.linalg.norm(other))):
+    for name, towards in (("u_2", second), ("random v", other / np.linalg.norm(other))):
         turned = [inputs @ (np.cos(t) * first + np.sin(t) * towards) for t in np.radians(angles)]
         made = [_fitted(code, inputs) for code in turned]
         measured = np.array([[_mean_square(inputs - each), _mean_square(each - made[0])] for each in made])
         gap = np.abs(theory.rotation(covariance, towards, angles).to_numpy() - measured).max()
         checks += [
-            Check("D7", f"loss and distance towards {name}, largest gap", 0, gap),
-            Check("D7", f"loss and distance towards {name}, smallest step", 0, np.diff(measured, axis=0).min(), "≥"),
+            Check("D7", f"towards {name}: both closed forms, largest gap", 0, gap),
+            Check("D7", f"towards {name}: smallest step with the angle", 0, np.diff(measured, axis=0).min(), "≥"),
         ]
     near = theory.rotation(covariance, second, np.array([20.0]))["loss"].iloc[0]
     far = _mean_square(
         inputs - _fitted(inputs @ (np.cos(np.radians(80)) * first + np.sin(np.radians(80)) * last), inputs)
     )
-    return [*checks, Check("D7", "80° towards u_d costs more than 20° towards u_2", near, far, "≥")]
+    return [*checks, Check("D7", "loss at 80° towards u_d, 20° towards u_2", near, far, "≥")]
 
 
 def coordinates(inputs: np.ndarray, targets: np.ndarray) -> list[Check]:
@@ -138,7 +138,7 @@ def coordinates(inputs: np.ndarray, targets: np.ndarray) -> list[Check]:
     scale = cross @ np.linalg.pinv(covariance, hermitian=True) @ cross
     pattern = LinearRegression().fit(code[:, None], inputs).coef_[:, 0]
     return [
-        Check("D8", "error of a value by its correlation, largest gap", 0, np.abs(expected - errors[varying]).max()),
+        Check("D8", "error of a value by correlation, largest gap", 0, np.abs(expected - errors[varying]).max()),
         Check("D9", "c / (cᵀΣ⁺c) and cov(x, ŷ) / var(ŷ), largest gap", 0, np.abs(cross / scale - pattern).max()),
         Check("D9", "loss of a regression", np.trace(covariance) - cross @ cross / scale, errors.sum()),
     ]
@@ -172,8 +172,8 @@ def depth(inputs: np.ndarray, seed: int) -> list[Check]:
     wide = np.maximum(codes @ rng.standard_normal((8, 64)), 0)
     deeper = _mean_square(inputs - _fitted(wide - wide.mean(0), inputs))
     return [
-        Check("D11", "linear layers: smallest step of the loss with depth", 0, np.diff(losses).min(), "≥"),
-        Check("D11", "ReLU layer on top, decoder only linear: step of the loss", 0, deeper - losses[-1], "≥"),
+        Check("D11", "linear layers: smallest step with depth", 0, np.diff(losses).min(), "≥"),
+        Check("D11", "a ReLU layer on top, linear decoder: step", 0, deeper - losses[-1], "≥"),
     ]
 
 
@@ -186,10 +186,10 @@ def random_encoders(inputs: np.ndarray, trained: np.ndarray, draws: int, seed: i
     reached = _mean_square(inputs - _fitted(inputs @ trained.T, inputs))
     gap = np.abs(white - width + rank).max()
     return [
-        Check("D12", "white inputs: loss of random encoders and d - k, largest gap", 0, gap),
+        Check("D12", "white inputs: loss and d - k, largest gap", 0, gap),
         Check("D12", "smallest loss of a random encoder", theory.smallest_loss(covariance, rank), losses[0].min(), "≥"),
-        Check("D12", "mean random loss at 3 times the rank of trained logits", reached, losses[1].mean(), "≤"),
-        Check("D12", "mean random loss at the rank of trained logits", reached, losses[0].mean(), "≤"),
+        Check("D12", "random, 3 times the rank of trained logits", reached, losses[1].mean(), "≤"),
+        Check("D12", "random, the rank of trained logits", reached, losses[0].mean(), "≤"),
     ]
 
 
@@ -199,7 +199,26 @@ def projections(inputs: np.ndarray, epsilon: float, seed: int) -> list[Check]:
     codes = GaussianRandomProjection(size, random_state=seed).fit_transform(inputs)
     pairs = np.triu_indices(len(inputs), 1)
     before, after = (np.square(each[pairs[0]] - each[pairs[1]]).sum(1) for each in (inputs, codes))
-    return [Check("D13", f"largest distortion in {size} dimensions", epsilon, np.abs(after / before - 1).max(), "≤")]
+    return [
+        Check("D13", f"Gaussian, {size} values: largest distortion", epsilon, np.abs(after / before - 1).max(), "≤")
+    ]
+
+
+def untrained_network(inputs: np.ndarray, codes: np.ndarray, seed: int) -> list[Check]:
+    """D13: does an untrained layer (n, k) keep the order of distances as well as a projection to k values does?"""
+    projected = GaussianRandomProjection(codes.shape[1], random_state=seed).fit_transform(inputs)
+    wanted, found = (theory.distance_ratios(inputs, each)[1] for each in (projected, codes))
+    return [Check("D13", "rank correlation, projection and network", wanted, found, "≥")]
+
+
+def learning(covariance: np.ndarray, path: list[np.ndarray]) -> list[Check]:
+    """D14: over the encoders of `theory.gradient_flow`, does a constant rank mean a constant loss?"""
+    ranks = [np.linalg.matrix_rank(encoder) for encoder in (path[0], path[-1])]
+    losses = theory.relative_noise_losses(covariance, path, 0.0)
+    return [
+        Check("D14", "rank of E, untrained and trained", *ranks),
+        Check("D14", "loss without noise, untrained and highest", losses[0], losses.max()),
+    ]
 
 
 def one_number(pixels: np.ndarray, bits: int) -> list[Check]:
@@ -212,7 +231,7 @@ def one_number(pixels: np.ndarray, bits: int) -> list[Check]:
     below, above = (theory.separate(number, len(pixels), 1) for number in (half - step, half))
     return [
         *checks,
-        Check("D15", "share of pixels that differ between neighbouring numbers", 0, (below != above).mean()),
+        Check("D15", "neighbouring numbers: share of pixels changed", 0, (below != above).mean()),
     ]
 
 
@@ -227,5 +246,5 @@ def auto_encoder(inputs: np.ndarray, size: int, trained: pd.DataFrame) -> list[C
     least, (reached, angle) = theory.smallest_loss(theory.covariance_of(inputs), size), trained.iloc[-1]
     return [
         Check("D16", "loss of the trained linear auto-encoder", least, reached, tolerance=0.01 * least),
-        Check("D16", "largest principal angle to u_1, ..., u_k in degrees", 0, angle, tolerance=1),
+        Check("D16", "principal angle to u_1, ..., u_k, in degrees", 0, angle, tolerance=1),
     ]

@@ -36,10 +36,10 @@ def plane(points: np.ndarray, frames: pd.DataFrame) -> Figure:
             axis.scatter(*points.T, s=14, color=COLOURS["original"], label="input x", zorder=2)
             axis.scatter(*made.T, s=14, color=COLOURS[method], label=r"reconstruction $\hat x$", zorder=3)
             axis.annotate("", 2.6 * encoder, (0, 0), arrowprops={"arrowstyle": "-|>", "color": "black"}, zorder=4)
-            axis.set(aspect="equal", xlabel="$x_1$", title=title)
+            axis.set(aspect="equal", xlabel="$x_1$", title=title, xlim=(-5.2, 5.2), ylim=(-3.4, 4.4))
             kept = f"kept of $x_1$: {frame['kept1']:.0%}\nkept of $x_2$: {frame['kept2']:.0%}"
             axis.text(0.98, 0.03, kept, transform=axis.transAxes, ha="right", va="bottom", fontsize=8)
-            axis.legend(loc="upper left", fontsize=8)
+            axis.legend(loc="upper left", fontsize=8, borderpad=0)
         axes[0].set_ylabel("$x_2$")
     plt.close(figure)
     return figure
@@ -47,11 +47,11 @@ def plane(points: np.ndarray, frames: pd.DataFrame) -> Figure:
 
 SLIDER = """
 <div id="cladec-angle" style="max-width:34rem;background:#fff;color:#222;padding:.6rem;border-radius:.4rem">
-<svg viewBox="-6 -5 12 10" role="img" aria-label="Inputs in the plane and their reconstructions from one number"
+<svg viewBox="-6 -3.6 12 7.2" role="img" aria-label="Inputs in the plane and their reconstructions from one number"
  style="width:100%;max-height:24rem">
-<line x1="-6" x2="6" stroke="#ddd" stroke-width=".03"/><line y1="-5" y2="5" stroke="#ddd" stroke-width=".03"/>
+<line x1="-6" x2="6" stroke="#ddd" stroke-width=".03"/><line y1="-3.6" y2="3.6" stroke="#ddd" stroke-width=".03"/>
 <g class="pairs"></g><line class="encoder" stroke="#222" stroke-width=".08"/>
-<text x="5.6" y="-.15" font-size=".4">x₁</text><text x=".12" y="-4.6" font-size=".4">x₂</text></svg>
+<text x="5.6" y="-.15" font-size=".4">x₁</text><text x=".12" y="-3.2" font-size=".4">x₂</text></svg>
 <label>Angle between the encoder (black) and u₁: <output>0</output>°
 <input type="range" min="0" value="0" style="width:100%"
  aria-label="Angle between the encoder and u1 in degrees; 0 is RefAE"></label>
@@ -119,9 +119,9 @@ def over_angle(curves: dict[str, pd.DataFrame]) -> Figure:
         figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7))
         for axis, (column, title) in zip(axes, titles.items(), strict=True):
             for colour, (name, curve) in zip(SERIES, curves.items(), strict=False):
-                axis.plot(curve.index, curve[column], color=colour, label=name)
+                axis.plot(curve.index, curve[column], color=colour, label=f"towards {name}")
             axis.set(xlabel="angle between $e$ and $u_1$ in degrees", ylabel=title, xticks=range(0, 91, 15))
-        axes[0].legend(title="turned towards", fontsize=8, title_fontsize=8)
+        axes[0].legend(fontsize=8, loc="upper left")
     plt.close(figure)
     return figure
 
@@ -131,12 +131,11 @@ def maps(images: dict[str, np.ndarray], signed: set[str]) -> Figure:
     with style():
         figure, axes = plt.subplots(1, len(images), figsize=(2.4 * len(images), 2.3))
         for axis, (name, image) in zip(axes, images.items(), strict=True):
-            limit = np.abs(image).max()
-            shown = axis.imshow(
-                image, cmap="PuOr" if name in signed else "Greys", vmin=-limit if name in signed else 0, vmax=limit
-            )
+            limit = np.quantile(np.abs(image), 0.97)  # a few extreme pixels would hide all others
+            kind = {"cmap": "PuOr", "vmin": -limit} if name in signed else {"cmap": "Greys", "vmin": 0}
+            shown = axis.imshow(image, vmax=limit, **kind)
             axis.set(title=name, xticks=[], yticks=[])
-            figure.colorbar(shown, ax=axis, shrink=0.8)
+            figure.colorbar(shown, ax=axis, shrink=0.8, extend="both" if name in signed else "max")
     plt.close(figure)
     return figure
 
@@ -149,10 +148,10 @@ def two_classes(inputs: np.ndarray, labels: np.ndarray, codes: dict[str, np.ndar
             chosen = inputs[labels == label][:400]
             axes[0].scatter(*chosen.T, s=4, alpha=0.6, color=colour, label=f"class {label}")
             for axis, (name, code) in zip(axes[1:], codes.items(), strict=True):
-                axis.hist(code[labels == label], bins=60, density=True, alpha=0.6, color=colour)
+                axis.hist(code[labels == label], bins=60, density=True, alpha=0.6, color=colour, histtype="stepfilled")
                 axis.set(title=name, xlabel="code y", yticks=[])
-        axes[0].set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$", title="inputs")
-        axes[0].legend(fontsize=7, loc="upper left", markerscale=2)
+        axes[0].set(xlabel="$x_1$", ylabel="$x_2$", title="inputs", ylim=(-6, 8))
+        axes[0].legend(fontsize=7, loc="upper left", ncols=2, markerscale=2)
     plt.close(figure)
     return figure
 
@@ -231,7 +230,9 @@ def while_learning(times: np.ndarray, panels: dict[str, dict[str, np.ndarray]], 
             twin.grid(False)
         twin.set_ylabel("accuracy (dashed)")
         axes[0].set_ylabel("loss $L^*$ of ClaDec")
-        axes[0].legend(fontsize=7, loc="lower right", title="noise", title_fontsize=7)
+        handles, names = axes[0].get_legend_handles_labels()
+        names = [f"noise: {name}" for name in names]
+        figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
     plt.close(figure)
     return figure
 
@@ -254,9 +255,9 @@ def convergence(trained: dict[str, tuple[pd.DataFrame, float]]) -> Figure:
         for axis in axes:
             axis.set_xscale("log", base=2)
             axis.set_xlabel("epochs")
-            axis.xaxis.set_major_formatter(ScalarFormatter())
+            axis.xaxis.set_major_formatter("{x:g}")
         axes[0].set(ylabel="largest principal angle in degrees", ylim=(0, 91), yticks=range(0, 91, 15))
         axes[1].set(ylabel="loss above the smallest possible", yscale="log")
-        axes[0].legend(fontsize=8)
+        axes[1].legend(fontsize=8)
     plt.close(figure)
     return figure

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from cladec_core.errors import RunError, UsageError
+from cladec_core.models import in_eval_mode
 
 # The authors' program multiplies the learning rate by 0.1 after epochs 29 and 58 of 64 (reading C-25); for
 # other lengths the same fractions of the steps.
@@ -253,6 +254,27 @@ def _channels_last(batch: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def calibrate(model: nn.Module, inputs: Tensor, on: Compute, *, batch_size: int = 1024) -> None:
+    """Estimate the running statistics of every BatchNorm on images, in place; no weight is touched (finding 5).
+
+    Each batch counts once, in float32, with the statistics of the batch itself inside the network, as while
+    training. The model is left in eval mode.
+    """
+    model.to(on.device, memory_format=torch.channels_last).eval()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average instead of a moving one
+        norm.train()
+    for part in inputs.split(batch_size):
+        model(_channels_last(part.float()))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+@torch.no_grad()
 def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False, batch_size: int = 1024) -> Tensor:
     """Run a model over many inputs, in eval mode, without gradients.
 
@@ -273,10 +295,8 @@ def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False,
     Tensor
         The outputs, (n, ...).
     """
-    was_training = model.training
-    model.to(on.device, memory_format=torch.channels_last).eval()
+    model.to(on.device, memory_format=torch.channels_last)
     dtype = torch.float32 if exact else on.dtype
-    with _precision(Compute(on.device, dtype)):
+    with in_eval_mode(model), _precision(Compute(on.device, dtype)):
         parts = [model(_channels_last(part.float() if exact else part)).to(dtype) for part in inputs.split(batch_size)]
-    model.train(was_training)
     return torch.cat(parts)

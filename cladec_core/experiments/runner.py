@@ -110,10 +110,12 @@ def run(
         if study is None or (study.data.name, study.architecture, study.seed) != _run_of(cell):
             images = _data(cell.dataset, data_dir, settings.resize, settings.train_limit, settings.test_limit)
             study = Study(images.to(on.device), cell.architecture, cell.seed, settings, on, CACHE, progress)
-        rows, samples = EXPERIMENTS[settings.experiment].run_cell(study, cell.part, cell.seed == settings.seeds[0])
+        prefix = f"{cell.dataset}/{cell.architecture}"
+        # All images of a run are of one seed, whichever seeds are added later.
+        shown = record.samples.setdefault(f"{prefix}/seed", np.array(settings.seeds[0]))
+        rows, samples = EXPERIMENTS[settings.experiment].run_cell(study, cell.part, cell.seed == shown)
         axes = {"dataset": cell.dataset, "architecture": cell.architecture, "layer": cell.part, "seed": cell.seed}
         seconds = time.perf_counter() - began
-        prefix = f"{cell.dataset}/{cell.architecture}"
         named = {f"{prefix}/{name}": array for name, array in samples.items()}
         record.add(str(cell), [axes | row for row in rows], named, seconds, study.seconds)
         study.seconds = {}

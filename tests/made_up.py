@@ -1,0 +1,52 @@
+"""Made-up records of the experiment `layers`, for tests of tables and claims."""
+
+import itertools
+
+import pandas as pd
+
+from cladec_core import tables
+from cladec_core.claims.layers import Evidence
+from cladec_core.records import Record
+
+NAMES = {-1: "penultimate", -2: "conv4a", -3: "conv3", -4: "conv3a", -5: "conv2"}
+RESNET = {-1: "penultimate", -2: "block4", -3: "block3", -4: "block2", -5: "block1"}
+
+
+def made_up(values, seeds=(0, 1, 2), dataset="fashion_mnist", extra=(), architectures=("vgg11",)):
+    """A record from `values(architecture, index, seed) -> {(method, metric): value}`."""
+    rows = [
+        {"dataset": dataset, "architecture": net, "layer": names[index], "method": method, "seed": seed,
+         "metric": metric, "value": value}
+        for net in architectures
+        for names in [NAMES if net == "vgg11" else RESNET]
+        for index, seed in itertools.product(names, seeds)
+        for (method, metric), value in values(net, index, seed).items()
+    ]  # fmt: skip
+    rows += [
+        {"dataset": dataset, "architecture": net, "layer": "classifier", "method": "classifier", "seed": seed,
+         "metric": metric, "value": value}
+        for net in architectures
+        for seed in seeds
+        for metric, value in {"accuracy": 0.93, "test_images": 10_000, **dict(extra)}.items()
+    ]  # fmt: skip
+    record = Record(None, pd.DataFrame(rows), {}, {"configuration": {"index_map": "code"}, "cells": {}})
+    return Evidence(tables.layers_summary(record), record)
+
+
+def as_claimed(net, index, seed):
+    """Rows in which every claim about VGG's losses and pictures is true."""
+    depth, wobble = index + 6, 0.0005 * seed
+    factor = 0.5 if net == "resnet10" else 1.0
+    return {
+        ("cladec", "loss_standardised"): factor * 0.05 * depth + wobble,
+        ("refae", "loss_standardised"): factor * 0.01 * depth + wobble,
+        ("cladec", "accuracy"): (0.90 if index == -1 else 0.93) + wobble,
+        ("refae", "accuracy"): 0.91 + wobble,
+        ("cladec", "distance_to_refae"): 0.02 * depth,
+        ("cladec", "drift_to_predicted"): 0.1 * depth,
+        ("cladec", "misclassified"): 700,
+        ("cladec", "grey_tone"): 0.8, ("refae", "grey_tone"): 0.95,
+        ("cladec", "texture"): 0.4, ("refae", "texture"): 0.7,
+        ("cladec", "shape"): 0.9, ("refae", "shape"): 0.95,
+        ("cladec", "within_class_variance"): 0.3, ("refae", "within_class_variance"): 0.4,
+    }  # fmt: skip

@@ -1,0 +1,164 @@
+"""The command line: one line and the right exit code for every wrong use; nothing is written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cladec_core import book, cli, training
+from cladec_core.errors import RunError, UsageError
+
+ROOT = Path(__file__).parents[1]
+
+
+def cladec(monkeypatch, capsys, *arguments):
+    """Run the command in this process; returns exit code, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["cladec", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return stop.value.code or 0, *capsys.readouterr()
+
+
+WRONG = {
+    "unknown notebook": (["run", "layer"], "'layer'", "layers"),
+    "unknown profile": (["run", "layers", "--profile", "fast"], "'fast'", "smoke, quick, laptop, paper"),
+    "unknown parameter": (["run", "layers", "--set", "epochs=3"], "'epochs'", "classifier_epochs"),
+    "unknown dataset": (["run", "layers", "--set", "datasets=[svhn]"], "'svhn'", "fashion_mnist"),
+    "unknown architecture": (["run", "layers", "--set", "architectures=[vgg16]"], "'vgg16'", "vgg11"),
+    "unknown layer": (["run", "layers", "--set", "layers=[conv9]"], "'conv9'", "conv4a"),
+    "unknown layer index": (["run", "layers", "--set", "layers=[-6]"], "-6", "-1, -2, -3, -4, -5"),
+    "wrong type": (["run", "layers", "--set", "decoder_epochs=many"], "'many'", "int"),
+    "zero epochs": (["run", "layers", "--set", "decoder_epochs=0"], "0", "from 1"),
+    "no seeds": (["run", "layers", "--set", "seeds=[]"], "[]", "at least one"),
+    "no value": (["run", "layers", "--set", "seeds"], "'seeds'", "NAME=VALUE"),
+    "not YAML": (["run", "layers", "--set", "seeds=[0"], "'[0'", "YAML"),
+    "unknown device": (["run", "layers", "--device", "tpu"], "'tpu'", "cpu"),
+    "unknown experiment": (["train", "--only", "layer"], "'layer'", "layers"),
+    "bad budget": (["train", "--time-budget", "soon"], "'soon'", "9m"),
+    "unknown profile of the book": (["book", "--profile", "fast"], "'fast'", "quick"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_is_one_line_that_names_the_value_and_the_valid_ones(case, monkeypatch, capsys, tmp_path):
+    arguments, named, valid = WRONG[case]
+    code, out, err = cladec(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert named in err
+    assert valid in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_data_is_a_failure_that_names_the_folder_and_the_way_out(monkeypatch, capsys, tmp_path):
+    import torchvision
+
+    def unreachable(*_args, **_kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", unreachable)
+    arguments = ["train", "--profile", "smoke", "--set", "datasets=[mnist]", "--data-dir", tmp_path / "none"]
+    code, _, err = cladec(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert str(tmp_path / "none") in err
+    assert "'digits' needs no download" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_train_records_within_its_budget_and_goes_on(monkeypatch, capsys, tmp_path):
+    arguments = ["train", "--profile", "smoke", "--set", "layers=[-5]", "--out", tmp_path / "out"]
+    code, out, _ = cladec(monkeypatch, capsys, *arguments, "--time-budget", "0.001s")
+    assert code == 0
+    assert "0 of 2 cells" in out
+    code, out, _ = cladec(monkeypatch, capsys, *arguments)
+    assert "2 of 2 cells" in out
+    trained = []
+    monkeypatch.setattr(training, "fit", lambda *args, **kwargs: trained.append(args))
+    code, out, _ = cladec(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert "2 of 2 cells" in out
+    assert not trained
+
+
+def test_an_unwritable_folder_is_refused_before_training(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    trained = []
+    monkeypatch.setattr(training, "fit", lambda *args, **kwargs: trained.append(args))
+    code, _, err = cladec(monkeypatch, capsys, "train", "--profile", "smoke", "--out", tmp_path / "file" / "below")
+    assert code == 1
+    assert str(tmp_path / "file") in err
+    assert not trained
+
+
+def test_interrupt_says_that_nothing_is_lost(monkeypatch, capsys):
+    def stop(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "compute", stop)
+    code, _, err = cladec(monkeypatch, capsys, "run", "layers")
+    assert code == 130
+    assert "goes on from there" in err
+
+
+def test_help_of_every_command_has_an_example():
+    def told(*arguments):
+        command = [sys.executable, "-m", "cladec_core", *arguments, "--help"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+    assert "Example" in told()
+    for command in ("run", "book", "train", "status"):
+        assert f"cladec {command}" in told(command), command
+
+
+def test_values_are_read_as_yaml():
+    assert cli.parse_changes(["seeds=[0, 1]", "width=0.5", "resize=bilinear", "test_limit=null"]) == {
+        "seeds": [0, 1], "width": 0.5, "resize": "bilinear", "test_limit": None,
+    }  # fmt: skip
+    assert cli.parse_budget("9m") == 540
+    with pytest.raises(UsageError):
+        cli.parse_budget("-3s")
+
+
+def test_a_failing_notebook_names_its_cell_and_keeps_the_last_good_output(monkeypatch, tmp_path):
+    import nbformat
+
+    notebooks, executed = tmp_path / "notebooks", tmp_path / "executed"
+    notebooks.mkdir()
+    monkeypatch.setattr(book, "NOTEBOOKS", notebooks)
+    monkeypatch.setattr(book, "EXECUTED", executed)
+
+    def write(source):
+        parameters = nbformat.v4.new_code_cell('profile: str = "quick"  # profile', metadata={"tags": ["parameters"]})
+        cells = [parameters, nbformat.v4.new_code_cell(source)]
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), notebooks / "layers.ipynb")
+
+    write("print('good')")
+    output = book.execute("layers", "smoke", {})
+    good = output.read_bytes()
+    assert book.execute("layers", "smoke", {}) == output  # nothing has changed: not executed again
+    assert output.read_bytes() == good
+    write("1 / 0")
+    with pytest.raises(RunError, match=r"layers.ipynb failed in cell \[3\]: ZeroDivisionError.*'1 / 0'"):
+        book.execute("layers", "smoke", {})
+    assert output.read_bytes() == good
+    assert [path.name for path in output.parent.iterdir()] == ["layers.ipynb"]
+
+
+def test_changed_parameters_get_a_page_of_their_own(monkeypatch, tmp_path):
+    import papermill
+
+    monkeypatch.setattr(book, "EXECUTED", tmp_path)
+
+    def pretend(source, target, parameters, **_):
+        Path(target).write_bytes(Path(source).read_bytes())
+
+    monkeypatch.setattr(papermill, "execute_notebook", pretend)
+    paths = {
+        book.execute("layers", "smoke", changes)
+        for changes in ({}, {"decoder_epochs": 2}, {"seeds": [0, 1]}, {"seeds": [1]})
+    }
+    assert len(paths) == 4
+    assert tmp_path / "smoke" / "layers.ipynb" in paths

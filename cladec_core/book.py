@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -178,11 +179,11 @@ def _render(force: bool, report: Callable[[str], None]) -> Path:
     if force:
         shutil.rmtree(HTML.parent, ignore_errors=True)
     outcome = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"}
     )
     if outcome.returncode:
         shutil.rmtree(HTML.parent / ".doctrees", ignore_errors=True)
-        lines = (outcome.stderr + outcome.stdout).strip().splitlines()
+        lines = re.sub(r"\x1b\[\d+(;\d+)*m", "", outcome.stderr + outcome.stdout).strip().splitlines()
         told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-15:]
         raise RunError("The book was not rendered without warnings:\n" + "\n".join(told))
     stamp.parent.mkdir(parents=True, exist_ok=True)

@@ -213,6 +213,6 @@ def gradcam(classifier: nn.Module, layer: str, images: Tensor) -> Tensor:
     )
     maps = LayerAttribution.interpolate(maps.detach(), (SIZE, SIZE), "bilinear").squeeze(1)
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    # Interpolating a constant leaves rounding errors, which must not be stretched to [0, 1].
-    span = torch.where(high - low > 1e-5 * high, high - low, torch.inf)
-    return (maps - low) / span
+    # Upsampling a constant map leaves rounding noise, which must not be stretched to [0, 1].
+    spread = high - low
+    return torch.where(spread > 1e-4 * high, (maps - low) / spread.clamp(min=1e-30), 0.0)

@@ -87,4 +87,4 @@ def wrapped(table: pd.DataFrame) -> Styler:
         colour = colours.get(str(text).split(":")[0])
         return f"border-left: 4px solid {colour}" if colour else ""
 
-    return table.style.map(mark).set_table_attributes('class="dataframe wrapped"')
+    return table.reset_index().style.map(mark).hide(axis="index").set_table_attributes('class="dataframe wrapped"')

@@ -11,6 +11,8 @@ import types
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
+import torch
+
 from cladec_core import data, models
 from cladec_core.errors import UsageError, one_of
 
@@ -118,6 +120,128 @@ class LayersSettings(Settings):
 
 
 @dataclass(frozen=True)
+class AlphaSettings(Settings):
+    """Parameters of the experiment `alpha` (E4, E5): the weight of the classification loss."""
+
+    experiment: ClassVar[str] = "alpha"
+    datasets: tuple[str, ...] = parameter(
+        ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
+        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
+    )  # fmt: skip
+    classifier_epochs: int = parameter(1, 8, 4, 64, "epochs of the classifier and of the evaluation classifiers")
+    decoder_epochs: int = parameter(1, 8, 4, 64, "epochs of the decoders")
+    train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
+    alphas: tuple[float, ...] = parameter(
+        (0.0, 0.9, 1.0), (0.0, 0.01, 0.9, 1.0), *((0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0),) * 2,
+        "weights of the classification loss in Eq. 1, from 0 to 1", axis=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Check the weights."""
+        super().__post_init__()
+        _check_axis("alphas", self.alphas)
+        for alpha in self.alphas:
+            _check_range("alphas", alpha, 0, 1)
+
+
+@dataclass(frozen=True)
+class EncoderTrainingSettings(Settings):
+    """Parameters of the experiment `encoder_training` (E6): how long the classifier to explain was trained."""
+
+    experiment: ClassVar[str] = "encoder_training"
+    datasets: tuple[str, ...] = parameter(
+        ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
+        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
+    )  # fmt: skip
+    classifier_epochs: int = parameter(1, 8, 4, 64, "epochs of the evaluation classifiers")
+    decoder_epochs: int = parameter(1, 8, 4, 64, "epochs of the decoders and of the RefAE")
+    train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
+    encoder_epochs: tuple[int, ...] = parameter(
+        (0, 1), (0, 1, 12), *((0, 1, 4, 16, 64),) * 2,
+        "epochs of the classifier to explain; 0: untrained", axis=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Check the epochs of the classifier to explain."""
+        super().__post_init__()
+        _check_axis("encoder_epochs", self.encoder_epochs)
+        for epochs in self.encoder_epochs:
+            _check_range("encoder_epochs", epochs, 0, 10_000)
+
+
+@dataclass(frozen=True)
+class OcclusionSettings(LayersSettings):
+    """Parameters of the experiment `occlusion` (E9); its trainings are those of `layers`."""
+
+    experiment: ClassVar[str] = "occlusion"
+    layers: tuple[int | str, ...] = parameter(
+        (-1, -5), *((-1, -3, -5),) * 3, "layers to explain: the paper's index, or a name", axis=True
+    )
+    square: int = parameter(*(12,) * 4, "side of the occluding square in pixels, 1..32")
+    corners: tuple[int, ...] = parameter(
+        (0, 20), *((0, 6, 12, 20),) * 3, "rows and columns of the squares' upper left corners"
+    )
+
+    def __post_init__(self) -> None:
+        """Check that every square lies in the image."""
+        super().__post_init__()
+        _check_range("square", self.square, 1, data.SIZE)
+        _check_axis("corners", self.corners)
+        for corner in self.corners:
+            if not 0 <= corner <= data.SIZE - self.square:
+                raise UsageError(
+                    f"corners has {corner}: a square of {self.square} pixels there leaves the image; "
+                    f"valid: from 0 to {data.SIZE - self.square}."
+                )
+
+
+def last_convolution(architecture: str, width: float = 1.0) -> tuple[str, int]:
+    """Name of the last convolution (or block), the layer of section 6.4, and how many channels it has."""
+    name = models.layer_name(architecture, -2, "paper")
+    with torch.device("meta"):  # only shapes are of interest
+        encoder = models.classifier(architecture, 1, 2, width).up_to(name)
+        return name, models.activation_shape(encoder, 1)[0]
+
+
+@dataclass(frozen=True)
+class SubsetsSettings(Settings):
+    """Parameters of the experiment `subsets` (E7): which channels of the last convolution are explained."""
+
+    experiment: ClassVar[str] = "subsets"
+    datasets: tuple[str, ...] = parameter(
+        ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
+        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
+    )  # fmt: skip
+    decoder_epochs: int = parameter(1, 8, 2, 64, "epochs of the decoders")
+    sizes: tuple[int, ...] = parameter(
+        (64, 10, 1), (512, 64, 10, 1), (512, 256, 128, 51, 10, 4, 1), (512, 256, 128, 64, 51, 32, 16, 10, 8, 4, 2, 1),
+        "nested subsets: the first so many channels", axis=True,
+    )  # fmt: skip
+    disjoint_size: int = parameter(*(10,) * 4, "channels of each disjoint and of each random subset")
+    disjoint_count: int = parameter(2, 2, 5, 10, "disjoint subsets of consecutive channels; 0: none", axis=True)
+    random_repeats: int = parameter(1, 2, 5, 10, "random subsets of the same size; 0: none", axis=True)
+
+    def __post_init__(self) -> None:
+        """Check every subset against every architecture."""
+        super().__post_init__()
+        _check_axis("sizes", self.sizes)
+        for name in ("disjoint_count", "random_repeats"):
+            _check_range(name, getattr(self, name), 0, 10_000)
+        for architecture in self.architectures:
+            layer, channels = last_convolution(architecture, self.width)
+            for name, sizes in (("sizes", self.sizes), ("disjoint_size", (self.disjoint_size,))):
+                for size in sizes:
+                    if not 1 <= size <= channels:
+                        problem = "an empty subset" if size < 1 else f"more than {layer} of {architecture} has"
+                        raise UsageError(f"{name} has {size} ({problem}); valid: from 1 to {channels}.")
+            if self.disjoint_size * self.disjoint_count > channels:
+                raise UsageError(
+                    f"disjoint_count is {self.disjoint_count}: so many disjoint subsets of {self.disjoint_size} need "
+                    f"more than the {channels} channels of {layer}; valid: from 0 to {channels // self.disjoint_size}."
+                )
+
+
+@dataclass(frozen=True)
 class TheorySettings(Parameters):
     """Parameters of the chapter `theory` (section 4 of the paper); it trains no network and keeps no record."""
 
@@ -140,7 +264,8 @@ class TheorySettings(Parameters):
             _check_range(name, getattr(self, name), low, high)
 
 
-SETTINGS: dict[str, type[Parameters]] = {kind.experiment: kind for kind in (LayersSettings, TheorySettings)}
+EVERY = (LayersSettings, AlphaSettings, EncoderTrainingSettings, OcclusionSettings, SubsetsSettings, TheorySettings)
+SETTINGS: dict[str, type[Parameters]] = {kind.experiment: kind for kind in EVERY}
 
 
 def settings_for(experiment: str | type[Parameters], profile: str = "quick", **changes: Any) -> Any:

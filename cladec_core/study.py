@@ -1,7 +1,7 @@
 """One run: a data set, an architecture and a seed, with every model that explains it.
 
-A study trains what it is asked for, once. The classifier and the reference auto-encoders, which several
-chapters need, are also kept on disk, under a name made from everything they depend on.
+A study trains what it is asked for, once. The classifier, its decoders and the reference auto-encoders, which
+several chapters need, are also kept on disk, under a name made from everything they depend on.
 """
 
 import copy
@@ -117,18 +117,23 @@ class Study:
         Module
             Maps images to reconstructions (the frozen encoder is its first part).
         """
-        label = f"decoder {layer}" + (f" α={alpha:g}" if alpha else "")
+        label = f"decoder {layer}" + (f" α={alpha}" if alpha else "")
         encoder = Frozen(self.classifier.up_to(layer))
         if channels is not None:
-            label += f" channels {','.join(map(str, channels))}"
+            label += f" channels {_span(channels)}"
             encoder = Frozen(nn.Sequential(encoder, models.Select(channels)))
         decoder = self.new_decoder(encoder, label)
         values = len(self.data.train_images) * torch.Size(models.activation_shape(encoder, self.data.channels)).numel()
-        images = self.data.train_images
-        if values * self.on.dtype.itemsize <= ACTIVATION_BYTES:
-            self._fit_images(decoder, training.apply(encoder, images, self.on), label, alpha)
-        else:
-            self._fit_images(nn.Sequential(encoder, decoder), images, label, alpha)
+
+        def fit(decoder: nn.Module, images: Tensor, label: str) -> None:
+            if values * self.on.dtype.itemsize <= ACTIVATION_BYTES:
+                self._fit_images(decoder, training.apply(encoder, images, self.on), label, alpha)
+            else:
+                self._fit_images(nn.Sequential(encoder, decoder), images, label, alpha)
+
+        # A decoder reads one particular classifier, so what that depends on is part of its own name.
+        explained = self._fingerprint(CLASSIFIER, training.SGD) + ("" if self.calibrated else " uncalibrated")
+        self._trained(decoder, label, fit, explained)
         return nn.Sequential(encoder, decoder).eval()
 
     def reference(self, layer: str) -> nn.Module:
@@ -183,10 +188,12 @@ class Study:
             return self.encoder_epochs
         return self.settings.decoder_epochs if recipe is training.ADAM else self.settings.classifier_epochs
 
-    def _trained(self, model: nn.Module, label: str, fit: Callable[[nn.Module, Tensor, str], None]) -> None:
+    def _trained(
+        self, model: nn.Module, label: str, fit: Callable[[nn.Module, Tensor, str], None], explained: str = ""
+    ) -> None:
         """Load the weights of a model if the same training was done before, else train and keep them."""
         recipe = training.SGD if fit == self._fit_classifier else training.ADAM
-        path = self.cache / f"{self._fingerprint(label, recipe)}.pt" if self.cache else None
+        path = self.cache / f"{self._fingerprint(label + explained, recipe)}.pt" if self.cache else None
         if path and path.exists():
             model.load_state_dict(torch.load(path, weights_only=True))
             model.to(self.on.device, memory_format=torch.channels_last).eval()
@@ -207,3 +214,9 @@ class Study:
             asdict(recipe), self._epochs(recipe, label), settings, self.on.description, torch.__version__, code,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _span(channels: Sequence[int]) -> str:
+    """Name a subset briefly where it is a run of neighbours: `0-9`; else list it."""
+    first, last = channels[0], channels[-1]
+    return f"{first}-{last}" if list(channels) == list(range(first, last + 1)) else ",".join(map(str, channels))

@@ -109,7 +109,7 @@ def mean_sd(mean: float, sd: float, digits: int = 3) -> str:
 
 
 def side_by_side(
-    sources: dict[str, pd.DataFrame], metrics: dict[str, str] | None = None, digits: int = 3
+    sources: dict[str, pd.DataFrame], metrics: dict[str, str] | None = None, digits: int = 3, axis: str = "layer"
 ) -> pd.DataFrame:
     """Sources under one another for each cell, one column per metric, mean ± sd, and n.
 
@@ -121,11 +121,13 @@ def side_by_side(
         Metric -> heading; by default those of Tables 2 and 3.
     digits
         Decimals.
+    axis
+        What the third level of the summaries is: layers are listed from the output, anything else rising.
 
     Returns
     -------
     DataFrame
-        Text, indexed by data, classifier, layer and source.
+        Text, indexed by data, classifier, the axis and source.
     """
     metrics = metrics or METRIC_NAMES
     measured = [summary.index.droplevel("metric") for name, summary in sources.items() if name != "published"]
@@ -133,15 +135,15 @@ def side_by_side(
         cell for index in measured or [part.index.droplevel("metric") for part in sources.values()] for cell in index
     }
     rows = []
-    for cell in sorted(wanted, key=lambda cell: (cell[0], cell[1], -cell[2])):
+    for cell in sorted(wanted, key=lambda cell: (*cell[:2], -cell[2] if axis == "layer" else cell[2])):
         for name, summary in sources.items():
             if (*cell, next(iter(metrics))) not in summary.index:
                 continue
             part = summary.loc[cell]
             texts = {heading: mean_sd(*part.loc[metric, ["mean", "sd"]], digits) for metric, heading in metrics.items()}
-            names = {"data": DATASET_NAMES[cell[0]], "classifier": ARCHITECTURE_NAMES[cell[1]], "layer": cell[2]}
+            names = {"data": DATASET_NAMES[cell[0]], "classifier": ARCHITECTURE_NAMES[cell[1]], axis: cell[2]}
             rows.append({**names, "source": name, "n": int(part["n"].max()), **texts})
-    return pd.DataFrame(rows).set_index(["data", "classifier", "layer", "source"])
+    return pd.DataFrame(rows).set_index(["data", "classifier", axis, "source"])
 
 
 def floors_and_ceilings(record: Record) -> pd.DataFrame:

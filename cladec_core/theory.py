@@ -1,8 +1,8 @@
 """Section 4 of the paper for linear models, in closed form, and the small simulations that go with it.
 
 Inputs x are centred, with covariance Σ (d, d) and eigenpairs λ_1 ≥ λ_2 ≥ ..., u_1, u_2, ...; an encoder E (k, d)
-makes the code y = Ex, a decoder R (d, k) the reconstruction, and the loss is L(R, E) = E‖x - REx‖². RefAE chooses
-both; ClaDec is given E and chooses R. Statements are numbered D1 to D16; `theory_checks` measures them.
+makes the code y = Ex, a decoder R (d, k) the reconstruction, and the loss L(R, E) is the mean of ‖x - REx‖². RefAE
+chooses both; ClaDec is given E and chooses R. Statements are numbered D1 to D16; `theory_checks` measures them.
 """
 
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def smallest_loss(covariance: np.ndarray, size: int) -> float:
 
 
 def coordinate_losses(covariance: np.ndarray, encoder: np.ndarray) -> np.ndarray:
-    """D8: E(x_i - x̂_i)² under the optimal decoder, (d,): the variance of x_i that the code does not explain."""
+    """D8: mean of (x_i - x̂_i)² under the optimal decoder, (d,), the variance of x_i that the code does not explain."""
     return np.diag(covariance - optimal_decoder(covariance, encoder) @ encoder @ covariance)
 
 
@@ -87,7 +87,7 @@ def rotation(covariance: np.ndarray, towards: np.ndarray, angles: np.ndarray) ->
     Returns
     -------
     DataFrame
-        Indexed by θ in degrees: `loss` is L*, `distance` is E‖x̂_R - x̂_E‖² between both reconstructions.
+        Indexed by θ in degrees: `loss` is L*, `distance` the mean of ‖x̂_R - x̂_E‖² between both.
     """
     first = np.linalg.eigvalsh(covariance)[-1]
     a, b = towards @ covariance @ towards, towards @ covariance @ covariance @ towards
@@ -124,10 +124,10 @@ def linear_encoders(inputs: np.ndarray, labels: np.ndarray, size: int, seed: int
     width = inputs.shape[1]
     return {
         "PCA": PCA(size).fit(inputs).components_,
-        "least-squares classifier": LinearRegression().fit(inputs, np.eye(labels.max() + 1)[labels]).coef_,
-        "logistic classifier": LogisticRegression(max_iter=2000).fit(inputs, labels).coef_,
-        "random projection": GaussianRandomProjection(size, random_state=seed).fit(inputs).components_,
-        "untrained layer": np.random.default_rng(seed).uniform(-1, 1, (size, width)) / np.sqrt(width),
+        "least squares": LinearRegression().fit(inputs, np.eye(labels.max() + 1)[labels]).coef_,
+        "logistic": LogisticRegression(max_iter=2000).fit(inputs, labels).coef_,
+        "random": GaussianRandomProjection(size, random_state=seed).fit(inputs).components_,
+        "untrained": np.random.default_rng(seed).uniform(-1, 1, (size, width)) / np.sqrt(width),
     }
 
 

@@ -49,10 +49,10 @@ def table(checks: list[Check]) -> pd.DataFrame:
         ]
         for check in checks
     ]  # fmt: skip
-    columns = ["statement", "what", "closed form", "relation", "measured", "difference", "verdict"]
+    columns = ["statement", "what", "closed form", "", "measured", "difference", "verdict"]
     numbers = ["closed form", "measured", "difference"]
-    frame = pd.DataFrame(rows, columns=columns).set_index("statement")
-    return frame.assign(**(frame[numbers].astype(float).round(4) + 0))  # + 0: no negative zeros
+    frame = pd.DataFrame(rows, columns=columns).set_index("statement").rename_axis(None)
+    return frame.assign(**(frame[numbers].astype(float).round(3) + 0))  # + 0: no negative zeros
 
 
 def _fitted(codes: np.ndarray, inputs: np.ndarray) -> np.ndarray:
@@ -92,7 +92,9 @@ def optimum(inputs: np.ndarray, encoders: dict[str, np.ndarray]) -> list[Check]:
     for name, encoder in encoders.items():
         codes = inputs @ encoder.T
         least = theory.smallest_loss(covariance, np.linalg.matrix_rank(codes))
-        checks.append(Check("D5", f"loss: {name}", least, _mean_square(inputs - _fitted(codes, inputs)), "≥"))
+        checks.append(
+            Check("D5", f"loss of encoder: {name}", least, _mean_square(inputs - _fitted(codes, inputs)), "≥")
+        )
     return checks
 
 

@@ -114,7 +114,7 @@ def angle_slider(points: np.ndarray, frames: pd.DataFrame) -> HTML:
 
 def over_angle(curves: dict[str, pd.DataFrame]) -> Figure:
     """D7: loss, and distance between both reconstructions, over the angle; one curve per direction of turning."""
-    titles = {"loss": "loss $L^*$", "distance": r"distance $E\|\hat x_R - \hat x_E\|^2$"}
+    titles = {"loss": "loss $L^*$", "distance": r"distance of $\hat x_R$ and $\hat x_E$"}
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7))
         for axis, (column, title) in zip(axes, titles.items(), strict=True):
@@ -176,7 +176,7 @@ def over_size(sizes: list[int], smallest: list[float], drawn: np.ndarray, traine
         axis.plot(sizes, drawn.mean(1), color=SERIES[1], label="random encoders: mean and range")
         axis.fill_between(sizes, drawn.min(1), drawn.max(1), color=SERIES[1], alpha=0.3, linewidth=0)
         for marker, (name, (rank, reached)) in zip("s^", trained.items(), strict=False):
-            axis.plot(rank, reached, marker, color=COLOURS["cladec"], label=f"{name} (ClaDec)")
+            axis.plot(rank, reached, marker, color=COLOURS["cladec"], label=f"{name} classifier (ClaDec)")
         axis.set(xlabel="rank of the code", ylabel="loss $L^*$")
         axis.legend(fontsize=8)
     plt.close(figure)

@@ -132,6 +132,22 @@ def test_frozen_stays_in_eval_mode_and_records_no_gradient(digits):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def test_in_eval_mode_puts_every_part_back():
+    shared = nn.Sequential(nn.BatchNorm2d(2), nn.Dropout()).eval()
+    chain = nn.Sequential(shared, nn.Dropout())
+    modes = [module.training for module in chain.modules()]
+    assert modes == [True, False, False, False, True]
+    with models.in_eval_mode(chain):
+        assert not any(module.training for module in chain.modules())
+    assert [module.training for module in chain.modules()] == modes
+
+
+def test_select_keeps_the_channels_in_the_order_asked():
+    maps = torch.randn(2, 5, 3, 3)
+    assert torch.equal(models.Select([4, 1])(maps), torch.stack([maps[:, 4], maps[:, 1]], 1))
+    assert torch.equal(models.Select(range(2))(maps[:, :, 0, 0]), maps[:, :2, 0, 0])
+
+
 def outputs_and_gradients(module, images):
     images = images.clone().requires_grad_()
     output = module(images)

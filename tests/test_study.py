@@ -136,6 +136,36 @@ def test_only_training_images_are_trained_on(new_study, digits, monkeypatch):
         assert targets[0] is expected_target
 
 
+def test_a_subset_of_a_layer_is_all_its_decoder_is_given(new_study, digits, monkeypatch):
+    run, seen = new_study(), []
+    fit = training.fit
+
+    def spy(model, inputs, *arguments, **options):
+        seen.append(inputs.clone())
+        return fit(model, inputs, *arguments, **options)
+
+    run.classifier  # noqa: B018
+    monkeypatch.setattr(training, "fit", spy)
+    explain = run.decoder("conv4a", channels=[5, 2])
+    codes = run.classifier.up_to("conv4a").eval()(digits.train_images)[:, [5, 2]].detach()
+    torch.testing.assert_close(seen, [codes])
+    torch.testing.assert_close(explain(digits.train_images), explain[1](codes))
+
+
+def test_alpha_trains_for_the_classifier_and_leaves_it_as_it_is(new_study, digits):
+    run = new_study(settings=settings_for("layers", "smoke", decoder_epochs=20, classifier_epochs=5))
+    before = tensors(run.classifier)
+    losses = []
+    for alpha in (0.0, 0.999):
+        explain = run.decoder("conv4a", alpha=alpha)
+        logits = run.test(run.classifier, run.test(explain, digits.train_images))
+        losses.append(training.classification_loss(logits, digits.train_labels).item())
+    assert losses[1] < losses[0]
+    assert same_bits(tensors(run.classifier), before)
+    assert not any(module.training for module in run.classifier.modules())
+    assert all(parameter.grad is None for parameter in run.classifier.parameters())
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_activations_kept_or_computed_per_batch_give_the_same_decoder(new_study, monkeypatch, layer):
     settings = settings_for("layers", "smoke", decoder_epochs=4)
@@ -177,11 +207,33 @@ def test_the_same_seed_and_threads_give_the_same_bits(new_study, threads):
         torch.set_num_threads(before)
 
 
+def test_every_training_of_every_seed_begins_and_shuffles_in_its_own_way(new_study, monkeypatch):
+    entries, orders = [], []
+    fit = training.fit
+
+    def spy(model, *arguments, **options):
+        # The largest tensor of an encoder or a classifier, and of a decoder, before training.
+        parts = [model] if isinstance(model, models.Classifier) else model.children()
+        entries.extend(
+            max(part.parameters(), key=torch.numel).detach().clone() for part in parts if [*part.parameters()]
+        )
+        orders.append(options["seed"])
+        return fit(model, *arguments, **options)
+
+    monkeypatch.setattr(training, "fit", spy)
+    for seed in (0, 1):
+        everything(new_study(seed=seed))
+    assert len(orders) == len(set(orders)) == 2 * 4
+    assert len(entries) > len(orders)
+    for number, one in enumerate(entries):
+        assert not any(one.shape == two.shape and torch.equal(one, two) for two in entries[:number])
+
+
 def test_another_seed_gives_other_models(new_study):
     for one, two in zip(everything(new_study()), everything(new_study(seed=1)), strict=True):
-        assert not any(
-            torch.equal(one[name], two[name]) for name in one if name.endswith("weight") and one[name].ndim > 1
-        )
+        weights = [name for name in one if name.endswith("weight") and one[name].ndim > 1]
+        assert weights
+        assert not any(torch.equal(one[name], two[name]) for name in weights)
 
 
 def test_no_model_depends_on_which_others_were_trained_before(new_study, studied):
@@ -201,17 +253,17 @@ def test_a_study_leaves_the_random_state_untouched(new_study):
 
 def test_a_cached_model_is_bitwise_the_trained_one(new_study, studied, tmp_path, monkeypatch):
     first = new_study(cache=tmp_path)
-    trained = [tensors(first.classifier), tensors(first.reference("conv4a"))]
-    assert same_bits(trained[0], tensors(studied.classifier))
-    assert len(list(tmp_path.iterdir())) == 2
+    trained = [tensors(model) for model in (first.classifier, first.decoder("conv4a"), first.reference("conv4a"))]
+    assert same_bits(trained[1], tensors(studied.decoder("conv4a")))  # of a study without a cache
+    assert len(list(tmp_path.iterdir())) == 3
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", no_training)
         cached = new_study(cache=tmp_path)
-        assert same_bits(tensors(cached.classifier), trained[0])
-        assert same_bits(tensors(cached.reference("conv4a")), trained[1])
+        loaded = [tensors(model) for model in (cached.classifier, cached.decoder("conv4a"), cached.reference("conv4a"))]
+    assert all(same_bits(one, two) for one, two in zip(trained, loaded, strict=True))
     assert not any(module.training for module in cached.classifier.modules())
     assert not any(parameter.requires_grad for parameter in cached.classifier.parameters())
-    assert same_bits(tensors(cached.decoder("conv4a")), tensors(studied.decoder("conv4a")))
+    assert same_bits(tensors(cached.decoder("penultimate")), tensors(studied.decoder("penultimate")))
 
 
 def test_whatever_a_training_depends_on_names_its_cache(new_study, digits, tmp_path, on):
@@ -231,6 +283,17 @@ def test_whatever_a_training_depends_on_names_its_cache(new_study, digits, tmp_p
         new_study(**variant, cache=tmp_path / str(number)).classifier  # noqa: B018
         names |= {path.name for path in (tmp_path / str(number)).iterdir()}
     assert len(names) == len(variants)
+
+
+def test_whatever_a_decoder_depends_on_names_its_cache(new_study, tmp_path):
+    run = new_study(cache=tmp_path)
+    variants = [{}, {"alpha": 0.5}, {"alpha": 0.9}, {"channels": [0, 1, 2]}, {"channels": [0, 2]}, {"channels": [2, 0]}]
+    for number, variant in enumerate(variants, start=1):
+        run.decoder("conv4a", **variant)
+        assert len(list(tmp_path.iterdir())) == 1 + number
+    other = new_study(settings=settings_for("layers", "smoke", classifier_epochs=2), cache=tmp_path)
+    other.decoder("conv4a")  # of another classifier
+    assert len(list(tmp_path.iterdir())) == 1 + len(variants) + 2
 
 
 def test_an_interrupted_save_is_not_taken_for_a_model(new_study, tmp_path, monkeypatch):

@@ -12,12 +12,12 @@ import numpy as np
 
 from cladec_core import data, training
 from cladec_core.data import ImageData
-from cladec_core.experiments import layers
+from cladec_core.experiments import alpha, encoder_training, layers, occlusion, subsets
 from cladec_core.records import BUILT, ROOT, Record, open_record
 from cladec_core.settings import Settings
 from cladec_core.study import Study
 
-CACHE = ROOT / "build" / "models"
+CACHE = Path(os.environ.get("CLADEC_MODELS") or ROOT / "build" / "models")
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,22 @@ class Experiment:
     Attributes
     ----------
     cells
-        `cells(settings, architecture)` names the parts that are trained one by one.
+        `cells(settings, architecture)` gives the parts that are trained one by one; each has a name of its own (`str`).
     run_cell
-        `run_cell(study, part, keep_samples)` gives rows and uint8 images.
+        `run_cell(study, part, keep_samples)` gives rows and uint8 images. A row that names no layer has the part's.
     """
 
-    cells: Callable[[Any, str], Iterator[str]]
-    run_cell: Callable[[Study, str, bool], tuple[list[dict[str, Any]], dict[str, np.ndarray]]]
+    cells: Callable[[Any, str], Iterator[Any]]
+    run_cell: Callable[[Study, Any, bool], tuple[list[dict[str, Any]], dict[str, np.ndarray]]]
 
 
-EXPERIMENTS = {"layers": Experiment(layers.cells, layers.run_cell)}
+EXPERIMENTS = {
+    "layers": Experiment(layers.cells, layers.run_cell),
+    "alpha": Experiment(alpha.cells, alpha.run_cell),
+    "encoder_training": Experiment(encoder_training.cells, encoder_training.run_cell),
+    "occlusion": Experiment(occlusion.cells, occlusion.run_cell),
+    "subsets": Experiment(subsets.cells, subsets.run_cell),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Cell:
     seed: int
     dataset: str
     architecture: str
-    part: str
+    part: Any
 
     def __str__(self) -> str:
         return f"{self.dataset}/{self.architecture}/{self.part}/{self.seed}"
@@ -114,7 +120,7 @@ def run(
         # All images of a run are of one seed, whichever seeds are added later.
         shown = record.samples.setdefault(f"{prefix}/seed", np.array(settings.seeds[0]))
         rows, samples = EXPERIMENTS[settings.experiment].run_cell(study, cell.part, cell.seed == shown)
-        axes = {"dataset": cell.dataset, "architecture": cell.architecture, "layer": cell.part, "seed": cell.seed}
+        axes = {"dataset": cell.dataset, "architecture": cell.architecture, "layer": str(cell.part), "seed": cell.seed}
         seconds = time.perf_counter() - began
         named = {f"{prefix}/{name}": array for name, array in samples.items()}
         record.add(str(cell), [axes | row for row in rows], named, seconds, study.seconds)

@@ -60,10 +60,10 @@ def triples(
 
 
 def layers_by_samples(
-    record: Record, layers: list[str], classes: tuple[str, ...], *, wrong: bool, count: int = 5,
+    record: Record, layers: list[str], classes: tuple[str, ...], *, wrong: bool, count: int = 4,
     dataset: str | None = None, architecture: str | None = None, saliency: bool = True,
 ) -> Figure:  # fmt: skip
-    """Layers × samples: per image RefAE, ClaDec and GradCAM for each layer (Figs. 6, 8, 9).
+    """Layers × samples: per image RefAE, ClaDec and GradCAM for each numbered layer (Figs. 6, 8, 9).
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def layers_by_samples(
     with style():
         figure, axes = plt.subplots(
             1 + len(layers), len(chosen) * len(methods), squeeze=False,
-            figsize=(0.62 * len(methods) * len(chosen) + 1.1, 0.66 * (1 + len(layers)) + 0.45),
+            figsize=(0.56 * len(methods) * len(chosen) + 1.0, 0.6 * (1 + len(layers)) + 0.4),
         )  # fmt: skip
         for axis in axes[0]:
             axis.axis("off")
@@ -95,7 +95,8 @@ def layers_by_samples(
                     if row == 1:
                         name = {"refae": "RefAE", "cladec": "ClaDec", "gradcam": "GradCAM"}[method]
                         axes[row, first + offset].set_title(name, fontsize=6.5, pad=2)
-        for row, name in enumerate(["X", *layers]):
+        numbers = {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
+        for row, name in enumerate(["X", *(f"{layer} ({numbers[layer]})" for layer in layers)]):
             axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
         figure.get_layout_engine().set(w_pad=0.008, h_pad=0.008, wspace=0, hspace=0)
     plt.close(figure)
@@ -117,7 +118,7 @@ def over_depth(sources: dict[str, pd.DataFrame], dataset: str, architecture: str
                 for axis, metric in zip(axes, (f"rec_{method}", f"acc_{method}"), strict=True):
                     _depth_line(axis, summary, (dataset, architecture), metric, method, name)
         axes[0].set(yscale="log", ylabel="reconstruction loss\n(standardised mean)")
-        axes[1].set(ylabel="accuracy of the evaluation classifier")
+        axes[1].set(ylabel="evaluation accuracy")
         for axis in axes:
             axis.set(xlabel="layer, counted from the output")
             axis.set_xticks(sorted({index[2] for part in sources.values() for index in part.index}))
@@ -142,15 +143,18 @@ def _depth_line(
     )  # fmt: skip
 
 
+def recorded_layers(record: Record, run: str) -> list[str]:
+    """Numbered layers of which a run ("dataset/architecture") has images, from the output to the input."""
+    numbers = {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
+    return sorted((name for name in numbers if f"{run}/{name}/cladec" in record.samples), key=numbers.get, reverse=True)
+
+
 def front_picture(record: Record, classes: dict[str, Sequence[str]]) -> Figure:
     """The idea in one picture: two images, read back from three layers by RefAE and by ClaDec."""
     run = _run(record, None, None)
     numbers = {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
-    recorded_layers = {
-        name.split("/")[2] for name in record.samples if name.startswith(run) and name.endswith("cladec")
-    }
-    layers = sorted(recorded_layers & numbers.keys(), key=numbers.get)
-    layers = [layers[0], layers[len(layers) // 2], layers[-1]]
+    names = recorded_layers(record, run)[::-1]
+    layers = [names[0], names[len(names) // 2], names[-1]]
     labels, predicted = record.samples[f"{run}/label"], record.samples[f"{run}/predicted"]
     chosen = [int(np.flatnonzero((labels == label) & (labels == predicted))[0]) for label in (8, 2)]
     with style():

@@ -1,0 +1,316 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from cladec_core import experiments, training
+from cladec_core.claims import occlusion as claims
+from cladec_core.errors import UsageError
+from cladec_core.experiments import occlusion
+from cladec_core.figures import occlusion as figures
+from cladec_core.records import read_record
+from cladec_core.settings import settings_for
+from cladec_core.study import Study
+
+CORNERS = (0, 6, 12, 20)
+DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
+
+
+class Bright(nn.Module):
+    """Ten classes by how bright the middle is: what it says depends on some squares only."""
+
+    def forward(self, images):
+        middle = images[:, :, 10:22, 10:22].mean((1, 2, 3))
+        return -(middle.view(-1, 1) - torch.linspace(-1, 1, 10).to(middle)).abs()
+
+
+@pytest.fixture
+def made_up(digits):
+    """A study that trained nothing; its labels are what the classifier says of the clean images."""
+    classifier = Bright()
+    data = replace(digits, test_labels=classifier(digits.test_images).argmax(1))
+
+    study = SimpleNamespace(data=data, classifier=classifier, seed=0)
+
+    def test(model, inputs=None):
+        with torch.no_grad():
+            return model(study.data.test_images if inputs is None else inputs)
+
+    study.test = test
+    return study
+
+
+@pytest.fixture(scope="module")
+def smoke_record(tmp_path_factory):
+    settings = settings_for("occlusion", "smoke", layers=[-1, -5])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments.runner, "CACHE", None)
+        return experiments.run(settings, root=tmp_path_factory.mktemp("occlusion"), device="cpu", progress=False)
+
+
+def test_squares_stand_where_the_corners_say():
+    masks = occlusion.squares(12, CORNERS)
+    assert masks.shape == (16, 32, 32)
+    assert masks.sum((1, 2)).tolist() == [144] * 16
+    assert masks[1, 0:12, 6:18].all()  # the second corner of a row is a column
+
+
+def test_relevance_is_the_slow_sum_of_squared_changes(made_up):
+    decoder, images = nn.Conv2d(1, 1, 5, padding=2), made_up.data.test_images[:3]
+    made_up.data = replace(made_up.data, test_images=images)
+    masks = occlusion.squares(12, (0, 20))
+    found = occlusion.explanation_relevance(made_up, decoder, masks)
+    for image in range(3):
+        for number, (top, left) in enumerate([(0, 0), (0, 20), (20, 0), (20, 20)]):
+            covered = images[image : image + 1].clone()
+            covered[..., top : top + 12, left : left + 12] = 0
+            with torch.no_grad():
+                change = (decoder(covered) - decoder(images[image : image + 1]))[0, 0].numpy() ** 2
+            inside = sum(change[y, x] for y in range(top, top + 12) for x in range(left, left + 12))
+            assert found["cladec"][image, number].item() == pytest.approx(inside, rel=1e-4, abs=1e-6)
+            assert found["cladec whole"][image, number].item() == pytest.approx(change.sum(), rel=1e-4, abs=1e-6)
+
+
+def test_saliency_is_summed_over_each_square():
+    maps, masks = torch.rand(2, 32, 32), occlusion.squares(12, (0, 6))
+    found = occlusion.square_sums(maps, masks)
+    assert found[1, 2].item() == pytest.approx(maps[1, 6:18, 0:12].sum().item(), rel=1e-5)
+    assert torch.equal(occlusion.square_sums(torch.zeros(1, 32, 32), masks), torch.zeros(1, 4))
+
+
+def test_ties_are_drawn_uniformly_and_reproducibly():
+    alike = torch.zeros(8_000, 16)
+    first = occlusion.ranking(alike, 1)
+    assert torch.equal(first, occlusion.ranking(alike, 1))
+    assert torch.equal(first.sort(1).values, torch.arange(16).expand(8_000, 16))
+    assert not torch.equal(first, occlusion.ranking(alike, 2))
+    for column in (0, 7, 15):
+        counts = torch.bincount(first[:, column], minlength=16)
+        assert (counts - 500).abs().max() < 5 * 500**0.5
+    both = (first[:, 0] == occlusion.ranking(alike, 2)[:, 0]).double().mean()
+    assert both.item() == pytest.approx(1 / 16, abs=0.015)  # two draws are independent
+
+
+def test_ranking_puts_the_most_relevant_first_and_draws_among_equals_only():
+    order = occlusion.ranking(torch.tensor([[0.0, 3.0, 1.0, 3.0]]).expand(400, 4), 0)
+    assert set(order[:, 0].tolist()) == {1, 3}
+    assert set(map(tuple, order[:, 2:].tolist())) == {(2, 0)}
+
+
+def test_accuracies_are_those_of_the_chosen_squares():
+    relevance, right = torch.rand(50, 16), torch.rand(50, 16) > 0.4
+    found = occlusion.accuracies(right, relevance, 0, 1)
+    most = [bool(row[scores.argmax()]) for row, scores in zip(right, relevance, strict=True)]
+    least = [bool(row[scores.argmin()]) for row, scores in zip(right, relevance, strict=True)]
+    assert found["acc_max"] == pytest.approx(np.mean(most))
+    assert found["acc_min"] == found["acc_min_shared"] == pytest.approx(np.mean(least))
+    paired = np.array(least, float) - np.array(most, float)
+    assert found["delta_error"] == pytest.approx(paired.std(ddof=1) / 50**0.5)
+    assert found["ties"] == 0
+
+
+def test_one_draw_for_both_ends_of_a_tie_gives_no_difference():
+    found = occlusion.accuracies(torch.rand(50, 16) > 0.4, torch.zeros(50, 16), 0, 1)
+    assert found["ties"] == 1
+    assert found["acc_min_shared"] == found["acc_max"] != found["acc_min"]
+
+
+def test_deletion_curves_begin_at_the_clean_accuracy_and_end_together(made_up):
+    masks = occlusion.squares(12, CORNERS)
+    orders = [occlusion.ranking(torch.rand(len(made_up.data.test_labels), 16), seed) for seed in (0, 1)]
+    first, second = (occlusion.deletion_curve(made_up, order, masks) for order in orders)
+    assert len(first) == 17
+    assert first[0] == second[0] == 1  # the labels are what this classifier says
+    covered = made_up.classifier(torch.zeros(1, 1, 32, 32)).argmax()
+    assert first[16] == second[16] == (made_up.data.test_labels == covered).double().mean().item()
+    assert first[8] != second[8]
+
+
+def test_random_relevance_makes_no_difference_but_a_good_one_does(made_up):
+    masks = occlusion.squares(12, CORNERS)
+    right = torch.stack([occlusion._right(made_up, made_up.data.test_images.masked_fill(m, 0)) for m in masks], 1)
+    assert 0.1 < right.double().mean() < 0.95
+    right = right.repeat(40, 1)
+    random = occlusion.accuracies(right, torch.zeros(right.shape), 3, 4)
+    assert abs(random["acc_min"] - random["acc_max"]) < 3 * random["delta_error"]
+    good = occlusion.accuracies(right, (~right).double(), 3, 4)
+    assert good["acc_min"] - good["acc_max"] > 0.3
+
+
+def test_rank_agreement_is_the_mean_of_spearmans_correlations():
+    first, second = torch.rand(20, 16), torch.rand(20, 16).round(decimals=1)
+    slow = np.mean([spearmanr(a, b).statistic for a, b in zip(first.numpy(), second.numpy(), strict=True)])
+    assert occlusion.rank_agreement(first, second)["contrast_correlation"] == pytest.approx(slow)
+    assert occlusion.rank_agreement(torch.zeros(3, 16), torch.rand(3, 16)) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"corners": [0, 24]}, "24"),
+        ({"corners": [-1]}, "-1"),
+        ({"square": 28}, "corners has 6"),
+        ({"square": 33}, "square is 33"),
+        ({"corners": [0, 0]}, "repeated"),
+        ({"corners": []}, "empty"),
+    ],
+)
+def test_squares_outside_the_image_are_refused_by_name(changes, named):
+    with pytest.raises(UsageError, match=named):
+        settings_for("occlusion", "quick", **changes)
+
+
+def test_the_trainings_are_those_of_the_chapter_on_layers():
+    for profile in ("smoke", "quick", "laptop", "paper"):
+        ours, theirs = settings_for("occlusion", profile), settings_for("layers", profile)
+        assert set(ours.layers) <= set(theirs.layers)
+        shared = theirs.configuration()
+        assert {name: value for name, value in ours.configuration().items() if name in shared} == shared
+
+
+def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
+    rows = smoke_record.rows
+    pd.testing.assert_frame_equal(read_record(smoke_record.folder).rows, rows, check_dtype=False, rtol=1e-6)
+    assert set(rows["method"]) == {"classifier", "random", "cladec", "cladec whole", "gradcam"}
+    curves = rows[rows["metric"].isin(["curve_most", "curve_least"])]
+    ends = curves[curves["squares"] == curves["squares"].max()]
+    assert curves[curves["squares"] == 0]["value"].nunique() == ends["value"].nunique() == 1
+    top = rows[(rows["layer"] == "penultimate") & (rows["method"] == "gradcam")].set_index("metric")["value"]
+    assert top["ties"] == 1
+    assert "contrast_correlation" not in top
+    assert any(name.endswith("conv2/max reconstruction") for name in smoke_record.samples)
+
+
+def test_decoders_are_trained_once_for_each_classifier(digits, smoke, on, tmp_path, monkeypatch):
+    first = Study(digits, "vgg11", 0, smoke, on, tmp_path)
+    trained = first.test(first.decoder("conv3"))
+    longer = replace(smoke, classifier_epochs=2)
+    other = Study(digits, "vgg11", 0, longer, on, tmp_path)
+    assert not torch.equal(other.test(other.decoder("conv3")), trained)
+    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained again"))
+    again = Study(digits, "vgg11", 0, smoke, on, tmp_path)
+    assert torch.equal(again.test(again.decoder("conv3")), trained)
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "says"),
+    [
+        ("B38", "holds", ["17 of 18", "VGG-11 9 of 9", "ResNet-10 8 of 9"]),
+        ("B39", "holds", ["4 of 6"]),
+        ("B40", "holds", ["4 of 6"]),
+        ("B41", "holds", ["4 of 4"]),
+        ("B42", "holds", ["12 of 12", "not printed"]),
+        ("B43", "holds", ["3 of 3", "in between"]),
+        ("B44", "holds", ["3 of 3"]),
+        ("B45", "does not hold", ["12 of 18", "VGG-11 8 of 9", "ResNet-10 4 of 9", "p = 0.24"]),
+        ("B46", "undecided", []),
+        ("B47", "undecided", ["MNIST 0.286"]),
+        ("B48", "holds", ["2 of 2"]),
+        ("B49", "undecided", ["pictures"]),
+    ],
+)
+def test_verdicts_of_the_printed_tables(key, verdict, says):
+    found = DECIDE[key](claims.PUBLISHED_EVIDENCE())
+    assert found.verdict == verdict
+    assert all(text in found.evidence for text in says), found.evidence
+
+
+def made_record(cells, seeds=(0, 1, 2), error=0.01):
+    """A record from {(dataset, architecture, layer): (ClaDec max, min, GradCAM max, min, contrast correlation)}."""
+    rows = []
+    for (dataset, architecture, layer), (c_max, c_min, g_max, g_min, contrast) in cells.items():
+        for seed in seeds:
+            axes = {"dataset": dataset, "architecture": architecture, "seed": seed, "squares": 1}
+            wobble = 0.002 * (seed - 1)
+            for method, most, least in (
+                ("cladec", c_max, c_min),
+                ("cladec whole", c_max, c_min),
+                ("gradcam", g_max, g_min),
+            ):
+                values = {
+                    "acc_max": most + wobble, "acc_min": least - wobble, "acc_min_shared": least,
+                    "delta_error": error, "ties": float(most == least), "contrast_correlation": contrast,
+                }  # fmt: skip
+                rows += [{**axes, "layer": layer, "method": method, "metric": k, "value": v} for k, v in values.items()]
+            clean = {"resnet10": 0.99, "vgg11": 0.98}[architecture]
+            control = {
+                ("random", "acc_max"): 0.7,
+                ("random", "acc_min"): 0.7 + wobble,
+                ("random", "delta_error"): error,
+            }
+            control[("classifier", "accuracy")] = clean
+            for (method, metric), value in control.items():
+                rows.append({**axes, "layer": "classifier", "method": method, "metric": metric, "value": value})
+    table = pd.DataFrame(rows).drop_duplicates(["dataset", "architecture", "seed", "layer", "method", "metric"])
+    return SimpleNamespace(rows=table, manifest={"configuration": {"index_map": "code"}})
+
+
+NETWORKS = {"vgg11": ("conv2", "conv3", "penultimate"), "resnet10": ("block1", "block3", "penultimate")}
+
+
+def grid(values):
+    return {
+        (dataset, network, layer): values(dataset, network, 2 - place)
+        for dataset in ("mnist", "cifar100")
+        for network, names in NETWORKS.items()
+        for place, layer in enumerate(names)
+    }
+
+
+def as_claimed(dataset, network, below):
+    """`below` is 0 at the top layer, 2 at the lowest."""
+    far = dataset == "mnist"
+    most = (0.5 if far else 0.3) + 0.01 * below - 0.05 * (network == "resnet10")
+    least = most + (0.4 if far else 0.2 - 0.08 * below)
+    alike = network == "vgg11" and below == 0
+    return most, least, most + 0.03, most + 0.03 + (0 if alike else 0.005 if below == 0 else 0.05), 0.2 + 0.3 * below
+
+
+def the_opposite(dataset, network, below):
+    most, least, _, _, contrast = as_claimed(dataset, network, below)
+    wide = 0.3 * below if dataset == "mnist" else 0
+    worse = 0.4 * (network == "resnet10")
+    return least - 0.1 * below + worse, most - wide + worse, most + worse, least + worse + 0.1, 1 - contrast
+
+
+DECIDABLE = ["B38", "B39", "B41", "B42", "B45", "B49"]
+
+
+@pytest.mark.parametrize("key", DECIDABLE)
+def test_claims_hold_on_rows_made_to_support_them_and_fail_on_the_opposite(key):
+    assert DECIDE[key](claims.evidence(made_record(grid(as_claimed)))).verdict == "holds"
+    assert DECIDE[key](claims.evidence(made_record(grid(the_opposite)))).verdict == "does not hold"
+
+
+def test_gradcam_and_the_control_are_judged_from_rows():
+    supporting = claims.evidence(made_record(grid(as_claimed)))
+    assert DECIDE["B44"](supporting).verdict == "holds"
+    assert DECIDE["B46"](supporting).verdict == "holds"
+    assert DECIDE["B44"](claims.evidence(made_record(grid(the_opposite)))).verdict == "does not hold"
+
+
+def test_a_single_run_decides_only_what_exceeds_its_noise():
+    noisy = claims.evidence(made_record(grid(as_claimed), seeds=(1,), error=0.5))
+    assert {DECIDE[key](noisy).verdict for key in ("B38", "B39", "B45")} == {"undecided"}
+    clear = claims.evidence(made_record(grid(as_claimed), seeds=(1,), error=0.0005))
+    assert {DECIDE[key](clear).verdict for key in ("B38", "B39", "B45")} == {"holds"}
+
+
+def test_a_record_without_the_needed_cells_decides_nothing(smoke_record):
+    found = claims.evidence(smoke_record)
+    assert {DECIDE[key](found).verdict for key in ("B40", "B41", "B42", "B47", "B48")} == {"undecided"}
+
+
+def test_figures_are_drawn_from_a_record(smoke_record):
+    run = figures.first_run(smoke_record)
+    sources = {"published": claims.PUBLISHED_EVIDENCE(), "this run": claims.evidence(smoke_record)}
+    assert len(figures.occluded_images(smoke_record).axes) % 6 == 0
+    assert len(figures.accuracy_under_occlusion(sources, run).axes) == 1  # nothing is printed for digits
+    assert len(figures.accuracy_under_occlusion(sources, ("mnist", "vgg11")).axes) == 1
+    assert len(figures.deletion_curves(smoke_record).axes) == 2
+    assert figures.contrast(smoke_record).axes[0].get_xticklabels()[0].get_text() == "conv2"

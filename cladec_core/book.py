@@ -178,9 +178,7 @@ def _render(force: bool, report: Callable[[str], None]) -> Path:
     stamp.unlink(missing_ok=True)
     if force:
         shutil.rmtree(HTML.parent, ignore_errors=True)
-    outcome = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"}
-    )
+    outcome = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     if outcome.returncode:
         shutil.rmtree(HTML.parent / ".doctrees", ignore_errors=True)
         lines = re.sub(r"\x1b\[\d+(;\d+)*m", "", outcome.stderr + outcome.stdout).strip().splitlines()

@@ -1,13 +1,14 @@
 """What a notebook cell calls: run an experiment, and set it beside the record and the paper."""
 
 import os
+from types import ModuleType
+from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from cladec_core import claims, experiments, tables
-from cladec_core.claims.layers import CLAIMS, Evidence
 from cladec_core.data import DATASETS
 from cladec_core.records import Record, recorded
 from cladec_core.settings import Settings, settings_for
@@ -15,16 +16,8 @@ from cladec_core.settings import Settings, settings_for
 RECORDED_PROFILES = ("paper", "laptop")  # the closest to the paper first
 
 __all__ = [
-    "against_the_paper",
-    "class_names",
-    "evidence",
-    "provenance",
-    "run",
-    "saved",
-    "settings_for",
-    "verdicts",
-    "wrapped",
-]
+    "class_names", "provenance", "run", "saved", "settings_for", "side_by_side", "sources", "verdicts", "wrapped",
+]  # fmt: skip
 
 
 def run(settings: Settings) -> Record:
@@ -60,23 +53,30 @@ def provenance(record: Record) -> Markdown:
     )
 
 
-def evidence(record: Record, stored: Record | None) -> dict[str, Evidence]:
-    """The three sources that every table compares: published, recorded, this run."""
-    found = {"published": Evidence(tables.published_layers())}
+def sources(chapter: ModuleType, record: Record, stored: Record | None) -> dict[str, Any]:
+    """What every table compares: published, recorded (where there is one), this run.
+
+    Parameters
+    ----------
+    chapter
+        The chapter's module in `cladec_core.claims`: it turns printed numbers and records into evidence.
+    record, stored
+        This run's record, and the committed one.
+    """
+    found = {"published": chapter.printed()}
     if stored is not None:
-        found["recorded"] = Evidence(tables.layers_summary(stored), stored)
-    return found | {"this run": Evidence(tables.layers_summary(record), record)}
+        found["recorded"] = chapter.evidence(stored)
+    return found | {"this run": chapter.evidence(record)}
 
 
-def against_the_paper(record: Record, stored: Record | None, digits: int = 3) -> pd.DataFrame:
-    """Published, recorded and this run under one another, mean ± sd and n, per data set, classifier and layer."""
-    return tables.side_by_side({name: part.summary for name, part in evidence(record, stored).items()}, digits=digits)
+def side_by_side(evidence: dict[str, Any], *args: Any, **kwargs: Any) -> pd.DataFrame:
+    """Published, recorded and this run under one another, mean ± sd and n (see `tables.side_by_side`)."""
+    return tables.side_by_side({name: part.summary for name, part in evidence.items()}, *args, **kwargs)
 
 
-def verdicts(record: Record, stored: Record | None) -> Styler:
+def verdicts(chapter: ModuleType, evidence: dict[str, Any]) -> Styler:
     """A verdict per claim and source: holds, does not hold, undecided (why)."""
-    table = claims.ledger(CLAIMS, evidence(record, stored))
-    return wrapped(table)
+    return wrapped(claims.ledger(chapter.CLAIMS, evidence))
 
 
 def wrapped(table: pd.DataFrame) -> Styler:

@@ -5,12 +5,19 @@ from pathlib import Path
 import pandas as pd
 
 from cladec_core import claims, tables
-from cladec_core.claims.layers import CLAIMS, Evidence
+from cladec_core.claims import alpha, encoder_training, layers, occlusion
 from cladec_core.data import DATASETS
 from cladec_core.figures.layers import front_picture
 from cladec_core.records import RECORDED, Record, find_records
 
 LAYERS = "layers"
+# experiment -> (its claims, columns beside the paper, what the third level of its summary is)
+CHAPTERS = {
+    LAYERS: (layers, None, "layer"),
+    "alpha": (alpha, alpha.PRINTED, "alpha"),
+    "encoder_training": (encoder_training, encoder_training.PRINTED, "encoder_epochs"),
+    "occlusion": (occlusion, occlusion.COLUMNS, "layer"),
+}
 
 
 def write(folder: Path, roots: list[Path]) -> None:
@@ -65,25 +72,37 @@ def status(records: list[Record]) -> str:
 
 
 def published_against_reproduced(records: list[Record]) -> str:
-    """Tables 2 and 3 beside every record of the layers experiment."""
+    """The printed numbers beside those of every record, chapter by chapter."""
     parts = []
-    for record in records:
-        if record.manifest["experiment"] != LAYERS:
-            continue
-        sources = {"published": tables.published_layers(), "measured": tables.layers_summary(record)}
-        table = tables.side_by_side(sources).reset_index()
-        parts.append(f"### Layers, profile `{record.folder.parent.name}` ({place(record)})\n\n{markdown(table)}")
+    for experiment, (chapter, columns, axis) in CHAPTERS.items():
+        for record in _of(experiment, records):
+            found = {"published": chapter.printed().summary, "measured": chapter.evidence(record).summary}
+            table = tables.side_by_side(found, columns, axis=axis).reset_index()
+            parts.append(f"## {_title(record)}\n\n{markdown(table)}")
     return "\n\n".join(parts) or "No record yet."
 
 
 def ledger(records: list[Record]) -> str:
-    """The claims with a verdict from the printed numbers and from each record."""
-    sources = {"printed numbers": Evidence(tables.published_layers())}
-    for record in records:
-        if record.manifest["experiment"] == LAYERS:
-            name = f"{record.folder.parent.name} ({place(record)})"
-            sources[name] = Evidence(tables.layers_summary(record), record)
-    return markdown(claims.ledger(CLAIMS, sources).reset_index())
+    """The claims, chapter by chapter, with a verdict from the printed numbers and from each record."""
+    parts = []
+    for experiment, (chapter, _, _) in CHAPTERS.items():
+        found = {"printed numbers": chapter.printed()}
+        for record in _of(experiment, records):
+            found[f"{record.folder.parent.name}, {place(record)}"] = chapter.evidence(record)
+        table = claims.ledger(chapter.CLAIMS, found).reset_index()
+        heading = f"[{experiment.replace('_', ' ').capitalize()}](../notebooks/{experiment}.ipynb)"
+        parts.append(f"## {heading}\n\n{markdown(table)}")
+    return "\n\n".join(parts)
+
+
+def _of(experiment: str, records: list[Record]) -> list[Record]:
+    return [record for record in records if record.manifest["experiment"] == experiment]
+
+
+def _title(record: Record) -> str:
+    names = [tables.DATASET_NAMES[name] for name in record.rows["dataset"].unique()]
+    experiment = record.manifest["experiment"].replace("_", " ").capitalize()
+    return f"{experiment}: {', '.join(names)} (profile {record.folder.parent.name}, {place(record)})"
 
 
 def markdown(table: pd.DataFrame) -> str:

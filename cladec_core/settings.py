@@ -218,15 +218,15 @@ class SubsetsSettings(Settings):
         "nested subsets: the first so many channels", axis=True,
     )  # fmt: skip
     disjoint_size: int = parameter(*(10,) * 4, "channels of each disjoint and of each random subset")
-    disjoint_count: int = parameter(2, 2, 5, 10, "disjoint subsets of consecutive channels; 0: none", axis=True)
+    disjoint_count: int = parameter(2, 2, 5, 10, "disjoint subsets of consecutive channels", axis=True)
     random_repeats: int = parameter(1, 2, 5, 10, "random subsets of the same size; 0: none", axis=True)
 
     def __post_init__(self) -> None:
         """Check every subset against every architecture."""
         super().__post_init__()
         _check_axis("sizes", self.sizes)
-        for name in ("disjoint_count", "random_repeats"):
-            _check_range(name, getattr(self, name), 0, 10_000)
+        _check_range("disjoint_count", self.disjoint_count, 1, 10_000)
+        _check_range("random_repeats", self.random_repeats, 0, 10_000)
         for architecture in self.architectures:
             layer, channels = last_convolution(architecture, self.width)
             for name, sizes in (("sizes", self.sizes), ("disjoint_size", (self.disjoint_size,))):
@@ -237,7 +237,7 @@ class SubsetsSettings(Settings):
             if self.disjoint_size * self.disjoint_count > channels:
                 raise UsageError(
                     f"disjoint_count is {self.disjoint_count}: so many disjoint subsets of {self.disjoint_size} need "
-                    f"more than the {channels} channels of {layer}; valid: from 0 to {channels // self.disjoint_size}."
+                    f"more than the {channels} channels of {layer}; valid: from 1 to {channels // self.disjoint_size}."
                 )
 
 

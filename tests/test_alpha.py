@@ -13,9 +13,9 @@ from cladec_core.claims import FAILS, HOLDS, UNDECIDED
 from cladec_core.claims.alpha import (
     CLAIMS,
     PRINTED,
-    PUBLISHED_EVIDENCE,
     equivalent_weights,
     evidence,
+    printed,
     published_summary,
 )
 from cladec_core.errors import UsageError
@@ -156,13 +156,13 @@ def test_what_was_not_run_is_undecided():
     ],
 )  # fmt: skip
 def test_verdict_on_the_printed_tables(key, verdict, said):
-    found = DECIDE[key](PUBLISHED_EVIDENCE())
+    found = DECIDE[key](printed())
     assert found.verdict == verdict
     assert said in found.evidence
 
 
 def test_the_printed_totals_leave_the_classifier_loss_out():
-    assert "alone fits in 9 of 9" in DECIDE["B22"](PUBLISHED_EVIDENCE()).evidence
+    assert "alone fits in 9 of 9" in DECIDE["B22"](printed()).evidence
 
 
 def test_the_conference_tables_labels_become_ours():
@@ -213,5 +213,5 @@ def test_the_figures_show_every_weight(record):
     _, found, _ = record
     shown = figures.samples_by_alpha(found, [str(digit) for digit in range(10)], count=2)
     assert {axis.get_ylabel() for axis in shown.axes} >= {"X", "α = 0", "α = 0.5"}
-    drawn = figures.trade_off({"published": PUBLISHED_EVIDENCE(), "this run": evidence(found)})
+    drawn = figures.trade_off({"published": printed(), "this run": evidence(found)})
     assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == ["0", "0.5", "0.9", "0.99", "0.999", "1"]

@@ -11,7 +11,7 @@ from torch import nn
 
 from cladec_core import experiments, metrics, training
 from cladec_core.claims import FAILS, HOLDS, UNDECIDED
-from cladec_core.claims.encoder_training import CLAIMS, PUBLISHED_EVIDENCE, evidence
+from cladec_core.claims.encoder_training import CLAIMS, evidence, printed
 from cladec_core.claims.trends import compare, ends, holm
 from cladec_core.errors import UsageError
 from cladec_core.figures import encoder_training as figures
@@ -176,6 +176,12 @@ def test_one_run_decides_only_changes_beyond_its_noise():
         assert DECIDE[key](made_up(as_claimed, seeds=(0,))).verdict == HOLDS, key
 
 
+def test_a_single_encoder_decides_nothing_about_training():
+    alone = made_up(as_claimed, epochs=(0,))
+    for key in set(DECIDE) - {"B28", "B29"}:
+        assert DECIDE[key](alone).verdict == UNDECIDED, key
+
+
 def test_without_an_untrained_encoder_there_is_nothing_to_decide():
     trained = made_up(as_claimed, epochs=(1, 4, 16))
     for key in ("B25", "B27", "B28", "B31"):
@@ -191,15 +197,15 @@ def test_without_an_untrained_encoder_there_is_nothing_to_decide():
     ],
 )  # fmt: skip
 def test_verdict_on_the_printed_table(key, verdict, said):
-    found = DECIDE[key](PUBLISHED_EVIDENCE())
+    found = DECIDE[key](printed())
     assert found.verdict == verdict
     assert said in found.evidence
 
 
 def test_the_tests_of_table_6_are_those_recomputed_by_hand():
-    p = [step.welch for step in compare(PUBLISHED_EVIDENCE(), "rec_cladec")]
+    p = [step.welch for step in compare(printed(), "rec_cladec")]
     assert p == pytest.approx([1e-5, 0.047, 0.002, 0.081], rel=0.1)
-    (whole,) = compare(PUBLISHED_EVIDENCE(), "rec_cladec", ends)
+    (whole,) = compare(printed(), "rec_cladec", ends)
     assert whole.change == pytest.approx(6.081 - 5.445)
 
 
@@ -245,4 +251,4 @@ def test_the_experiment_explains_every_encoder(tmp_path):
     assert not measured.summary["mean"].isna().any()
     shown = figures.encoders(again, [str(digit) for digit in range(10)], count=2)
     assert {"X", "untrained", "1 epoch"} <= {axis.get_ylabel() for axis in shown.axes}
-    assert len(figures.over_epochs({"published": PUBLISHED_EVIDENCE(), "this run": measured}).axes) == 2
+    assert len(figures.over_epochs({"published": printed(), "this run": measured}).axes) == 2

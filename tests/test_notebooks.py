@@ -10,8 +10,10 @@ import pytest
 from cladec_core import book
 from cladec_core.records import ROOT
 
+GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in book.notebook_names()]
 
-@pytest.fixture(scope="module", params=book.notebook_names())
+
+@pytest.fixture(scope="module", params=GROUPS)
 def executed(request, tmp_path_factory):
     """A notebook executed at `smoke`, its record and environment in a folder of the test's own."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -35,9 +37,9 @@ def test_executed_notebook_has_outputs_no_errors_and_counts_in_order(executed):
 
 def test_nbval_repeats_the_notebook(executed):
     path, environment = executed
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=300", "-n0"]
     done = subprocess.run(
-        [*command, "--rootdir", str(path.parent), "-c", os.devnull, str(path)],
+        [*command, "-p", "no:cacheprovider", "--rootdir", str(path.parent), "-c", os.devnull, str(path)],
         capture_output=True, text=True, env=environment, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

@@ -215,7 +215,7 @@ def test_decoders_are_trained_once_for_each_classifier(digits, smoke, on, tmp_pa
     ],
 )
 def test_verdicts_of_the_printed_tables(key, verdict, says):
-    found = DECIDE[key](claims.PUBLISHED_EVIDENCE())
+    found = DECIDE[key](claims.printed())
     assert found.verdict == verdict
     assert all(text in found.evidence for text in says), found.evidence
 
@@ -308,7 +308,7 @@ def test_a_record_without_the_needed_cells_decides_nothing(smoke_record):
 
 def test_figures_are_drawn_from_a_record(smoke_record):
     run = figures.first_run(smoke_record)
-    sources = {"published": claims.PUBLISHED_EVIDENCE(), "this run": claims.evidence(smoke_record)}
+    sources = {"published": claims.printed(), "this run": claims.evidence(smoke_record)}
     assert len(figures.occluded_images(smoke_record).axes) % 6 == 0
     assert len(figures.accuracy_under_occlusion(sources, run).axes) == 1  # nothing is printed for digits
     assert len(figures.accuracy_under_occlusion(sources, ("mnist", "vgg11")).axes) == 1

@@ -13,6 +13,7 @@ FLAGS = [
     "--disable-sync", "--no-first-run", "--disable-quic",
 ]  # fmt: skip
 pytestmark = [
+    pytest.mark.xdist_group("pages"),  # one browser for all
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (Debian: apt-get install chromium)"),
     pytest.mark.skipif(not book.HTML.exists(), reason="the book was not built (make book)"),
 ]

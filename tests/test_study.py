@@ -475,7 +475,7 @@ def test_cells_in_another_order_and_without_a_cache_give_the_same_record(whole_r
     assert files(record) == files(whole_run)
 
 
-def test_all_samples_are_of_the_first_seed_that_was_run(whole_run, smoke, tmp_path, monkeypatch):
+def test_all_samples_are_of_the_first_seed_that_was_run(tmp_path, monkeypatch):
     asked = []
 
     def run_cell(study, part, keep_samples):

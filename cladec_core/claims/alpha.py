@@ -43,7 +43,7 @@ def published_summary() -> pd.DataFrame:
     return pd.DataFrame(rows).set_index([*KEYS, "metric"])[["mean", "sd", "n"]].sort_index()
 
 
-def PUBLISHED_EVIDENCE() -> Evidence:
+def printed() -> Evidence:
     """The journal's tables; the conference's is Table 4 again with more digits."""
     return Evidence(published_summary().drop("vgg5", level="architecture"))
 

@@ -50,7 +50,7 @@ def published_summary() -> pd.DataFrame:
     return pd.DataFrame(rows).set_index([*KEYS, "metric"]).sort_index()
 
 
-def PUBLISHED_EVIDENCE() -> Evidence:
+def printed() -> Evidence:
     """Table 6."""
     return Evidence(published_summary())
 
@@ -134,12 +134,12 @@ def b27(evidence: Evidence) -> Verdict:
 
 def b28(evidence: Evidence) -> Verdict:
     """The untrained encoder's loss is above the RefAE's."""
-    gaps = [
-        (chain.loc[0, "mean"], noise(evidence, run, "rec_cladec", ours.loc[0, "mean"]) if chain.loc[0, "n"] < 2 else 0)
-        for (run, chain), (_, ours) in zip(evidence.chains("d_rec"), evidence.chains("rec_cladec"), strict=True)
-        if 0 in chain.index
-    ]
-    hits, clear = [gap > 0 for gap, _ in gaps], [abs(gap) > error for gap, error in gaps]
+    ours, hits, clear = dict(evidence.chains("rec_cladec")), [], []
+    for run, chain in evidence.chains("d_rec"):
+        if 0 in chain.index:
+            gap, runs = chain.loc[0, ["mean", "n"]]
+            hits.append(gap > 0)
+            clear.append(runs > 1 or abs(gap) > noise(evidence, run, "rec_cladec", ours[run].loc[0, "mean"]))
     return count(hits, "loss of the untrained encoder above the RefAE's", clear=clear)
 
 
@@ -155,13 +155,11 @@ def b29(evidence: Evidence) -> Verdict:
 
 def b30(evidence: Evidence) -> Verdict:
     """ΔAcc grows with the classifier's accuracy, from below 0 to above."""
-    hits, clear, shown = [], [], []
-    for (run, chain), (_, of_classifier) in zip(
-        evidence.chains("d_acc"), evidence.chains("acc_classifier"), strict=True
-    ):
+    of_classifier, hits, clear, shown = dict(evidence.chains("acc_classifier")), [], [], []
+    for run, chain in evidence.chains("d_acc"):
         if len(chain) < 2:
             continue
-        ordered = chain["mean"].loc[of_classifier["mean"].sort_values().index].to_numpy()
+        ordered = chain["mean"].loc[of_classifier[run]["mean"].sort_values().index].to_numpy()
         error = noise(evidence, run, "d_acc", 0) if chain["n"].min() < 2 else 0
         changes = np.array([-ordered[0], *np.diff(ordered), ordered[-1]])
         hits += list(changes > 0)

@@ -55,6 +55,16 @@ class Evidence:
         return [(run, part.droplevel([0, 1]).sort_index()) for run, part in grouped if len(part) > 2]
 
 
+def printed() -> Evidence:
+    """What the paper prints: Tables 2 and 3."""
+    return Evidence(tables.published_layers())
+
+
+def evidence(record: Record) -> Evidence:
+    """What a record of the experiment `layers` measured."""
+    return Evidence(tables.layers_summary(record), record)
+
+
 def _significant(evidence: Evidence, first: str, second: str) -> str:
     """Welch tests of two metrics, cell by cell, where there are enough runs."""
     one, two = evidence.cells(first), evidence.cells(second)

@@ -119,7 +119,7 @@ def evidence(record: Record) -> Evidence:
     return Evidence(summary(record), record)
 
 
-def PUBLISHED_EVIDENCE() -> Evidence:
+def printed() -> Evidence:
     """The same from the printed Tables 7 and 8."""
     return Evidence(published())
 

@@ -50,7 +50,7 @@ def evidence(record: Record) -> Evidence:
     return Evidence(record)
 
 
-def PUBLISHED_EVIDENCE() -> Evidence:
+def printed() -> Evidence:
     """The paper prints no numbers about subsets, only Figures 13 and 14."""
     return Evidence()
 

@@ -145,8 +145,8 @@ def holm(p: Iterable[float]) -> np.ndarray:
 
 def adjusted(steps: list[Step], test: str) -> np.ndarray:
     """p-values of a test (`welch` or `paired`), with Holm's correction over the steps of each run."""
-    p = pd.Series([getattr(step, test) for step in steps], dtype=float)
-    return p.groupby([str(step.run) for step in steps]).transform(lambda part: holm(part)).to_numpy()
+    p = pd.DataFrame({"run": [str(step.run) for step in steps], "p": [getattr(step, test) for step in steps]})
+    return p.groupby("run")["p"].transform(holm).to_numpy(dtype=float)
 
 
 def significance(steps: list[Step]) -> str:

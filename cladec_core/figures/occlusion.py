@@ -91,7 +91,9 @@ def accuracy_under_occlusion(sources: dict[str, Evidence], run: tuple[str, str])
         Data set and architecture.
     """
     parts = {
-        name: part.summary.loc[run] for name, part in sources.items() if run in part.summary.index.droplevel([2, 3])
+        name: part.summary.sort_index().loc[run]
+        for name, part in sources.items()
+        if run in part.summary.index.droplevel([2, 3])
     }
     with style():
         figure, axes = plt.subplots(1, len(parts), figsize=(3.5 * len(parts), 2.8), squeeze=False, sharey=True)

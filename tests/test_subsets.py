@@ -1,0 +1,207 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cladec_core import experiments
+from cladec_core.claims import subsets as claims
+from cladec_core.errors import UsageError
+from cladec_core.experiments import subsets
+from cladec_core.experiments.subsets import Part
+from cladec_core.figures import subsets as figures
+from cladec_core.metrics import mean_image
+from cladec_core.models import Select
+from cladec_core.notebook import class_names
+from cladec_core.records import read_record
+from cladec_core.settings import last_convolution, settings_for
+from cladec_core.study import Study, _span
+
+DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
+
+
+@pytest.fixture(scope="module")
+def smoke_record(tmp_path_factory):
+    settings = settings_for("subsets", "smoke", sizes=[64, 1], disjoint_count=1)
+    folder = tmp_path_factory.mktemp("subsets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments.runner, "CACHE", None)
+        return experiments.run(settings, root=folder, device="cpu", progress=False)
+
+
+def test_nested_disjoint_and_random_subsets_are_what_they_say():
+    nested = [Part("conv4", "nested", size, 0).channels(512, 0) for size in (4, 2, 1)]
+    assert nested == [[0, 1, 2, 3], [0, 1], [0]]
+    disjoint = [Part("conv4", "disjoint", 10, number).channels(512, 0) for number in range(3)]
+    assert disjoint[1] == list(range(10, 20))
+    assert len(set().union(*disjoint)) == 30
+    random = [Part("conv4", "random", 10, number).channels(512, 0) for number in range(20)]
+    assert all(len(set(part)) == 10 and part == sorted(part) for part in random)
+    assert 0 <= min(map(min, random)) < max(map(max, random)) < 512
+    assert len(set(map(tuple, random))) == 20
+    assert (
+        random[3] == Part("conv4", "random", 10, 3).channels(512, 0) != Part("conv4", "random", 10, 3).channels(512, 1)
+    )
+
+
+def test_select_keeps_the_chosen_channels_and_the_decoder_follows_their_number(digits, smoke, on):
+    activations = torch.randn(2, 5, 3, 3)
+    assert torch.equal(Select([1, 4])(activations), activations[:, [1, 4]])
+    study = Study(digits, "vgg11", 0, smoke, on)
+    study._fit_images = lambda *_: None  # only the shapes are of interest
+    for channels in ([0], [3, 5, 8], range(64)):
+        decoder = study.decoder("conv4", channels=list(channels))
+        assert decoder(digits.test_images[:2]).shape == (2, 1, 32, 32)
+        assert decoder[1][1].in_features == len(channels)
+
+
+def test_a_subset_is_named_briefly():
+    assert _span(range(10, 20)) == "10-19"
+    assert _span([7]) == "7-7"
+    assert _span([1, 2, 5]) == "1,2,5"
+
+
+def test_the_last_convolution_and_its_channels():
+    assert last_convolution("vgg11") == ("conv4", 512)
+    assert last_convolution("vgg11", 0.125) == ("conv4", 64)
+    assert last_convolution("resnet10") == ("block4", 512)
+    assert last_convolution("vgg5") == ("conv4", 256)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"sizes": [0]}, "sizes has 0 .an empty subset"),
+        ({"sizes": [600]}, "sizes has 600 .more than conv4 of vgg11"),
+        ({"sizes": [64, 64]}, "repeated"),
+        ({"sizes": []}, "empty"),
+        ({"architectures": ["vgg5"]}, "from 1 to 256"),
+        ({"disjoint_size": 0}, "disjoint_size has 0"),
+        ({"disjoint_size": 200, "disjoint_count": 3}, "disjoint_count is 3"),
+        ({"disjoint_count": -1}, "disjoint_count is -1"),
+    ],
+)
+def test_impossible_subsets_are_refused_by_name(changes, named):
+    with pytest.raises(UsageError, match=named):
+        settings_for("subsets", "quick", **changes)
+
+
+def test_measures_are_those_of_slow_loops(digits):
+    study = SimpleNamespace(data=digits)
+    reconstructions = digits.test_images + 0.1 * digits.test_labels.view(-1, 1, 1, 1)
+    predicted = torch.where(digits.test_labels < 5, digits.test_labels, 0)
+    found = {(name, metric): value for name, metric, value in subsets._measure(study, reconstructions, predicted)}
+    assert found["3", "loss_standardised"] == pytest.approx(0.09, rel=1e-3)
+    assert (found["3", "accuracy"], found["7", "accuracy"]) == (1, 0)
+    assert found["", "accuracy"] == pytest.approx((digits.test_labels < 5).double().mean().item())
+    slow = np.mean([(0.1 * label.item()) ** 2 for label in digits.test_labels])
+    assert found["", "loss_standardised"] == pytest.approx(slow, rel=1e-3)
+    assert ("3", "loss_raw_sum") not in found
+    assert all(metric != "accuracy" for _, metric, _ in subsets._measure(study, mean_image(digits), None))
+
+
+def test_dead_channels_are_counted_and_a_telling_subset_is_read(digits, on):
+    class Units(torch.nn.Module):
+        """One dead channel, one that says whether the label is 0 (from the image alone: its mean), one constant."""
+
+        def forward(self, images):
+            mean = images.mean((1, 2, 3))
+            return torch.stack([torch.zeros_like(mean), torch.relu(mean), torch.ones_like(mean)], 1)
+
+    study = SimpleNamespace(data=digits, on=on, test=lambda model: model(digits.test_images))
+    found = {(method, name): value for method, name, _, value in subsets._read(study, Units(), 3)}
+    assert found["activation", ""] == 1
+    overall = found["probe", ""]
+    counts = torch.bincount(digits.test_labels, minlength=10)
+    per_class = sum(found["probe", str(label)] * counts[label].item() for label in range(10))
+    assert overall == pytest.approx(per_class / len(digits.test_labels))
+
+
+def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
+    rows = smoke_record.rows
+    pd.testing.assert_frame_equal(read_record(smoke_record.folder).rows, rows, check_dtype=False, rtol=1e-6)
+    assert set(zip(rows["subset"], rows["size"], rows["number"], strict=True)) == {
+        ("floors", 0, 0), ("nested", 64, 0), ("nested", 1, 0), ("disjoint", 10, 0), ("random", 10, 0),
+    }  # fmt: skip
+    assert set(rows["layer"]) == {"conv4"}
+    assert set(rows["class"]) == {"", *map(str, range(10))}
+    assert list(claims.by_size(smoke_record).index.get_level_values("channels")) == [64, 1]
+    assert claims.improvement(smoke_record).notna().all(axis=None)
+
+
+def made_record(losses, *, accuracy=None, disjoint=(), random=(), per_class=None, seeds=(0, 1)):
+    """A record with the loss of each nested size, of disjoint and of random subsets."""
+    rows = []
+
+    def add(subset, size, number, method, metric, value, name=""):
+        for seed in seeds:
+            rows.append(
+                {
+                    "dataset": "digits", "architecture": "vgg11", "layer": "conv4", "seed": seed, "subset": subset,
+                    "size": size, "number": number, "method": method, "class": name, "metric": metric, "value": value,
+                }
+            )  # fmt: skip
+
+    add("floors", 0, 0, "mean image", "loss_standardised", 1.0)
+    add("floors", 0, 0, "classifier", "test_images", 400)
+    for label in range(10):
+        add("floors", 0, 0, "mean image", "loss_standardised", 1.0, str(label))
+    for size, loss in losses.items():
+        add("nested", size, 0, "cladec", "loss_standardised", loss)
+        add("nested", size, 0, "cladec", "accuracy", (accuracy or {}).get(size, 0.5))
+    for kind, values in (("disjoint", disjoint), ("random", random)):
+        for number, loss in enumerate(values):
+            add(kind, 10, number, "cladec", "loss_standardised", loss)
+    for label, (gain, hit, probe) in enumerate(per_class or ()):
+        add("disjoint", 10, 0, "cladec", "loss_standardised", 1 - gain, str(label))
+        add("disjoint", 10, 0, "cladec", "accuracy", hit, str(label))
+        add("disjoint", 10, 0, "probe", "accuracy", probe, str(label))
+    return SimpleNamespace(rows=pd.DataFrame(rows))
+
+
+FALLING = {512: 0.20, 64: 0.22, 10: 0.5, 1: 0.9}
+SPREAD = np.linspace(-0.02, 0.02, 5)
+WIDE = 9 * SPREAD
+STEADY = [(label / 10, label / 10, label / 10) for label in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "made"),
+    [
+        ("B32", "holds", {"losses": FALLING}),
+        ("B32", "does not hold", {"losses": FALLING | {64: 0.1}}),
+        ("B32", "undecided", {"losses": FALLING | {64: 0.201}, "seeds": (0,)}),
+        ("B33", "holds", {"losses": FALLING}),
+        ("B33", "does not hold", {"losses": FALLING | {64: 0.6}}),
+        ("B33", "undecided", {"losses": {512: 0.2}}),
+        ("B34", "holds", {"losses": FALLING, "per_class": STEADY}),
+        ("B34", "does not hold", {"losses": FALLING, "per_class": [(g, a, 1 - p) for g, a, p in STEADY]}),
+        ("B34", "undecided", {"losses": FALLING}),
+        ("B35", "holds", {"losses": FALLING, "accuracy": {512: 0.9, 1: 0.15}}),
+        ("B35", "does not hold", {"losses": FALLING, "accuracy": {512: 0.9, 1: 0.7}}),
+        ("B35", "does not hold", {"losses": FALLING, "accuracy": {512: 0.9, 1: 0.01}}),
+        ("B35", "undecided", {"losses": {512: 0.2, 10: 0.4}}),
+        ("B36", "holds", {"losses": FALLING, "disjoint": 0.5 + SPREAD, "random": 0.505 + SPREAD}),
+        ("B36", "does not hold", {"losses": FALLING, "disjoint": 0.5 + SPREAD, "random": 0.9 + SPREAD}),
+        ("B36", "undecided", {"losses": FALLING, "disjoint": 0.5 + WIDE, "random": 0.52 + WIDE, "seeds": (0,)}),
+        ("B36", "undecided", {"losses": FALLING, "disjoint": [0.5], "random": [0.5]}),
+        ("B36", "undecided", {"losses": FALLING}),
+    ],
+)  # fmt: skip
+def test_claims_are_decided_by_made_up_rows(key, verdict, made):
+    found = DECIDE[key](claims.evidence(made_record(**made)))
+    assert found.verdict == verdict, found.evidence
+
+
+def test_the_paper_prints_nothing_that_could_decide():
+    assert {decide(claims.printed()).verdict for decide in DECIDE.values()} == {"undecided"}
+
+
+def test_figures_are_drawn_from_a_record(smoke_record):
+    classes = class_names("digits")
+    shown = len(smoke_record.samples["digits/vgg11/label"])
+    assert len(figures.nested(smoke_record, classes).axes) == 3 * shown
+    assert "dead" in figures.disjoint(smoke_record, classes).axes[shown].get_ylabel()
+    assert len(figures.loss_over_size(smoke_record).axes) == 2
+    assert len(figures.classes_by_subset(smoke_record, classes).axes) == 4

@@ -117,12 +117,13 @@ class Study:
         Module
             Maps images to reconstructions (the frozen encoder is its first part).
         """
-        label = f"decoder {layer}" + (f" α={alpha}" if alpha else "")
+        label = f"decoder {layer}"
         encoder = Frozen(self.classifier.up_to(layer))
         if channels is not None:
             label += f" channels {_span(channels)}"
             encoder = Frozen(nn.Sequential(encoder, models.Select(channels)))
-        decoder = self.new_decoder(encoder, label)
+        decoder = self.new_decoder(encoder, label)  # for every α the same start
+        label += f" α={alpha}" if alpha else ""
         values = len(self.data.train_images) * torch.Size(models.activation_shape(encoder, self.data.channels)).numel()
 
         def fit(decoder: nn.Module, images: Tensor, label: str) -> None:

@@ -49,7 +49,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     data, labels, std = study.data, study.data.test_labels, study.data.std
     explain = study.decoder(part.layer, alpha=part.alpha)
     images = study.test(explain)
-    judge = study.evaluation_classifier(explain, f"ClaDec {part}")
+    judge = study.evaluation_classifier(explain, f"ClaDec {part.layer}")
     clean, seen = study.test(study.classifier), study.test(study.classifier, images)
     losses = metrics.reconstruction_losses(data.test_images, images, std)
     wrong = metrics.cross_entropy(seen, labels)

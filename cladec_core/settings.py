@@ -70,7 +70,7 @@ class Settings(Parameters):
     )  # fmt: skip
     seeds: tuple[int, ...] = parameter((0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", axis=True)
     classifier_epochs: int = parameter(1, 14, 4, 64, "epochs of the classifier and of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 16, 4, 64, "epochs of the decoders and of the RefAE")
+    decoder_epochs: int = parameter(1, 12, 4, 64, "epochs of the decoders and of the RefAE")
     batch_size: int = parameter(32, 128, 128, 128, "images per training step")
     train_limit: int | None = parameter(160, None, None, None, "train on the first so many images; None: all")
     test_limit: int | None = parameter(80, None, None, None, "test on the first so many images; None: all")

@@ -70,7 +70,7 @@ class Settings(Parameters):
     )  # fmt: skip
     seeds: tuple[int, ...] = parameter((0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", axis=True)
     classifier_epochs: int = parameter(1, 14, 4, 64, "epochs of the classifier and of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 12, 4, 64, "epochs of the decoders and of the RefAE")
+    decoder_epochs: int = parameter(1, 10, 4, 64, "epochs of the decoders and of the RefAE")
     batch_size: int = parameter(32, 128, 128, 128, "images per training step")
     train_limit: int | None = parameter(160, None, None, None, "train on the first so many images; None: all")
     test_limit: int | None = parameter(80, None, None, None, "test on the first so many images; None: all")
@@ -153,11 +153,11 @@ class EncoderTrainingSettings(Settings):
         ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
         f"data sets, of {', '.join(data.DATASETS)}", axis=True,
     )  # fmt: skip
-    classifier_epochs: int = parameter(1, 8, 4, 64, "epochs of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 8, 4, 64, "epochs of the decoders and of the RefAE")
+    classifier_epochs: int = parameter(1, 5, 4, 64, "epochs of the evaluation classifiers")
+    decoder_epochs: int = parameter(1, 5, 4, 64, "epochs of the decoders and of the RefAE")
     train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
     encoder_epochs: tuple[int, ...] = parameter(
-        (0, 1), (0, 1, 12), *((0, 1, 4, 16, 64),) * 2,
+        (0, 1), (0, 1, 8), *((0, 1, 4, 16, 64),) * 2,
         "epochs of the classifier to explain; 0: untrained", axis=True,
     )  # fmt: skip
 

@@ -5,17 +5,19 @@ from pathlib import Path
 import pandas as pd
 
 from cladec_core import claims, tables
-from cladec_core.claims import alpha, encoder_training, layers, occlusion
+from cladec_core.claims import alpha, encoder_training, layers, occlusion, subsets
 from cladec_core.data import DATASETS
 from cladec_core.figures.layers import front_picture
 from cladec_core.records import RECORDED, Record, find_records
 
 LAYERS = "layers"
-# experiment -> (its claims, columns beside the paper, what the third level of its summary is)
+# experiment -> (its claims, columns beside the paper, what the third level of its summary is). The paper prints no
+# numbers about subsets.
 CHAPTERS = {
     LAYERS: (layers, None, "layer"),
     "alpha": (alpha, alpha.PRINTED, "alpha"),
     "encoder_training": (encoder_training, encoder_training.PRINTED, "encoder_epochs"),
+    "subsets": (subsets, None, ""),
     "occlusion": (occlusion, occlusion.COLUMNS, "layer"),
 }
 
@@ -75,7 +77,7 @@ def published_against_reproduced(records: list[Record]) -> str:
     """The printed numbers beside those of every record, chapter by chapter."""
     parts = []
     for experiment, (chapter, columns, axis) in CHAPTERS.items():
-        for record in _of(experiment, records):
+        for record in _of(experiment, records) if axis else []:
             found = {"published": chapter.printed().summary, "measured": chapter.evidence(record).summary}
             table = tables.side_by_side(found, columns, axis=axis).reset_index()
             parts.append(f"## {_title(record)}\n\n{markdown(table)}")

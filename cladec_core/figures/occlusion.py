@@ -63,15 +63,15 @@ def occluded_images(record: Record, run: tuple[str, str] | None = None, images: 
     with style():
         figure, axes = plt.subplots(
             len(layers), len(COLUMNS) * len(chosen), squeeze=False,
-            figsize=(0.68 * len(COLUMNS) * len(chosen) + 0.9, 0.72 * len(layers) + 0.5),
+            figsize=(0.68 * len(COLUMNS) * len(chosen) + 0.9, 0.68 * len(layers) + 0.55),
         )  # fmt: skip
-        for line, layer in zip(axes, layers, strict=True):
+        for row, (line, layer) in enumerate(zip(axes, layers, strict=True)):
             for place, at in enumerate(chosen):
                 for column, name in enumerate(COLUMNS):
                     axis = line[place * len(COLUMNS) + column]
                     key = name if name == "original" else f"{layer}/{name}"
                     show(axis, record.samples[f"{prefix}/{key}"][at])
-                    if line is axes[0]:
+                    if row == 0:
                         axis.set_title(COLUMNS[name], fontsize=7.5)
             line[0].set_ylabel(layer, rotation=0, ha="right", va="center")
         figure.suptitle(heading(record, run), fontsize=8)

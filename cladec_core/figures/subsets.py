@@ -73,7 +73,9 @@ def loss_over_size(record: Record, run: tuple[str, str] | None = None) -> Figure
                 points = part.groupby("size", as_index=False)["value"].mean() if kind == "nested" else part
                 colour = COLOURS["cladec"] if kind == "nested" else COLOURS["refae"] if kind == "random" else "#4d4d4d"
                 axis.plot(points["size"], points["value"], line, color=colour, markersize=4.5, label=kind, mfc="none")
-            axis.set(xscale="log", xlabel="channels")
+            sizes = sorted(rows["size"].unique())
+            axis.set(xscale="log", xlabel="channels", xticks=sizes, xticklabels=sizes)
+            axis.minorticks_off()
         axes[0].axhline(found.floor(run), color="#8a8f98", ls="--", lw=1, label="mean image")
         clean = found.values("classifier", "accuracy").groupby(["dataset", "architecture"])["value"].mean()[run]
         axes[1].axhline(clean, color="#8a8f98", ls=":", lw=1, label="on the images themselves")

@@ -1,5 +1,11 @@
 """What several tests need: a small data set, the exact arithmetic, and no way to write outside a temporary folder."""
 
+import os
+
+# The networks of the tests are tiny: a second thread only waits for the first, long where the machine is busy. Set
+# before torch is imported, and inherited by the kernels and commands that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 
@@ -7,9 +13,6 @@ from cladec_core import data, experiments
 from cladec_core.experiments import runner
 from cladec_core.settings import settings_for
 from cladec_core.training import Compute
-
-# The networks of the tests are tiny: a second thread only waits for the first, long where the machine is busy.
-torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -150,8 +150,10 @@ def train(
     Example: `cladec train --profile laptop --time-budget 9m --out book/results`
     """
     from cladec_core import experiments
+    from cladec_core.errors import one_of
     from cladec_core.settings import settings_for
 
+    one_of("experiment", only, experiments.EXPERIMENTS)  # a chapter without trainings has settings only
     settings = settings_for(only, profile, **parse_changes(changes))
     deadline = time.monotonic() + parse_budget(time_budget) if time_budget else float("inf")
     cells = experiments.plan(settings)

@@ -1,5 +1,5 @@
 """`python -m cladec_core` is the command `cladec`."""
 
-from cladec_core.cli import main
+from companion.cli import main
 
 main()

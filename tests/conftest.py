@@ -9,10 +9,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
-from cladec_core import data, experiments
-from cladec_core.experiments import runner
-from cladec_core.settings import settings_for
+from cladec_core import data
 from cladec_core.training import Compute
+from companion import experiments
+from companion.experiments import runner
+from companion.settings import settings_for
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import itertools
 
 import pandas as pd
 
-from cladec_core import tables
-from cladec_core.claims.layers import Evidence
-from cladec_core.records import Record
+from companion import tables
+from companion.claims.layers import Evidence
+from companion.records import Record
 
 NAMES = {-1: "penultimate", -2: "conv4a", -3: "conv3", -4: "conv3a", -5: "conv2"}
 RESNET = {-1: "penultimate", -2: "block4", -3: "block3", -4: "block2", -5: "block1"}

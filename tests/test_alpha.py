@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_core import experiments, metrics, tables
-from cladec_core.claims import FAILS, HOLDS, UNDECIDED
-from cladec_core.claims.alpha import (
+from cladec_core import metrics
+from cladec_core.errors import UsageError
+from cladec_core.training import ClaDecLoss
+from companion import experiments, tables
+from companion.claims import FAILS, HOLDS, UNDECIDED
+from companion.claims.alpha import (
     CLAIMS,
     PRINTED,
     equivalent_weights,
@@ -18,11 +21,9 @@ from cladec_core.claims.alpha import (
     printed,
     published_summary,
 )
-from cladec_core.errors import UsageError
-from cladec_core.figures import alpha as figures
-from cladec_core.records import Record, read_record
-from cladec_core.settings import settings_for
-from cladec_core.training import ClaDecLoss
+from companion.figures import alpha as figures
+from companion.records import Record, read_record
+from companion.settings import settings_for
 
 # Made-up rows differ by the same amount in every seed.
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cladec_core import tables
-from cladec_core.claims import FAILS, HOLDS, UNDECIDED, count, ledger
-from cladec_core.claims.layers import CLAIMS, Evidence
+from companion import tables
+from companion.claims import FAILS, HOLDS, UNDECIDED, count, ledger
+from companion.claims.layers import CLAIMS, Evidence
 from tests.made_up import NAMES, RESNET, as_claimed, made_up
 
 DECIDE = {claim.key: claim.decide for claim in CLAIMS}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cladec_core import book, cli, training
+from cladec_core import training
 from cladec_core.errors import RunError, UsageError
+from companion import book, cli
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,15 +9,16 @@ import torch
 from scipy import stats
 from torch import nn
 
-from cladec_core import experiments, metrics, training
-from cladec_core.claims import FAILS, HOLDS, UNDECIDED
-from cladec_core.claims.encoder_training import CLAIMS, evidence, printed
-from cladec_core.claims.trends import compare, ends, holm
+from cladec_core import metrics, training
 from cladec_core.errors import UsageError
-from cladec_core.figures import encoder_training as figures
-from cladec_core.records import Record
-from cladec_core.settings import settings_for
-from cladec_core.study import Study
+from companion import experiments
+from companion.claims import FAILS, HOLDS, UNDECIDED
+from companion.claims.encoder_training import CLAIMS, evidence, printed
+from companion.claims.trends import compare, ends, holm
+from companion.figures import encoder_training as figures
+from companion.records import Record
+from companion.settings import settings_for
+from companion.study import Study
 
 # Made-up rows differ by the same amount in every seed.
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")

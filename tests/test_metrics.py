@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cladec_core import metrics, models
-from cladec_core.experiments.layers import as_uint8, sample_indices
+from companion.experiments.layers import as_uint8, sample_indices
 
 
 def test_reconstruction_losses_are_the_slow_sums_in_every_scale():

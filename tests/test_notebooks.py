@@ -7,8 +7,8 @@ import sys
 import nbformat
 import pytest
 
-from cladec_core import book
-from cladec_core.records import ROOT
+from companion import book
+from companion.records import ROOT
 
 GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in book.notebook_names()]
 

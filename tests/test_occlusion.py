@@ -8,14 +8,15 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from cladec_core import experiments, training
-from cladec_core.claims import occlusion as claims
+from cladec_core import training
 from cladec_core.errors import UsageError
-from cladec_core.experiments import occlusion
-from cladec_core.figures import occlusion as figures
-from cladec_core.records import read_record
-from cladec_core.settings import settings_for
-from cladec_core.study import Study
+from companion import experiments
+from companion.claims import occlusion as claims
+from companion.experiments import occlusion
+from companion.figures import occlusion as figures
+from companion.records import read_record
+from companion.settings import settings_for
+from companion.study import Study
 
 CORNERS = (0, 6, 12, 20)
 DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cladec_core import book
+from companion import book
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -114,8 +114,8 @@ def test_internal_links_lead_to_pages_and_places_that_exist(open_page):
 
 
 def test_committed_numbers_reach_their_page(open_page):
-    from cladec_core import tables
-    from cladec_core.notebook import saved
+    from companion import tables
+    from companion.notebook import saved
 
     page, _ = open_page("book/published.html")
     text = page.locator("article").inner_text()

@@ -8,7 +8,7 @@ import pytest
 from cladec_core.data import DATASETS
 from cladec_core.errors import UsageError
 from cladec_core.models import ARCHITECTURES
-from cladec_core.settings import PROFILES, SETTINGS, LayersSettings, Settings, settings_for
+from companion.settings import PROFILES, SETTINGS, LayersSettings, Settings, settings_for
 
 CODE_LAYERS = "-1, -2, -3, -4, -5"
 VGG11_LAYERS = "conv0, conv1, conv2a, conv2, conv3a, conv3, conv4a, conv4, penultimate, logits"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from papermill import inspect_notebook
 
-from cladec_core.settings import SETTINGS
+from companion.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -76,3 +76,10 @@ def test_every_command_of_the_readme_exists():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in set(re.findall(r"`?make (?!PYTHON)([a-z]+)", readme)):
         assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_the_core_knows_nothing_of_the_companion():
+    """The core is the method and can be used alone; only its command line leads to the paper's experiments."""
+    for path in (ROOT / "cladec_core").rglob("*.py"):
+        if path.name != "__main__.py":
+            assert not re.search(r"^\s*(from|import) companion", path.read_text(encoding="utf-8"), re.M), path

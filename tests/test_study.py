@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_core import data, experiments, metrics, models, records, study, training
+from cladec_core import data, metrics, models, training
 from cladec_core.errors import RunError, UsageError
-from cladec_core.experiments import layers, runner
-from cladec_core.records import read_record
-from cladec_core.settings import settings_for
-from cladec_core.study import Study
+from companion import experiments, records, study
+from companion.experiments import layers, runner
+from companion.records import read_record
+from companion.settings import settings_for
+from companion.study import Study
 
 LAYERS = ["conv4a", "penultimate"]
 
@@ -520,9 +521,9 @@ def test_a_killed_process_loses_only_the_cell_it_was_in(whole_run, smoke, tmp_pa
         import sys
         from pathlib import Path
         import torch
-        from cladec_core import experiments
-        from cladec_core.experiments import runner
-        from cladec_core.settings import settings_for
+        from companion import experiments
+        from companion.experiments import runner
+        from companion.settings import settings_for
 
         finished = 0
 
@@ -568,7 +569,8 @@ def test_the_core_needs_nothing_that_only_the_book_needs():
             import matplotlib
         except ModuleNotFoundError:
             print("blocked")
-        from cladec_core import data, errors, experiments, metrics, models, records, settings, study, training
+        from cladec_core import data, errors, metrics, models, training
+        from companion import experiments, records, settings, study
         record = settings.settings_for("layers", "smoke").record_name()
         print(record, len(experiments.plan(settings.settings_for("layers", "smoke"))))
     """

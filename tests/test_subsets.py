@@ -5,18 +5,18 @@ import pandas as pd
 import pytest
 import torch
 
-from cladec_core import experiments
-from cladec_core.claims import subsets as claims
 from cladec_core.errors import UsageError
-from cladec_core.experiments import subsets
-from cladec_core.experiments.subsets import Part
-from cladec_core.figures import subsets as figures
 from cladec_core.metrics import mean_image
 from cladec_core.models import Select
-from cladec_core.notebook import class_names
-from cladec_core.records import read_record
-from cladec_core.settings import last_convolution, settings_for
-from cladec_core.study import Study, _span
+from companion import experiments
+from companion.claims import subsets as claims
+from companion.experiments import subsets
+from companion.experiments.subsets import Part
+from companion.figures import subsets as figures
+from companion.notebook import class_names
+from companion.records import read_record
+from companion.settings import last_convolution, settings_for
+from companion.study import Study, _span
 
 DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
 

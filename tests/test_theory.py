@@ -13,10 +13,11 @@ import torch
 from scipy.optimize import minimize
 from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
-from cladec_core import tables, theory, theory_checks, theory_figures
-from cladec_core.claims import FAILS, HOLDS
 from cladec_core.errors import UsageError
-from cladec_core.settings import settings_for
+from companion import tables, theory, theory_checks
+from companion.claims import FAILS, HOLDS
+from companion.figures import theory as figures
+from companion.settings import settings_for
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +303,7 @@ def test_a_wrong_formula_is_noticed(inputs, monkeypatch, name, statements):
 
 def test_slider_is_self_contained_and_shows_the_numbers_of_python():
     frames = theory.angle_frames(theory.tilted((4.0, 1.0), 20), np.arange(0, 91, 30))
-    text = theory_figures.angle_slider(np.array([[1.0, 2.0]]), frames).data
+    text = figures.angle_slider(np.array([[1.0, 2.0]]), frames).data
     assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]  # a namespace; nothing is loaded
     assert re.search(r'<input type="range"[^>]*aria-label="[^"]+"', text)
     shown = json.loads(re.search(r"frames = (\[.*?\]), points", text)[1])
@@ -314,16 +315,16 @@ def test_figures_are_drawn(inputs):
     curve = pd.DataFrame({"loss": [1.0, 2], "distance": [0.0, 1], "angle": [9.0, 1]}, index=[1, 2])
     ratios = {"code": (np.ones(9), 0.5)}
     drawn = [
-        theory_figures.plane(inputs[:, :2], frames),
-        theory_figures.over_angle({"u": curve}),
-        theory_figures.maps({"a": np.eye(3), "b": -np.eye(3)}, {"b"}),
-        theory_figures.two_classes(inputs[:, :2], (inputs[:, 0] > 0).astype(int), {"y": inputs[:, 0]}),
-        theory_figures.over_size([1, 2], [2.0, 1.0], np.ones((2, 3)), {"logistic": (1, 1.5)}),
-        theory_figures.distortions({"one": ratios, "two": ratios}),
-        theory_figures.while_learning(
+        figures.plane(inputs[:, :2], frames),
+        figures.over_angle({"u": curve}),
+        figures.maps({"a": np.eye(3), "b": -np.eye(3)}, {"b"}),
+        figures.two_classes(inputs[:, :2], (inputs[:, 0] > 0).astype(int), {"y": inputs[:, 0]}),
+        figures.over_size([1, 2], [2.0, 1.0], np.ones((2, 3)), {"logistic": (1, 1.5)}),
+        figures.distortions({"one": ratios, "two": ratios}),
+        figures.while_learning(
             np.array([0, 1, 2]), {"a": {"none": np.ones(3)}, "b": {}}, {"a": [0, 1, 1], "b": [0, 0, 1]}
         ),
-        theory_figures.convergence({"refae": (curve, 0.5), "cladec": (curve, 0.5)}),
+        figures.convergence({"refae": (curve, 0.5), "cladec": (curve, 0.5)}),
     ]  # fmt: skip
     for figure in drawn:
         figure.canvas.draw()

@@ -1,0 +1,90 @@
+"""What a notebook cell calls: run an experiment, and set it beside the record and the paper."""
+
+import os
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+from pandas.io.formats.style import Styler
+
+from cladec_core.data import DATASETS
+from companion import claims, experiments, tables
+from companion.records import Record, recorded
+from companion.settings import Settings, settings_for
+
+RECORDED_PROFILES = ("paper", "laptop")  # the closest to the paper first
+
+__all__ = [
+    "class_names", "provenance", "run", "saved", "settings_for", "side_by_side", "sources", "verdicts", "wrapped",
+]  # fmt: skip
+
+
+def run(settings: Settings) -> Record:
+    """Train what is missing, with progress bars, and return the record of this run."""
+    return experiments.run(settings, device=os.environ.get("CLADEC_DEVICE", "auto"))
+
+
+def saved(experiment: str) -> Record | None:
+    """The committed record that is closest to the paper's protocol, if there is one."""
+    return next((found for profile in RECORDED_PROFILES if (found := recorded(experiment, profile))), None)
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+    """Class names of a data set, without reading it."""
+    return tuple(DATASETS[dataset][1] or map(str, range(100)))
+
+
+def provenance(record: Record) -> Markdown:
+    """One line that says what the numbers of a record were made with."""
+    manifest = record.manifest
+    run = manifest["runs"][-1]
+    seconds = sum(cell["seconds"] for cell in record.cells.values())
+    rows = record.rows
+    what = ", ".join(
+        f"{tables.DATASET_NAMES[dataset]} with {tables.ARCHITECTURE_NAMES[architecture]}"
+        for dataset, architecture in rows[["dataset", "architecture"]].drop_duplicates().itertuples(index=False)
+    )
+    epochs = manifest["configuration"]
+    return Markdown(
+        f"*Made with: profile `{manifest['profile']}`, {what}; {epochs['classifier_epochs']} epochs for classifiers, "
+        f"{epochs['decoder_epochs']} for decoders; {rows['seed'].nunique()} seed(s); {seconds / 60:.1f} minutes on "
+        f"{run['device']}; torch {run['versions']['torch']}; commit `{run['commit']}`.*"
+    )
+
+
+def sources(chapter: ModuleType, record: Record, stored: Record | None) -> dict[str, Any]:
+    """What every table compares: published, recorded (where there is one), this run.
+
+    Parameters
+    ----------
+    chapter
+        The chapter's module in `companion.claims`: it turns printed numbers and records into evidence.
+    record, stored
+        This run's record, and the committed one.
+    """
+    found = {"published": chapter.printed()}
+    if stored is not None:
+        found["recorded"] = chapter.evidence(stored)
+    return found | {"this run": chapter.evidence(record)}
+
+
+def side_by_side(evidence: dict[str, Any], *args: Any, **kwargs: Any) -> pd.DataFrame:
+    """Published, recorded and this run under one another, mean ± sd and n (see `tables.side_by_side`)."""
+    return tables.side_by_side({name: part.summary for name, part in evidence.items()}, *args, **kwargs)
+
+
+def verdicts(chapter: ModuleType, evidence: dict[str, Any]) -> Styler:
+    """A verdict per claim and source: holds, does not hold, undecided (why)."""
+    return wrapped(claims.ledger(chapter.CLAIMS, evidence))
+
+
+def wrapped(table: pd.DataFrame) -> Styler:
+    """A table of sentences: lines wrap, and verdicts are coloured as well as named."""
+    colours = {claims.HOLDS: "#009e73", claims.FAILS: "#d55e00", claims.UNDECIDED: "#8a8f98"}
+
+    def mark(text: object) -> str:
+        colour = colours.get(str(text).split(":")[0])
+        return f"border-left: 4px solid {colour}" if colour else ""
+
+    return table.reset_index().style.map(mark).hide(axis="index").set_table_attributes('class="dataframe wrapped"')

@@ -69,9 +69,10 @@ class Settings(Parameters):
         f"classifiers to explain, of {', '.join(models.ARCHITECTURES)}", axis=True,
     )  # fmt: skip
     seeds: tuple[int, ...] = parameter((0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", axis=True)
-    classifier_epochs: int = parameter(1, 14, 4, 64, "epochs of the classifier and of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 10, 4, 64, "epochs of the decoders and of the RefAE")
-    batch_size: int = parameter(32, 128, 128, 128, "images per training step")
+    classifier_epochs: int = parameter(1, 6, 4, 64, "epochs of the classifier and of the evaluation classifiers")
+    decoder_epochs: int = parameter(1, 4, 4, 64, "epochs of the decoders and of the RefAE")
+    # The few images of `quick` make few steps: small batches bring a network further in the same time.
+    batch_size: int = parameter(32, 32, 128, 128, "images per training step")
     train_limit: int | None = parameter(160, None, None, None, "train on the first so many images; None: all")
     test_limit: int | None = parameter(80, None, None, None, "test on the first so many images; None: all")
     width: float = parameter(0.125, 1.0, 1.0, 1.0, "factor on the channels of every classifier layer")
@@ -128,8 +129,8 @@ class AlphaSettings(Settings):
         ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
         f"data sets, of {', '.join(data.DATASETS)}", axis=True,
     )  # fmt: skip
-    classifier_epochs: int = parameter(1, 8, 4, 64, "epochs of the classifier and of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 8, 4, 64, "epochs of the decoders")
+    classifier_epochs: int = parameter(1, 6, 4, 64, "epochs of the classifier and of the evaluation classifiers")
+    decoder_epochs: int = parameter(1, 4, 4, 64, "epochs of the decoders")
     train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
     alphas: tuple[float, ...] = parameter(
         (0.0, 0.9, 1.0), (0.0, 0.01, 0.9, 1.0), *((0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0),) * 2,
@@ -153,8 +154,8 @@ class EncoderTrainingSettings(Settings):
         ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
         f"data sets, of {', '.join(data.DATASETS)}", axis=True,
     )  # fmt: skip
-    classifier_epochs: int = parameter(1, 5, 4, 64, "epochs of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 5, 4, 64, "epochs of the decoders and of the RefAE")
+    classifier_epochs: int = parameter(1, 3, 4, 64, "epochs of the evaluation classifiers")
+    decoder_epochs: int = parameter(1, 3, 4, 64, "epochs of the decoders and of the RefAE")
     train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
     encoder_epochs: tuple[int, ...] = parameter(
         (0, 1), (0, 1, 8), *((0, 1, 4, 16, 64),) * 2,
@@ -212,7 +213,7 @@ class SubsetsSettings(Settings):
         ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
         f"data sets, of {', '.join(data.DATASETS)}", axis=True,
     )  # fmt: skip
-    decoder_epochs: int = parameter(1, 8, 2, 64, "epochs of the decoders")
+    decoder_epochs: int = parameter(1, 4, 2, 64, "epochs of the decoders")
     sizes: tuple[int, ...] = parameter(
         (64, 10, 1), (512, 64, 10, 1), (512, 256, 128, 51, 10, 4, 1), (512, 256, 128, 64, 51, 32, 16, 10, 8, 4, 2, 1),
         "nested subsets: the first so many channels", axis=True,

@@ -213,7 +213,8 @@ class SubsetsSettings(Settings):
         ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
         f"data sets, of {', '.join(data.DATASETS)}", axis=True,
     )  # fmt: skip
-    decoder_epochs: int = parameter(1, 4, 2, 64, "epochs of the decoders")
+    decoder_epochs: int = parameter(1, 4, 4, 64, "epochs of the decoders")
+    train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
     sizes: tuple[int, ...] = parameter(
         (64, 10, 1), (512, 64, 10, 1), (512, 256, 128, 51, 10, 4, 1), (512, 256, 128, 64, 51, 32, 16, 10, 8, 4, 2, 1),
         "nested subsets: the first so many channels", axis=True,

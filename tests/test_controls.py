@@ -1,0 +1,341 @@
+"""The chapter controls: each control changes what it says and nothing else, and the table of surviving signs."""
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from cladec_core import data, models, training
+from cladec_core.errors import UsageError
+from companion import experiments, study
+from companion.claims import FAILS, HOLDS, UNDECIDED
+from companion.claims.controls import answers, evidence, printed, robustness, runs, survival, survival_table
+from companion.experiments import controls
+from companion.experiments.controls import RUNS, halves, losses
+from companion.figures import controls as figures
+from companion.records import Record, read_record
+from companion.settings import BASELINE, CONTROLS, settings_for
+from companion.study import Study
+
+LAYER = "conv4a"
+
+
+@pytest.fixture(scope="module")
+def base(digits, on, tmp_path_factory):
+    settings = settings_for("controls", "smoke", train_limit=96, test_limit=48)
+    return Study(digits, "vgg11", 0, settings, on, tmp_path_factory.mktemp("models"))
+
+
+def weights(model):
+    return torch.cat([tensor.flatten().float() for tensor in model.state_dict().values()])
+
+
+# ---- what each control changes
+
+
+def test_every_control_has_a_run_and_a_description():
+    assert set(RUNS) == {BASELINE, *CONTROLS}
+
+
+def test_an_unknown_control_is_one_line_with_the_valid_ones():
+    with pytest.raises(UsageError) as caught:
+        settings_for("controls", "smoke", controls=["halfs"])
+    assert "Unknown control 'halfs'; valid: same_half, other_half, originals" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    for empty in ([], ["unit", "unit"]):
+        with pytest.raises(UsageError, match="a list of different values"):
+            settings_for("controls", "smoke", controls=empty)
+
+
+def test_halves_are_disjoint_equal_and_other_ones_for_another_seed(digits):
+    first, second = halves(digits, 0)
+    assert len(first.train_images) == len(second.train_images) == len(first.train_labels) == 48
+    together = torch.cat([first.train_images, second.train_images]).flatten(1)
+    labels = torch.cat([first.train_labels, second.train_labels])
+    order = torch.cdist(together, digits.train_images.flatten(1)).argmin(1)
+    assert sorted(order.tolist()) == list(range(96))
+    assert torch.equal(labels, digits.train_labels[order])
+    assert not torch.equal(halves(digits, 1)[0].train_labels, first.train_labels)
+    assert first.test_images is digits.test_images
+
+
+def trained_on(run, monkeypatch):
+    """Label of each training of a layer -> its inputs and targets."""
+    seen, fit = {}, training.fit
+
+    def spy(model, inputs, targets, *arguments, label, **options):
+        seen[label.split(" ", 2)[2].split(",")[0]] = inputs, targets
+        return fit(model, inputs, targets, *arguments, label=label, **options)
+
+    monkeypatch.setattr(training, "fit", spy)
+    explained, reference = run.decoder(LAYER), run.reference(LAYER)
+    run.evaluation_classifier(explained, "ClaDec")
+    run.evaluation_classifier(reference, "RefAE")
+    return seen, explained
+
+
+def test_other_half_explains_a_classifier_that_never_saw_the_images(base, monkeypatch):
+    first, second = halves(base.data, base.seed)
+    run = RUNS["other_half"](base)
+    assert torch.equal(weights(run.classifier), weights(base.changed(data=first).classifier))
+    seen, explained = trained_on(run, monkeypatch)
+    assert set(seen) == {f"decoder {LAYER}", f"RefAE {LAYER}", "evaluation ClaDec", "evaluation RefAE"}
+    for inputs, targets in seen.values():
+        assert len(inputs) == 48
+        assert torch.equal(targets[-1], second.train_labels)
+    assert torch.equal(seen[f"decoder {LAYER}"][1][0], second.train_images)
+    torch.testing.assert_close(seen["evaluation ClaDec"][0], explained(second.train_images).detach())
+    assert explained[0].module[0] is run.classifier[0]
+
+
+def test_same_half_learns_everything_from_the_half_that_other_half_explains(base):
+    same, other = RUNS["same_half"](base), RUNS["other_half"](base)
+    assert torch.equal(same.data.train_images, other.data.train_images)
+    assert torch.equal(weights(same.reference(LAYER)), weights(other.reference(LAYER)))
+    assert not torch.equal(weights(same.classifier), weights(other.classifier))
+
+
+def test_one_classifier_trained_on_originals_judges_both(base, monkeypatch):
+    seen, fit = [], training.fit
+    monkeypatch.setattr(training, "fit", lambda model, inputs, *rest, **options: seen.append(inputs) or fit(
+        model, inputs, *rest, **options
+    ))  # fmt: skip
+    explained = {"cladec": nn.Identity(), "refae": nn.Identity()}
+    judges = controls.evaluation_classifiers(base, controls.Part(LAYER, controls.ORIGINALS), explained)
+    assert judges["cladec"] is judges["refae"]
+    assert len(seen) == 1
+    assert torch.equal(seen[0], base.data.train_images)
+
+
+def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base, monkeypatch):
+    output, images = torch.randn(2, 5, 3, 8, 8)
+    assert study._mean_loss(output, images, None).item() == pytest.approx(
+        training.reconstruction_loss(output, images).item() / (3 * 8 * 8)
+    )
+    used, control = [], RUNS["mean_loss"](base)
+    monkeypatch.setattr(training, "fit", lambda *_, **options: used.append(options["loss"]))
+    for run in (base, control):
+        run.explained(cache=None, mean_loss=run.mean_loss).reference(LAYER)
+    assert isinstance(used[0], training.ClaDecLoss)
+    assert used[1] is study._mean_loss
+
+
+def test_unit_inputs_are_the_grey_values_themselves(base):
+    unit = RUNS["unit"](base).data
+    assert unit.train_images.min() == 0
+    assert unit.train_images.max() == 1
+    assert (unit.mean.item(), unit.std.item()) == (0, 1)
+    torch.testing.assert_close(unit.train_images, base.data.to_unit(base.data.train_images), atol=1e-6, rtol=0)
+    assert unit.to_unit(unit.test_images).equal(unit.test_images)
+
+
+def test_a_loss_is_the_same_in_whatever_scale_images_are_kept(base):
+    unit = RUNS["unit"](base).data
+    reconstructions = torch.rand_like(unit.test_images)
+    standardised = (reconstructions - base.data.mean) / base.data.std
+    found = losses(unit, reconstructions, base.data)
+    assert found == pytest.approx(losses(base.data, standardised, base.data), rel=1e-5)
+    plain = sum(
+        (a - b) ** 2
+        for a, b in zip(unit.test_images.flatten().tolist(), reconstructions.flatten().tolist(), strict=True)
+    )
+    assert found["loss_raw_sum"] == pytest.approx(plain / len(reconstructions), rel=1e-5)
+
+
+def test_a_sigmoid_keeps_reconstructions_in_range_and_unit_alone_does_not(base):
+    images = RUNS["sigmoid"](base).test(RUNS["sigmoid"](base).decoder(LAYER))
+    assert 0 < images.min() < images.max() < 1
+    linear = RUNS["unit"](base).decoder(LAYER)
+    assert not isinstance(linear[1][-1], nn.Sigmoid)
+
+
+def test_the_decoder_of_table_1_explains_the_same_classifier(base):
+    run = RUNS["table1"](base)
+    assert run.classifier is base.classifier
+    kernels = {part.kernel_size for part in run.decoder(LAYER)[1] if isinstance(part, nn.ConvTranspose2d)}
+    assert kernels == {(5, 5)}
+
+
+def test_bilinear_images_are_those_of_the_loader(base):
+    expected = data.load("digits", resize="bilinear", train_limit=96, test_limit=48)
+    assert torch.equal(RUNS["bilinear"](base).data.train_images, expected.train_images)
+    assert not torch.equal(expected.train_images, base.data.train_images)
+
+
+def test_max_pooling_takes_the_place_of_every_stride(digits):
+    strided, pooled = (models.classifier(name, 1, 10, 0.125) for name in ("vgg11", "vgg11_maxpool"))
+    pooled.load_state_dict(strided.state_dict())  # the same layers
+    pools = [name for name, part in pooled.named_children() if any(isinstance(m, nn.MaxPool2d) for m in part.modules())]
+    assert pools == [name for name, part in strided.named_children() if name[:4] == "conv" and part[0].stride == (2, 2)]
+    image = digits.test_images[:2]
+    convolution = strided.conv0[0].weight
+    by_hand = nn.functional.conv2d(image, convolution, padding=1)
+    by_hand = nn.functional.max_pool2d(strided.eval().conv0[1](by_hand).relu(), 2)
+    torch.testing.assert_close(pooled.eval().conv0(image), by_hand)
+    shapes = [models.activation_shape(model.up_to(name), 1) for model in (strided, pooled) for name in strided.layers]
+    assert shapes[: len(shapes) // 2] == shapes[len(shapes) // 2 :]
+
+
+def test_controls_that_change_nothing_are_left_out():
+    settings = settings_for("controls", "smoke", resize="bilinear", decoder_style="table1", layers=[-2])
+    assert {part.control for part in controls.cells(settings, "vgg11")} == {BASELINE, *CONTROLS} - {
+        "bilinear",
+        "table1",
+    }
+    assert "max_pooling" not in {part.control for part in controls.cells(settings, "resnet10")}
+
+
+def test_what_a_control_changes_names_its_models_in_the_cache(base, tmp_path, monkeypatch):
+    """Nothing is taken for another's model, and what a control leaves alone is not trained again."""
+    monkeypatch.setattr(training, "fit", lambda *_, **__: [])
+    base = base.changed(cache=tmp_path)
+    kept = {"originals": 0, "mean_loss": 2, "sigmoid": 3, "unit": 2, "table1": 2, "bilinear": 3, "max_pooling": 3}
+    counts = {}
+    for control in (BASELINE, *kept):
+        before = len(list(tmp_path.iterdir()))
+        run = RUNS[control](base)
+        run.decoder(LAYER)
+        run.reference(LAYER)
+        counts[control] = len(list(tmp_path.iterdir())) - before
+    assert counts == {BASELINE: 3} | kept
+    half = RUNS["same_half"](base)
+    names = {
+        run._fingerprint("classifier", training.SGD) for run in (base, half, base.changed(data=halves(base.data, 0)[0]))
+    }
+    assert len(names) == 3
+
+
+# ---- the table
+
+
+def made_up(gaps, seeds=(0, 1, 2), spread=0.001):
+    """A record in which `gaps[control]` is (ΔRec, ΔAcc); ΔRec None: the control has no losses."""
+    rows, run = [], {"dataset": "fashion_mnist", "architecture": "vgg11", "layer": "conv3"}
+    for control, (rec, acc) in gaps.items():
+        for seed in seeds:
+            values = {
+                ("cladec", "accuracy"): 0.9 + acc + spread * seed, ("refae", "accuracy"): 0.9,
+                ("classifier", "accuracy"): 0.92, ("classifier", "test_images"): 10_000,
+            }  # fmt: skip
+            if rec is not None:
+                for scale in ("loss_raw_sum", "loss_standardised"):
+                    values |= {("cladec", scale): 10 + rec + spread * seed, ("refae", scale): 10.0}
+            rows += [
+                run | {"control": control, "seed": seed, "method": method, "metric": metric, "value": value}
+                for (method, metric), value in values.items()
+            ]  # fmt: skip
+    return Record(None, pd.DataFrame(rows), {}, {"configuration": {"index_map": "code"}, "cells": {}})
+
+
+GAPS = {BASELINE: (2, 0.02), "unit": (3, -0.02), "sigmoid": (-2, 0.01), "originals": (None, 0.03), "table1": (2, 0.0)}
+
+
+def test_signs_survive_change_or_stay_open():
+    found = survival(made_up(GAPS))["verdict"].droplevel([0, 1, 2]).unstack("metric")
+    assert found["d_acc"].to_dict() == {
+        BASELINE: "", "unit": FAILS, "sigmoid": HOLDS, "originals": HOLDS, "table1": UNDECIDED
+    }  # fmt: skip
+    assert found["d_rec"].dropna().to_dict() == {BASELINE: "", "unit": HOLDS, "sigmoid": FAILS, "table1": HOLDS}
+
+
+def test_an_unclear_baseline_leaves_everything_open():
+    found = survival(made_up(GAPS | {BASELINE: (2, 0.0)}))["verdict"].xs("d_acc", level="metric")
+    assert set(found) == {"", UNDECIDED}
+
+
+def test_noise_is_the_confidence_interval_of_several_seeds():
+    row = survival(made_up({BASELINE: (2, 0.02)})).xs("d_acc", level="metric").iloc[0]
+    assert row["mean"] == pytest.approx(0.021)
+    assert row["noise"] == pytest.approx(4.302653 * 0.001 / 3**0.5, rel=1e-5)  # t of 2 degrees of freedom
+
+
+def test_noise_of_one_seed_is_that_of_shares_and_of_losses():
+    gaps = survival(made_up({BASELINE: (0.9, 0.02)}, seeds=(0,))).droplevel([0, 1, 2])
+    assert gaps.loc[(BASELINE, "d_rec"), "noise"] == pytest.approx(1.09)
+    share = 0.91
+    assert gaps.loc[(BASELINE, "d_acc"), "noise"] == pytest.approx(2 * (2 * share * (1 - share) / 10_000) ** 0.5)
+
+
+def test_the_table_has_a_row_for_each_control_in_their_order():
+    table = survival_table(made_up(GAPS))
+    assert list(table["control"]) == [BASELINE, "originals", "unit", "sigmoid", "table1"]
+    by_name = table.set_index("control")
+    assert by_name.loc[BASELINE, ["sign of ΔRec", "sign of ΔAcc"]].tolist() == ["+", "+"]
+    assert by_name.loc["originals", ["ΔRec", "sign of ΔRec"]].tolist() == ["–", "–"]
+    assert by_name.loc["unit", "ΔAcc"] == "-0.019 ± 0.001"
+    assert by_name.loc["unit", "sign of ΔAcc"] == FAILS
+    assert survival_table(made_up({BASELINE: (-2, 0.0)}))["sign of ΔAcc"].tolist() == ["unclear"]
+    assert survival_table(made_up({BASELINE: (-2, 0.0)}))["sign of ΔRec"].tolist() == ["−"]
+
+
+def test_the_answer_counts_the_controls():
+    kept = {name: GAPS[name] for name in (BASELINE, "sigmoid", "originals")}
+    assert robustness(evidence(made_up(kept)), "d_acc").verdict == HOLDS
+    found = robustness(evidence(made_up(GAPS)), "d_acc")
+    assert (found.verdict, found.evidence[:44]) == (FAILS, "ΔAcc has the baseline's sign in 3 of 4, 1 of")
+    assert robustness(evidence(made_up(GAPS | {"unit": (3, 0.0)})), "d_acc").verdict == UNDECIDED
+    table = answers({"published": printed(), "this run": evidence(made_up(GAPS))})
+    assert table["published"].str.startswith(UNDECIDED).all()
+
+
+def test_the_baseline_stands_beside_the_papers_tables():
+    summary = evidence(made_up(GAPS)).summary
+    assert summary.loc[("fashion_mnist", "vgg11", -3, "d_rec"), "mean"] == pytest.approx(2.001)
+    assert set(summary.index.get_level_values("index")) == {-3}
+
+
+# ---- a run
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("controls")
+    settings = settings_for("controls", "smoke", train_limit=64, test_limit=40, layers=[-4])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments.runner, "CACHE", folder / "models")
+        return settings, experiments.run(settings, root=folder, device="cpu", progress=False), folder
+
+
+def test_the_experiment_records_every_control(record):
+    settings, found, folder = record
+    assert list(found.cells) == [f"digits/vgg11/conv3a {name}/0" for name in (BASELINE, *CONTROLS)]
+    rows = runs(read_record(found.folder)).droplevel([0, 1, 2, 4])
+    assert rows.loc["originals", ["rec_cladec", "rec_refae"]].isna().all()
+    assert rows.drop("originals").notna().all(axis=None)
+    images = found.rows.query("metric == 'train_images'").set_index("control")["value"]
+    assert images[images < 64].to_dict() == {"same_half": 32, "other_half": 32}
+    again = experiments.run(settings, root=folder, device="cpu", progress=False)
+    assert again.manifest["files"] == found.manifest["files"]
+
+
+def test_the_baseline_is_a_layer_of_the_chapter_on_layers(record, monkeypatch):
+    settings, found, folder = record
+    names = ("train_limit", "test_limit", "layers", "batch_size", "width", "classifier_epochs", "decoder_epochs")
+    same = settings_for("layers", "smoke", **{name: getattr(settings, name) for name in names})
+    other = experiments.run(same, root=folder, device="cpu", progress=False)
+    pick = ["method", "metric", "value"]
+    ours = found.rows.query("control == 'baseline' and method in ('cladec', 'refae')")[pick]
+    theirs = other.rows.query("layer == 'conv3a'")[pick]
+    both = ours.merge(theirs, on=pick[:2], suffixes=("", "_layers"))
+    assert len(both) == len(ours)
+    assert both["value"].tolist() == pytest.approx(both["value_layers"].tolist())
+
+
+def test_the_figures_show_every_control(record):
+    _, found, _ = record
+    drawn = figures.differences(found)
+    assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == [BASELINE, *CONTROLS]
+    assert [axis.get_xlabel() for axis in drawn.axes] == [
+        "ΔRec at conv3a (raw sum per image)", "ΔAcc at conv3a (accuracy)"
+    ]  # fmt: skip
+    assert len(figures.levels(found).axes) == 2
+    shown = figures.pictures(found, [str(digit) for digit in range(10)], method="refae")
+    assert {axis.get_ylabel() for axis in shown.axes} == {"", "X", BASELINE, *CONTROLS}
+
+
+def test_seeds_are_dots_and_verdicts_have_markers():
+    axis = figures.differences(made_up(GAPS)).axes[1]
+    dots = [line for line in axis.lines if line.get_marker() == "."]
+    assert [len(line.get_xdata()) for line in dots] == [3] * len(GAPS)
+    labels = axis.get_legend_handles_labels()[1]
+    assert set(labels) == {"baseline", "sign of the baseline", "the other sign", "undecided"}

@@ -3,7 +3,7 @@ PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS = never
 RUN = .uv/bin/uv run --frozen --no-sync
 
-.PHONY: help setup book test lint format lock clean
+.PHONY: help setup book pdf test lint format lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,10 @@ setup: .venv/.synced ## Install the locked environment
 
 book: setup ## Run the notebooks and render the book (profile quick: digits, minutes on a CPU)
 	$(RUN) cladec book
+
+pdf: setup ## Print every page of the book, slides included, to build/pdf
+	$(RUN) cladec book --no-open
+	$(RUN) cladec pdf
 
 test: setup ## Run all tests
 	$(RUN) pytest

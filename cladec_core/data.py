@@ -44,7 +44,7 @@ _IDX_SHA256 = {
 
 @dataclass(frozen=True)
 class ImageData:
-    """One data set, standardised and on one device.
+    """One data set, standardised (unless it was loaded otherwise) and on one device.
 
     Attributes
     ----------
@@ -58,7 +58,8 @@ class ImageData:
     train_labels, test_labels
         int64 of shape (n,).
     mean, std
-        float32 of shape (channels, 1, 1): the training statistics, in units of [0, 1] grey values.
+        float32 of shape (channels, 1, 1): the training statistics, in units of [0, 1] grey values; 0 and 1 for
+        images that are grey values themselves.
     """
 
     name: str
@@ -95,10 +96,11 @@ def load(
     data_dir: Path | str | None = None,
     *,
     resize: str = "nearest",
+    standardise: bool = True,
     train_limit: int | None = None,
     test_limit: int | None = None,
 ) -> ImageData:
-    """Read a data set, resize it to 32x32 and standardise it per channel (reading C-6, C-7).
+    """Read a data set, resize it to 32x32 and standardise it per channel (readings C-6, C-7).
 
     Parameters
     ----------
@@ -108,6 +110,8 @@ def load(
         Folder in torchvision's layout; the default is `default_data_dir()`. Missing files are downloaded.
     resize
         "nearest" (the authors' code) or "bilinear" (robustness check).
+    standardise
+        If not, images are grey values in [0, 1] (the authors' code).
     train_limit, test_limit
         Keep only the first so many images.
 
@@ -129,6 +133,8 @@ def load(
     mean = train.mean(dim=(0, 2, 3)).view(-1, 1, 1)
     std = train.std(dim=(0, 2, 3), correction=0).view(-1, 1, 1)
     names = tuple(classes or (str(label) for label in range(int(train_labels.max()) + 1)))
+    if not standardise:
+        mean, std = torch.zeros_like(mean), torch.ones_like(std)
     for images in (train, test):
         images.sub_(mean).div_(std)
     return ImageData(name, names, train, train_labels, test, test_labels, mean, std)

@@ -201,17 +201,15 @@ def gradcam(classifier: nn.Module, layer: str, images: Tensor) -> Tensor:
     Tensor
         (n, 32, 32); all zero where the map is constant, as it is for a 1x1 map.
     """
-    from captum.attr import LayerAttribution, LayerGradCam
-
     names = [name for name, _ in classifier.named_children()]
-    if layer in ("penultimate", "logits"):
-        layer = names[names.index("penultimate") - 1]
+    last = names.index("penultimate") - 1 if layer in ("penultimate", "logits") else names.index(layer)
     with torch.no_grad():
-        predicted = classifier(images).argmax(1)
-    maps = LayerGradCam(classifier, classifier.get_submodule(layer)).attribute(
-        images, target=predicted, relu_attributions=True
-    )
-    maps = LayerAttribution.interpolate(maps.detach(), (SIZE, SIZE), "bilinear").squeeze(1)
+        activation = classifier[: last + 1](images)
+    activation.requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(classifier[last + 1 :](activation).max(1).values.sum(), activation)
+    maps = (gradient.mean((2, 3), keepdim=True) * activation.detach()).sum(1, keepdim=True).relu()
+    maps = F.interpolate(maps, (SIZE, SIZE), mode="bilinear", align_corners=False).squeeze(1)
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     # Upsampling a constant map leaves rounding noise, which must not be stretched to [0, 1].
     spread = high - low

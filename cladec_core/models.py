@@ -7,6 +7,7 @@ paper counts layers from the output; its text and its authors' code count differ
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,7 @@ LAYER_INDEX: dict[str, dict[str, dict[int, str]]] = {
         "paper": {-1: "logits", -2: "conv4", -3: "conv3", -4: "conv2", -5: "conv1"},
     },
 }
+LAYER_INDEX["vgg11_maxpool"] = LAYER_INDEX["vgg11"]
 
 
 class Classifier(nn.Sequential):
@@ -124,8 +126,10 @@ class Conv2d(nn.Conv2d):
         size, pad = images.shape[-1], self.padding[0]
         if (size + 2 * pad - self.kernel_size[0]) // self.stride[0] > 0:
             return super().forward(images)
-        taps = self.weight[:, :, pad : pad + size, pad : pad + size]
-        return F.linear(images.flatten(1), taps.flatten(1), self.bias).unflatten(1, (-1, 1, 1))
+        # Channels last, as both are in memory while training: then no copy has to change the order.
+        taps = self.weight.permute(0, 2, 3, 1)[:, pad : pad + size, pad : pad + size]
+        values = images.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(values, taps.flatten(1), self.bias).unflatten(1, (-1, 1, 1))
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -135,15 +139,17 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         """(n, in_channels, size, size) -> (n, out_channels, size', size'), as `nn.ConvTranspose2d`."""
         pad = self.padding[0]
         size = self.kernel_size[0] - 2 * pad + self.output_padding[0]  # of the output, for one input pixel
-        if maps.shape[-1] > 1 or pad + size > self.kernel_size[0]:
+        if maps.shape[-2:].numel() > 1 or pad + size > self.kernel_size[0]:
             return super().forward(maps)
-        taps = self.weight[:, :, pad : pad + size, pad : pad + size]
-        output = F.linear(maps.flatten(1), taps.flatten(1).t()).unflatten(1, (-1, size, size))
-        return output + self.bias.view(-1, 1, 1)
+        taps = self.weight.permute(0, 2, 3, 1)[:, pad : pad + size, pad : pad + size]
+        output = F.linear(maps.flatten(1), taps.flatten(1).t()).unflatten(1, (size, size, -1))
+        return (output + self.bias).permute(0, 3, 1, 2)
 
 
-def _conv(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+def _conv(inputs: int, outputs: int, stride: int, max_pool: bool = False) -> nn.Sequential:
+    step = 1 if max_pool else stride
+    chain = nn.Sequential(Conv2d(inputs, outputs, 3, step, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+    return chain.append(nn.MaxPool2d(stride)) if step < stride else chain
 
 
 class _BasicBlock(nn.Module):
@@ -161,13 +167,16 @@ class _BasicBlock(nn.Module):
         return torch.relu(self.second(self.first(images)) + self.shortcut(images))
 
 
-def _vgg11(channels: int, classes: int, width: float) -> Classifier:
-    """VGG-11 as in the authors' code (reading C-1): 32x32 -> 16, 8, 8, 4, 4, 2, 2, 1."""
+def _vgg11(channels: int, classes: int, width: float, max_pool: bool = False) -> Classifier:
+    """VGG-11 as in the authors' code (reading C-1): 32x32 -> 16, 8, 8, 4, 4, 2, 2, 1.
+
+    Table 1 and the code have strides; section 6.6 speaks of max-pooling (inconsistency I10).
+    """
     rows = [
         ("conv0", 32, 2), ("conv1", 64, 2), ("conv2a", 128, 1), ("conv2", 128, 2),
         ("conv3a", 256, 1), ("conv3", 256, 2), ("conv4a", 512, 1), ("conv4", 512, 2),
     ]  # fmt: skip
-    return _finish(rows, channels, classes, width, pool=nn.Identity(), dropout=0.5)
+    return _finish(rows, channels, classes, width, pool=nn.Identity(), dropout=0.5, max_pool=max_pool)
 
 
 def _vgg5(channels: int, classes: int, width: float) -> Classifier:
@@ -189,12 +198,13 @@ def _finish(
     width: float,
     pool: nn.Module,
     dropout: float,
+    max_pool: bool = False,
 ) -> Classifier:
     chain = Classifier()
     inputs = channels
     for name, full, stride in rows:
         outputs = max(4, round(full * width))
-        build = _BasicBlock if name.startswith("block") else _conv
+        build = _BasicBlock if name.startswith("block") else partial(_conv, max_pool=max_pool)
         chain.add_module(name, build(inputs, outputs, stride))
         inputs = outputs
     chain.add_module("penultimate", nn.Sequential(pool, nn.Flatten()))
@@ -208,6 +218,7 @@ ARCHITECTURES: dict[str, Callable[[int, int, float], Classifier]] = {
     "vgg11": _vgg11,
     "resnet10": _resnet10,
     "vgg5": _vgg5,
+    "vgg11_maxpool": partial(_vgg11, max_pool=True),
 }
 
 

@@ -1,14 +1,20 @@
 """ONE training loop for every training of the project, and the inference that goes with it.
 
 The data set is a tensor on the device, a batch is an index into it. Precision, batching, devices and
-repeatability are decided here and nowhere else.
+repeatability are decided here and nowhere else. The step is the same code everywhere; on CUDA it is recorded once
+as a graph and replayed, and several trainings can share the device.
 """
 
+import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +28,8 @@ from cladec_core.models import in_eval_mode
 # other lengths the same fractions of the steps.
 DECAY_FRACTIONS = (29 / 64, 58 / 64)
 BATCH_SIZE = 128
+UNROLLED = 12  # at most so many steps in one CUDA graph: each launch of a graph costs the host some microseconds
+BRANCHES = 8  # trainings side by side on one CUDA device
 
 
 @dataclass(frozen=True)
@@ -39,17 +47,31 @@ ADAM = Recipe("adam", 3e-4, 1e-5)
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and in which precision the arithmetic happens."""
+    """Where and in which precision the arithmetic happens.
+
+    Attributes
+    ----------
+    device, dtype
+        `dtype` is the precision of the networks' arithmetic; weights and losses are float32.
+    deterministic
+        Whether a training repeats bit for bit on the same machine. On a CPU it always does, with the same number
+        of threads.
+    graph
+        Whether training steps are replayed from a CUDA graph.
+    """
 
     device: torch.device
     dtype: torch.dtype
+    deterministic: bool = True
+    graph: bool = False
 
     @property
     def description(self) -> str:
         """One line for a manifest: device, its name, precision and CPU threads."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()
         precision = str(self.dtype).removeprefix("torch.")
-        return f"{self.device.type} ({name}), {precision}, {torch.get_num_threads()} threads"
+        free = "" if self.deterministic else ", not deterministic"
+        return f"{self.device.type} ({name}), {precision}, {torch.get_num_threads()} threads{free}"
 
 
 def _cpu_name() -> str:
@@ -62,13 +84,15 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def compute(device: str = "auto") -> Compute:
+def compute(device: str = "auto", *, deterministic: bool = True) -> Compute:
     """Choose the device, and bf16 where the hardware has it natively.
 
     Parameters
     ----------
     device
         "auto" (CUDA, then MPS, then the CPU) or a name that torch knows.
+    deterministic
+        False lets CUDA use algorithms that may be faster and do not repeat bit for bit; a manifest says so.
 
     Raises
     ------
@@ -83,11 +107,13 @@ def compute(device: str = "auto") -> Compute:
     if device not in [*available, "cuda"] or (device == "cuda" and "cuda:0" not in available):
         raise UsageError(f"No device {device!r} on this machine; valid: auto, {', '.join(available)}.")
     chosen = torch.device(device)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs in order to repeat its results
     native = {
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
         "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported,  # emulated bf16 is slower than float32
     }
-    return Compute(chosen, torch.bfloat16 if native.get(chosen.type, bool)() else torch.float32)
+    dtype = torch.bfloat16 if native.get(chosen.type, bool)() else torch.float32
+    return Compute(chosen, dtype, deterministic, graph=chosen.type == "cuda")
 
 
 def derive_seed(seed: int, *labels: object) -> int:
@@ -157,6 +183,7 @@ def fit(
     batch_size: int = BATCH_SIZE,
     label: str = "training",
     progress: bool = False,
+    stop: Callable[[list[float]], bool] | None = None,
 ) -> list[float]:
     """Train a model in place and leave it in eval mode.
 
@@ -165,7 +192,8 @@ def fit(
     model
         Any module; the parameters that require gradients are trained.
     inputs
-        What the model is given, (n, ...), on the device.
+        What the model is given, (n, ...), on the device. Where `on` is bf16, images and activations are rounded
+        to it.
     targets
         Tensors of n rows that the loss compares the output with.
     loss
@@ -181,6 +209,8 @@ def fit(
         Device and precision.
     label, progress
         Name of the progress bar, and whether to show it.
+    stop
+        Asked after each epoch with the mean losses so far; True ends the training early.
 
     Returns
     -------
@@ -192,57 +222,307 @@ def fit(
     RunError
         If the loss of an epoch is not finite; the model is then of no use.
     """
+    training = _epochs(
+        model, inputs, targets, loss, recipe, epochs=epochs, seed=seed, on=on, batch_size=batch_size, label=label,
+        progress=progress, stop=stop,
+    )  # fmt: skip
+    while True:
+        try:
+            next(training)
+        except StopIteration as end:
+            return end.value
+
+
+def fit_many(jobs: Sequence[Mapping[str, Any]], *, branches: int | None = None) -> list[list[float]]:
+    """Train several models side by side on CUDA, each bit for bit what `fit` alone makes of it.
+
+    Each training has a stream, a graph and random numbers of its own; this one thread hands them their epochs in
+    turn. Where memory runs out, fewer are trained at once, and a warning says so. On a CPU they would only contend,
+    so they are trained one after the other.
+
+    Parameters
+    ----------
+    jobs
+        Arguments of `fit`, by name; no two share weights that are trained.
+    branches
+        At most so many at once; None: `BRANCHES` on CUDA, 1 on a CPU.
+
+    Returns
+    -------
+    list of list of float
+        What `fit` returns for each job.
+
+    Raises
+    ------
+    RunError
+        As `fit`.
+    """
+    if branches is None:
+        branches = BRANCHES if any(job["on"].device.type == "cuda" for job in jobs) else 1
+    waiting = deque(enumerate(jobs))
+    running: dict[int, tuple[Iterator[None], dict[str, Tensor]]] = {}
+    histories: dict[int, list[float]] = {}
+    while waiting or running:
+        while waiting and len(running) < branches:
+            place, job = waiting.popleft()
+            running[place] = _epochs(**job), copy.deepcopy(job["model"].state_dict())
+        for place, (training, start) in list(running.items()):
+            try:
+                next(training)
+            except StopIteration as end:
+                histories[place] = end.value
+            except torch.OutOfMemoryError:
+                if len(running) == 1:
+                    raise
+                branches = len(running) // 2
+                warnings.warn(f"out of memory; at most {branches} trainings at once from here on", stacklevel=2)
+                jobs[place]["model"].load_state_dict(start)
+                waiting.appendleft((place, jobs[place]))
+            else:
+                continue
+            del running[place], training
+    return [histories[place] for place in range(len(jobs))]
+
+
+def _epochs(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: tuple[Tensor, ...],
+    loss: Callable[..., Tensor],
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    on: Compute,
+    batch_size: int = BATCH_SIZE,
+    label: str = "training",
+    progress: bool = False,
+    stop: Callable[[list[float]], bool] | None = None,
+) -> Generator[None, None, list[float]]:
+    """The training loop of `fit`. It pauses when it has queued work, so that other trainings can queue theirs."""
     model.to(on.device, memory_format=torch.channels_last).train()
     size = min(batch_size, len(inputs))
     steps = len(inputs) // size
-    decay_at = {round(fraction * steps * epochs) for fraction in DECAY_FRACTIONS}
-    optimiser = _optimiser(model, recipe)
+    rates = _learning_rates(recipe.learning_rate, steps * epochs).split(steps)
     order = torch.Generator().manual_seed(seed)
-    history = []
-    with seeded(seed), progress_bar(label, steps * epochs, progress) as report:
+    turn = _turns(seed, on)
+    history: list[float] = []
+    with turn():
+        step = _Step(model, inputs, targets, loss, recipe, on, (steps, size))
+        run_steps = _captured(step, steps, label) if on.graph else lambda: step.run(steps)
+    yield
+    with progress_bar(label, steps * epochs, progress) as report:
         for epoch in range(epochs):
-            permutation = torch.randperm(len(inputs), generator=order)[: steps * size].to(on.device)
-            total = torch.zeros((), device=on.device)
-            for step, index in enumerate(permutation.split(size), start=epoch * steps):
-                if step in decay_at:
-                    for group in optimiser.param_groups:
-                        group["lr"] *= 0.1
-                total += _step(model, inputs[index], [target[index] for target in targets], loss, optimiser, on)
-            # The only synchronisation with the device: once per epoch.
-            history.append(total.item() / steps)
+            permutation = torch.randperm(len(inputs), generator=order)[: steps * size]
+            with turn():
+                step.begin_epoch(permutation.view(steps, size), rates[epoch])
+                run_steps()
+            yield
+            with turn():  # the only wait for the device: once per epoch
+                history.append(step.total.item() / steps)
             if not math.isfinite(history[-1]):
                 raise RunError(
                     f"{label}: the loss is {history[-1]} after epoch {epoch + 1} of {epochs} with learning rate "
                     f"{recipe.learning_rate}; nothing of this training was kept."
                 )
             report(steps, history[-1])
+            if stop is not None and stop(history):
+                break
     model.eval()
     return history
 
 
-def _step(
-    model: nn.Module,
-    inputs: Tensor,
-    targets: list[Tensor],
-    loss: Callable[..., Tensor],
-    optimiser: torch.optim.Optimizer,
-    on: Compute,
-) -> Tensor:
-    """One step of the optimiser; returns the loss without waiting for the device."""
-    with _precision(on):
-        value = loss(model(_channels_last(inputs)).float(), *targets)
-    value.backward()
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return value.detach()
+class _Step:
+    """One step of a training: gather a batch by index, forward, loss, backward, optimiser, learning rate.
+
+    Whatever changes from step to step is read from tensors that keep their place in memory. So a CUDA graph can
+    replay the same step, and nothing has to come from the host within an epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: tuple[Tensor, ...],
+        loss: Callable[..., Tensor],
+        recipe: Recipe,
+        on: Compute,
+        shape: tuple[int, int],
+    ) -> None:
+        self.model, self.targets, self.loss, self.on = model, targets, loss, on
+        inputs = inputs.to(on.dtype) if inputs.is_floating_point() else inputs  # once, not in each step
+        self.maps = inputs.ndim == 4
+        # A batch that is gathered from rows in channels-last order has the layout that convolutions want.
+        self.inputs = _in_memory_order(inputs).contiguous()
+        # The kernels take a double on the CPU, and a float32 on the device elsewhere.
+        precision = torch.float64 if on.device.type == "cpu" else torch.float32
+        self.order = torch.zeros(shape, dtype=torch.int64, device=on.device)
+        self.rates = torch.zeros(shape[0], dtype=precision, device=on.device)
+        self.rate = torch.zeros((), dtype=precision, device=on.device)
+        self.position = torch.zeros(1, dtype=torch.int64, device=on.device)
+        self.total = torch.zeros((), device=on.device)
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        # The optimiser sees each weight, and below each gradient, in the order of memory: the CPU's fused kernels copy
+        # anything else in every step.
+        self.weights = [_in_memory_order(parameter.detach()) for parameter in self.trained]
+        self.optimiser = _optimiser(self.weights, recipe, self.rate)
+
+    def begin_epoch(self, order: Tensor, rates: Tensor) -> None:
+        """Take the rows (steps, size) and the learning rates (steps,) of an epoch."""
+        self.order.copy_(order)
+        self.rates.copy_(rates)
+        self.position.zero_()
+        self.total.zero_()
+
+    def run(self, steps: int) -> None:
+        """Do some steps; adds their losses to `total` without waiting for the device."""
+        for _ in range(steps):
+            rows = self.order.index_select(0, self.position)[0]
+            self.rate.copy_(self.rates.index_select(0, self.position)[0])
+            batch = self.inputs.index_select(0, rows)
+            with _precision(self.on):
+                output = self.model(batch.permute(0, 3, 1, 2) if self.maps else batch).float()
+                value = self.loss(output, *(target.index_select(0, rows) for target in self.targets))
+            value.backward()
+            for parameter, weight in zip(self.trained, self.weights, strict=True):
+                weight.grad = None if parameter.grad is None else _in_memory_order(parameter.grad)
+                parameter.grad = None
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            self.total += value.detach()
+            self.position += 1
 
 
-def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+def _captured(step: _Step, steps: int, label: str) -> Callable[[], None]:
+    """Record the steps of an epoch as a CUDA graph; the returned function replays them.
+
+    Libraries need a few real steps before a capture. These leave no trace: weights and BatchNorm's statistics
+    are put back, the optimiser's state is again all zeros, and the random numbers are others.
+    """
+    kept = [*step.model.parameters(), *step.model.buffers()]
+    before = [tensor.detach().clone() for tensor in kept]
+    with _random_numbers(torch.Generator(step.on.device)):
+        for _ in range(3):
+            step.position.zero_()
+            step.run(1)
+    with torch.no_grad():
+        for tensor, value in zip(kept, before, strict=True):
+            tensor.copy_(value)
+        for state in step.optimiser.state.values():
+            for tensor in state.values():
+                tensor.zero_()
+    at_once = max(count for count in range(1, UNROLLED + 1) if steps % count == 0)
+    try:
+        replay = _record(lambda: step.run(at_once))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        step.optimiser.zero_grad(set_to_none=True)
+        reason = str(error).partition("\n")[0]
+        warnings.warn(f"{label}: no CUDA graph ({reason}); it is trained step by step", stacklevel=2)
+        return lambda: step.run(steps)
+
+    def replay_all() -> None:
+        for _ in range(steps // at_once):
+            replay()
+
+    return replay_all
+
+
+def _record(work: Callable[[], None]) -> Callable[[], None]:
+    """Capture work on the current stream; it is done when the returned function is called, and not before."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        work()
+    return graph.replay
+
+
+def _turns(seed: int, on: Compute) -> Callable[[], AbstractContextManager[None]]:
+    """What surrounds each piece of a training: its random numbers, its stream, and the choice of algorithms."""
+    numbers = torch.Generator(on.device).manual_seed(seed)
+    stream = None
+    if on.device.type == "cuda":
+        stream = torch.cuda.Stream(on.device)
+        stream.wait_stream(torch.cuda.current_stream(on.device))  # where the inputs are made
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        on_stream = torch.cuda.stream(stream) if stream else nullcontext()
+        with _random_numbers(numbers), _repeatable(on), on_stream:
+            yield
+
+    return turn
+
+
+@contextmanager
+def _random_numbers(own: torch.Generator) -> Iterator[None]:
+    """Let a device's default generator go on from another one's state for a block, and that one from there."""
+    if own.device.type == "cuda":
+        # The states themselves change places: a graph keeps drawing from the one that it was captured with.
+        default = torch.cuda.default_generators[own.device.index]
+        outside = default.graphsafe_get_state()
+        default.graphsafe_set_state(own)
+        try:
+            yield
+        finally:
+            default.graphsafe_set_state(outside)
+        return
+    module = torch if own.device.type == "cpu" else torch.get_device_module(own.device)
+    outside = module.get_rng_state()
+    module.set_rng_state(own.get_state())
+    try:
+        yield
+    finally:
+        own.set_state(module.get_rng_state())
+        module.set_rng_state(outside)
+
+
+@contextmanager
+def _repeatable(on: Compute) -> Iterator[None]:
+    """Allow only algorithms that repeat bit for bit, if `on` says so. A CPU has no others here."""
+    if on.device.type != "cuda":
+        yield
+        return
+    before = (
+        torch.get_deterministic_debug_mode(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+        torch.backends.cudnn.benchmark,
+    )
+
+    def choose(mode: int | str, fill: bool, benchmark: bool) -> None:
+        torch.set_deterministic_debug_mode(mode)
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+        torch.backends.cudnn.benchmark = benchmark
+
+    # An operation without such an algorithm is named in a warning. Filling fresh memory, a help for debugging,
+    # would cost a kernel for each tensor. Without `deterministic`, cuDNN may take what it finds fastest.
+    choose("warn" if on.deterministic else "default", False, not on.deterministic)
+    try:
+        yield
+    finally:
+        choose(*before)
+
+
+def _learning_rates(rate: float, steps: int) -> Tensor:
+    """The learning rate of each step, float64: multiplied by 0.1 at `DECAY_FRACTIONS`, but never before the first."""
+    decays = {round(fraction * steps) for fraction in DECAY_FRACTIONS} - {0}
+    rates = []
+    for step in range(steps):
+        rate *= 0.1 if step in decays else 1
+        rates.append(rate)
+    return torch.tensor(rates, dtype=torch.float64)
+
+
+def _optimiser(weights: list[Tensor], recipe: Recipe, rate: Tensor) -> torch.optim.Optimizer:
+    common = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(parameters, momentum=0.9, **common)
-    return torch.optim.Adam(parameters, **common)
+        return torch.optim.SGD(weights, momentum=0.9, **common)
+    return torch.optim.Adam(weights, capturable=rate.device.type == "cuda", **common)
+
+
+def _in_memory_order(maps: Tensor) -> Tensor:
+    """View (n, channels, height, width) as (n, height, width, channels); anything else stays as it is."""
+    return maps.permute(0, 2, 3, 1) if maps.ndim == 4 else maps
 
 
 def _precision(on: Compute) -> torch.autocast:

@@ -15,7 +15,7 @@ import nbformat
 
 from cladec_core.errors import RunError, one_of
 from companion.records import BUILT, RECORDED, ROOT
-from companion.settings import settings_for
+from companion.settings import ALL, settings_for
 
 NOTEBOOKS = ROOT / "notebooks"
 EXECUTED = ROOT / "build" / "notebooks"
@@ -60,8 +60,9 @@ def check(name: str, profile: str, changes: dict[str, Any]) -> dict[str, Any]:
     known = [parameter for parameter in inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb")) if parameter != "profile"]
     for parameter in changes:
         one_of(f"parameter of {name}", parameter, known)
-    settings_for(name, profile, **changes)
-    return {"profile": profile, **changes}
+    settings = settings_for(name, profile, **changes)
+    named = {key: ALL if value is None and getattr(settings, key) is None else value for key, value in changes.items()}
+    return {"profile": profile, **named}
 
 
 def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = False) -> Path:
@@ -114,7 +115,8 @@ def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = F
 
 def _inputs_key(name: str, parameters: dict[str, Any]) -> str:
     """Digest of everything an executed notebook depends on."""
-    code = (path for package in ("cladec_core", "companion") for path in (ROOT / package).rglob("*.py"))
+    files = (path for package in ("cladec_core", "companion") for path in (ROOT / package).rglob("*"))
+    code = (path for path in files if path.suffix in {".py", ".html", ".csv"})
     sources = [NOTEBOOKS / f"{name}.ipynb", *sorted(code)]
     sources += [ROOT / "book" / "published.yml", *sorted(RECORDED.rglob("manifest.json"))]
     sources += [path for path in (ROOT / "uv.lock",) if path.exists()]
@@ -146,26 +148,28 @@ def build(profile: str = "quick", *, force: bool = False, report: Callable[[str]
     for name in notebook_names():
         report(f"{name}: executing at profile {profile}")
         executed[name] = execute(name, profile, {}, force=force)
-    _stage(executed)
+    _stage(executed, profile)
     return _render(force, report)
 
 
-def _stage(executed: dict[str, Path]) -> None:
+def _stage(executed: dict[str, Path], profile: str) -> None:
     """Copy the sources to `build/site`, with each executed notebook at its own place, and write generated pages."""
-    from companion import pages
+    from companion import chapters, pages
 
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(ROOT / "book", SITE / "book", ignore=shutil.ignore_patterns("results"))
-    shutil.copy(ROOT / "_config.yml", SITE / "_config.yml")
+    for name in ("_config.yml", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, SITE / name)
     (SITE / "notebooks").mkdir()
     for name, path in executed.items():
         shutil.copy(path, SITE / "notebooks" / f"{name}.ipynb")
     pages.write(SITE / "book" / "generated", [RECORDED, BUILT])
+    chapters.write(SITE, profile)
 
 
 def _render(force: bool, report: Callable[[str], None]) -> Path:
     front = HTML / "index.html"
-    stamp = ROOT / "build" / "book" / "site.sha256"
+    stamp = HTML.parents[1] / "site.sha256"
     files = sorted(path for path in SITE.rglob("*") if path.is_file())
     key = _digest(part for path in files for part in (str(path.relative_to(SITE)).encode(), path.read_bytes()))
     if front.exists() and stamp.exists() and stamp.read_text() == key and not force:

@@ -1,9 +1,8 @@
-"""The command line: run, book, train, status. Exit code 2 for wrong use, 1 for failure, 0 for success."""
+"""The command line: run, book, train, merge, status. Exit code 2 for wrong use, 1 for failure, 0 for success."""
 
 import os
 import re
 import sys
-import time
 import webbrowser
 from collections.abc import Callable
 from functools import wraps
@@ -138,33 +137,67 @@ def make_book(
 
 @app.command()
 @told
+def pdf() -> None:
+    """Print every page of the rendered book, slides included, to a PDF of its own.
+
+    Example: `cladec pdf`
+    """
+    from companion import printing
+
+    printing.print_book()
+
+
+@app.command()
+@told
 def train(
     profile: Profile = "quick",
-    only: Annotated[str, typer.Option(help="Experiment to train.")] = "layers",
+    only: Annotated[str | None, typer.Option(help="An experiment, a table (table2 to table8) or one cell.")] = None,
     changes: Changes = None,
-    time_budget: Annotated[str | None, typer.Option(help="Begin no cell after this long, such as 9m.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="End after this long, such as 9m.")] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of records (default: build/results).")] = None,
+    names: Annotated[bool, typer.Option("--list", help="Print record and name of each cell, and stop.")] = False,
 ) -> None:
     """Train the missing cells of a profile, without notebooks.
 
     Example: `cladec train --profile laptop --time-budget 9m --out book/results`
     """
-    from cladec_core.errors import one_of
-    from companion import experiments
-    from companion.settings import settings_for
+    from companion import grid
+    from companion.experiments.runner import default_root
 
-    one_of("experiment", only, experiments.EXPERIMENTS)  # a chapter without trainings has settings only
-    settings = settings_for(only, profile, **parse_changes(changes))
-    deadline = time.monotonic() + parse_budget(time_budget) if time_budget else float("inf")
-    cells = experiments.plan(settings)
-    record = experiments.run(
-        settings, root=out, data_dir=data_dir, device=device, deadline=deadline, report=print,
-        progress=sys.stderr.isatty(),
-    )  # fmt: skip
-    done = sum(str(cell) in record.cells for cell in cells)
-    print(f"{record.folder}: {done} of {len(cells)} cells recorded")
+    budget = parse_budget(time_budget) if time_budget else float("inf")
+    chosen = grid.jobs(profile, only, parse_changes(changes))
+    if names:
+        print(*(f"{job.settings.record_name()}/{job.settings.experiment}\t{job}" for job in chosen), sep="\n")
+        return
+    grid.train(chosen, out or default_root(), data_dir=data_dir, device=device, budget=budget)
+
+
+@app.command()
+@told
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of records that were made elsewhere.")],
+    into: Annotated[Path | None, typer.Option(help="Folder of records (default: book/results).")] = None,
+) -> None:
+    """Add records made elsewhere to those here; a cell in both must be the same. What cannot be added is named.
+
+    Example: `cladec merge slice1 slice2 --into book/results`
+    """
+    from companion import records
+
+    refused = []
+    for folder in folders:
+        found = sorted(path.parent for path in folder.rglob("manifest.json"))
+        refused += [] if found else [f"{folder} holds no record"]
+        for place in found:
+            try:
+                record, added = records.merge(records.read_record(place), into or records.RECORDED)
+                print(f"{place}: {added} cells are new in {record.folder}, which has {len(record.cells)}")
+            except RunError as error:
+                refused.append(str(error))
+    if refused:
+        raise RunError(f"{len(refused)} not merged: " + " | ".join(refused))
 
 
 @app.command()
@@ -182,12 +215,11 @@ def status() -> None:
     table = Table("experiment", "profile", "where", "cells", "minutes", "device", "commit")
     for root in (RECORDED, Path(os.environ.get("CLADEC_RESULTS") or BUILT)):
         for record in find_records(root):
-            minutes = sum(cell["seconds"] for cell in record.cells.values()) / 60
             last = record.manifest["runs"][-1]
             where = "committed" if root == RECORDED else "this machine"
             table.add_row(
                 record.manifest["experiment"], record.folder.parent.name, where, str(len(record.cells)),
-                f"{minutes:.1f}", last["device"], last["commit"],
+                f"{record.minutes:.1f}", last["device"], last["commit"],
             )  # fmt: skip
     Console().print(table if table.row_count else "No record yet: `cladec run layers` makes one.")
 
@@ -197,6 +229,9 @@ def _environment(data_dir: Path | None, device: str) -> None:
     if data_dir:
         os.environ["CLADEC_DATA"] = str(data_dir.resolve())
     os.environ["CLADEC_DEVICE"] = device
+
+
+from companion import cli_explain, cli_study  # noqa: E402, F401 - add their commands
 
 
 def main() -> None:

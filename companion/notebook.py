@@ -10,14 +10,22 @@ from pandas.io.formats.style import Styler
 
 from cladec_core.data import DATASETS
 from companion import claims, experiments, tables
+from companion import provenance as names
+from companion import settings as parameters
 from companion.records import Record, recorded
-from companion.settings import Settings, settings_for
+from companion.settings import Settings
 
 RECORDED_PROFILES = ("paper", "laptop")  # the closest to the paper first
 
 __all__ = [
     "class_names", "provenance", "run", "saved", "settings_for", "side_by_side", "sources", "verdicts", "wrapped",
 ]  # fmt: skip
+
+
+def settings_for(experiment: str, profile: str = "quick", **values: Any) -> Any:
+    """Make a checked configuration from a notebook's parameters, in which None stands for the profile's value."""
+    changes = {name: value for name, value in values.items() if value is not None}
+    return parameters.settings_for(experiment, profile, **changes)
 
 
 def run(settings: Settings) -> Record:
@@ -39,17 +47,11 @@ def provenance(record: Record) -> Markdown:
     """One line that says what the numbers of a record were made with."""
     manifest = record.manifest
     run = manifest["runs"][-1]
-    seconds = sum(cell["seconds"] for cell in record.cells.values())
-    rows = record.rows
-    what = ", ".join(
-        f"{tables.DATASET_NAMES[dataset]} with {tables.ARCHITECTURE_NAMES[architecture]}"
-        for dataset, architecture in rows[["dataset", "architecture"]].drop_duplicates().itertuples(index=False)
-    )
     epochs = manifest["configuration"]
     return Markdown(
-        f"*Made with: profile `{manifest['profile']}`, {what}; {epochs['classifier_epochs']} epochs for classifiers, "
-        f"{epochs['decoder_epochs']} for decoders; {rows['seed'].nunique()} seed(s); {seconds / 60:.1f} minutes on "
-        f"{run['device']}; torch {run['versions']['torch']}; commit `{run['commit']}`.*"
+        f"*Made with: profile `{manifest['profile']}`, {names.trained_on(record)}; {epochs['classifier_epochs']} "
+        f"epochs for classifiers, {epochs['decoder_epochs']} for decoders; {names.runs(record)} seed(s); "
+        f"{record.minutes:.1f} minutes on {run['device']}; torch {run['versions']['torch']}; commit `{run['commit']}`.*"
     )
 
 

@@ -5,20 +5,23 @@ from pathlib import Path
 import pandas as pd
 
 from cladec_core.data import DATASETS
-from companion import claims, tables
-from companion.claims import alpha, encoder_training, layers, occlusion, subsets
-from companion.figures.layers import front_picture
-from companion.records import RECORDED, Record, find_records
+from companion import provenance, tables
+from companion.claims import alpha, encoder_training, layers, occlusion, prototypes, subsets, user_study
+from companion.figures import front
+from companion.ledger import differences, ledger, of
+from companion.records import Record, find_records, recorded
 
 LAYERS = "layers"
 # experiment -> (its claims, columns beside the paper, what the third level of its summary is). The paper prints no
-# numbers about subsets.
+# numbers about subsets and prototypes; the shares of the user study stand in its chapter.
 CHAPTERS = {
     LAYERS: (layers, None, "layer"),
     "alpha": (alpha, alpha.PRINTED, "alpha"),
     "encoder_training": (encoder_training, encoder_training.PRINTED, "encoder_epochs"),
     "subsets": (subsets, None, ""),
+    "prototypes": (prototypes, None, ""),
     "occlusion": (occlusion, occlusion.COLUMNS, "layer"),
+    "user_study": (user_study, None, ""),
 }
 
 
@@ -37,77 +40,59 @@ def write(folder: Path, roots: list[Path]) -> None:
     parts = {
         "status.md": status(records),
         "published.md": published_against_reproduced(records),
-        "claims.md": ledger(records),
+        "claims.md": ledger(CHAPTERS, records),
+        "differences.md": differences(CHAPTERS, records),
     }
     for name, text in parts.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
-    shown = next((record for record in records if record.manifest["experiment"] == LAYERS), None)
-    if shown is not None:
-        front_picture(shown, {name: spec[1] or [] for name, spec in DATASETS.items()}).savefig(folder / "front.png")
+    pictures(folder)
 
 
-def place(record: Record) -> str:
-    """Whether a record is committed or was made on this machine."""
-    return "committed" if RECORDED in record.folder.parents else "this machine"
+def pictures(folder: Path) -> None:
+    """Draw the pictures of the front page and of the page on reading, from the committed record that they are about."""
+    shown = recorded(LAYERS, "laptop")
+    front.front_picture(shown).savefig(folder / "front.png")
+    for name, case in front.CASES.items():
+        front.case_picture(shown, case, DATASETS["fashion_mnist"][1]).savefig(folder / f"case-{name}.png")
 
 
 def status(records: list[Record]) -> str:
-    """What ran, where, when and how long: one row per record."""
-    rows = []
+    """What ran, where, when and how long: a row for each record, and below it what made it."""
+    if not records:
+        return "No record yet."
+    rows, parts = [], []
     for record in records:
         manifest = record.manifest
-        runs = manifest["runs"]
+        days = sorted({run["started"] for run in manifest["runs"]})
         rows.append(
             {
-                "experiment": manifest["experiment"],
-                "profile": f"`{record.folder.parent.name}`",
-                "where": place(record),
-                "cells": len(record.cells),
-                "minutes": f"{sum(cell['seconds'] for cell in record.cells.values()) / 60:.1f}",
-                "device": "; ".join(dict.fromkeys(run["device"] for run in runs)),
-                "day": ", ".join(dict.fromkeys(run["started"] for run in runs)),
-                "commit": ", ".join(dict.fromkeys(f"`{run['commit']}`" for run in runs)),
-                "torch": ", ".join(dict.fromkeys(run["versions"]["torch"] for run in runs)),
+                "experiment": f"`{manifest['experiment']}`", "profile": f"`{record.folder.parent.name}`",
+                "where": provenance.place(record), "seeds": provenance.runs(record), "cells": len(record.cells),
+                "minutes": f"{record.minutes:.1f}", "days": " to ".join(dict.fromkeys((days[0], days[-1]))),
             }
-        )
-    return markdown(pd.DataFrame(rows)) if rows else "No record yet."
+        )  # fmt: skip
+        made = {
+            "Device": [run["device"] for run in manifest["runs"]],
+            "PyTorch": [run["versions"]["torch"] for run in manifest["runs"]],
+            "Commit": [f"`{run['commit']}`" for run in manifest["runs"]],
+        }
+        lines = [f"{provenance.trained_on(record)}.", f"Different from the paper: {provenance.protocol(record)}."]
+        lines += [f"{name}: {', '.join(dict.fromkeys(values))}." for name, values in made.items()]
+        parts.append(f"`{manifest['experiment']}`, profile {provenance.name(record)}\n: " + " \\\n  ".join(lines))
+    return "\n\n".join([tables.markdown(pd.DataFrame(rows)), "## What made them", *parts])
 
 
 def published_against_reproduced(records: list[Record]) -> str:
-    """The printed numbers beside those of every record, chapter by chapter."""
+    """The printed numbers beside those of every record that has some of the same cells, chapter by chapter."""
     parts = []
     for experiment, (chapter, columns, axis) in CHAPTERS.items():
-        for record in _of(experiment, records) if axis else []:
+        for record in of(experiment, records) if axis else []:
             found = {"published": chapter.printed().summary, "measured": chapter.evidence(record).summary}
-            table = tables.side_by_side(found, columns, axis=axis).reset_index()
-            parts.append(f"## {_title(record)}\n\n{markdown(table)}")
+            table = tables.side_by_side(found, columns, axis=axis)
+            for run, part in table.groupby(level=["data", "classifier"], sort=False):
+                numbers = part.droplevel(["data", "classifier"]).reset_index()
+                if "published" in numbers["source"].array:
+                    heading = f"## {provenance.spoken(experiment).capitalize()}: {', '.join(run)}"
+                    where = f"Record: profile {provenance.name(record)}."
+                    parts.append(f"{heading}\n\n{where}\n\n:::{{div}} numbers\n{tables.markdown(numbers)}\n:::")
     return "\n\n".join(parts) or "No record yet."
-
-
-def ledger(records: list[Record]) -> str:
-    """The claims, chapter by chapter, with a verdict from the printed numbers and from each record."""
-    parts = []
-    for experiment, (chapter, _, _) in CHAPTERS.items():
-        found = {"printed numbers": chapter.printed()}
-        for record in _of(experiment, records):
-            found[f"{record.folder.parent.name}, {place(record)}"] = chapter.evidence(record)
-        table = claims.ledger(chapter.CLAIMS, found).reset_index()
-        heading = f"[{experiment.replace('_', ' ').capitalize()}](../notebooks/{experiment}.ipynb)"
-        parts.append(f"## {heading}\n\n{markdown(table)}")
-    return "\n\n".join(parts)
-
-
-def _of(experiment: str, records: list[Record]) -> list[Record]:
-    return [record for record in records if record.manifest["experiment"] == experiment]
-
-
-def _title(record: Record) -> str:
-    names = [tables.DATASET_NAMES[name] for name in record.rows["dataset"].unique()]
-    experiment = record.manifest["experiment"].replace("_", " ").capitalize()
-    return f"{experiment}: {', '.join(names)} (profile {record.folder.parent.name}, {place(record)})"
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A DataFrame as a Markdown table."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

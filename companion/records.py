@@ -15,7 +15,8 @@ import os
 import platform
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from cladec_core.errors import RunError
 from companion.settings import Settings
@@ -60,6 +62,11 @@ class Record:
     def cells(self) -> dict[str, dict[str, Any]]:
         """Finished cells: key -> {"seconds", "trainings", "run"}; run is an index into the manifest's runs."""
         return self.manifest["cells"]
+
+    @property
+    def minutes(self) -> float:
+        """Wall-clock time of all cells."""
+        return sum(cell["seconds"] for cell in self.cells.values()) / 60
 
     def add(
         self,
@@ -111,6 +118,39 @@ class Record:
             ) from error
 
 
+def folder_of(settings: Settings, root: Path) -> Path:
+    """Where the record of a configuration is, under a folder of records."""
+    return root / settings.record_name() / settings.experiment
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep all other processes from writing a record; the lock of a process that died holds no longer.
+
+    Raises
+    ------
+    RunError
+        If another process is writing it; the message says which, or where the record cannot be written.
+    """
+    holder = folder.parent / f".{folder.name}.holder"
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        holder.write_text(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}")
+    except Timeout:
+        who = holder.read_text() if holder.exists() else "another process"
+        raise RunError(f"{folder} is being written by {who}; wait for its end, or stop it.") from None
+    except OSError as error:
+        lock.release()
+        raise RunError(f"Cannot write the record {folder}: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
 def open_record(settings: Settings, root: Path = BUILT, device: str = "") -> Record:
     """Open the record of a configuration for writing, or begin it.
 
@@ -128,7 +168,7 @@ def open_record(settings: Settings, root: Path = BUILT, device: str = "") -> Rec
     RunError
         If a record is there and is damaged, or was made with another configuration, or cannot be written.
     """
-    folder = root / settings.record_name() / settings.experiment
+    folder = folder_of(settings, root)
     configuration = settings.configuration()
     if not _exists(folder):
         try:
@@ -161,6 +201,13 @@ def read_record(folder: Path) -> Record:
     RunError
         If a file is missing, does not fit its checksum or has another schema; the message names the file.
     """
+    try:
+        return _read(folder)
+    except RunError:
+        return _read(folder)  # a cell may have been committed after its manifest was read
+
+
+def _read(folder: Path) -> Record:
     path = folder / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -172,18 +219,85 @@ def read_record(folder: Path) -> Record:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read as a manifest ({type(error).__name__}: {error}).") from error
     _settle(folder, manifest)
+    content = {}
     for name in FILES:
         if not (folder / name).is_file():
             raise RunError(f"{folder / name} is missing from its record.")
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != manifest["files"].get(name):
+        content[name] = (folder / name).read_bytes()
+        if hashlib.sha256(content[name]).hexdigest() != manifest["files"].get(name):
             raise RunError(f"{folder / name} does not fit the checksum in its manifest; it was changed or damaged.")
-    rows = pd.read_csv(folder / "metrics.csv", keep_default_na=False, na_values={"value": [""]})
+    rows = pd.read_csv(io.BytesIO(content["metrics.csv"]), keep_default_na=False, na_values={"value": [""]})
     absent = [column for column in [*COLUMNS, "metric", "value"] if column not in rows]
     if absent:
         raise RunError(f"{folder / 'metrics.csv'} lacks the column {', '.join(absent)}.")
-    with np.load(folder / "samples.npz", allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(content["samples.npz"]), allow_pickle=False) as arrays:
         samples = {name: arrays[name] for name in arrays.files}
     return Record(folder, rows, samples, manifest)
+
+
+def merge(source: Record, root: Path) -> tuple[Record, int]:
+    """Add the cells of a record that was made elsewhere to the one of the same name under `root`.
+
+    Returns
+    -------
+    record
+        The one under `root`; it is made if it is not there.
+    added
+        How many cells are new in it.
+
+    Raises
+    ------
+    RunError
+        If the two have another configuration, or a cell in both has other numbers or images. Nothing is written.
+    """
+    manifest = source.manifest
+    folder = root / source.folder.parent.name / source.folder.name
+    if (manifest["experiment"], manifest["profile"]) != (folder.name, folder.parent.name.partition("-")[0]):
+        raise RunError(f"{source.folder} holds {manifest['experiment']} of {manifest['profile']}: not its name.")
+    with locked(folder):
+        if _exists(folder):
+            target = read_record(folder)
+        else:
+            target = Record(folder, source.rows[:0], {}, manifest | {"cells": {}, "runs": [], "files": {}})
+        if target.manifest["configuration"] != manifest["configuration"]:
+            raise RunError(f"{source.folder} belongs to another configuration than {folder}.")
+        rows, samples = _union(source, target)
+        new = source.cells.keys() - target.cells.keys()
+        for cell in sorted(new):
+            run = manifest["runs"][source.cells[cell]["run"]]
+            if run not in target.manifest["runs"]:
+                target.manifest["runs"].append(run)
+            target.cells[cell] = source.cells[cell] | {"run": target.manifest["runs"].index(run)}
+        if new:
+            target.rows, target.samples = rows, samples
+            target._write()
+    return target, len(new)
+
+
+def _union(source: Record, target: Record) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """All rows and images of two records, once."""
+    rows = pd.concat([part for part in (target.rows, source.rows) if len(part)]).drop_duplicates(ignore_index=True)
+    names = [name for name in rows.columns if name != "value"]
+    twice = rows[rows.duplicated(names, keep=False)].sort_values(names, kind="stable")
+    if len(twice):
+        here, there = twice["value"].iloc[:2]
+        row = twice.iloc[0]
+        cell = "/".join(str(row[name]) for name in ("dataset", "architecture", "layer", "seed"))
+        rest = ", ".join(
+            f"{name} {row[name]}" for name in names if name not in {"dataset", "architecture", "layer", "seed"}
+        )
+        raise RunError(
+            f"{source.folder} and {target.folder} differ in {len(twice) // 2} numbers of cells in both; {cell} "
+            f"({rest}) is {there} and {here}."
+        )
+    samples = dict(target.samples)
+    for name, array in source.samples.items():
+        seed = "/".join(name.split("/")[:2]) + "/seed"
+        if seed in target.samples and not np.array_equal(source.samples.get(seed), target.samples[seed]):
+            continue  # all images of a run are of one seed: the one that came first
+        if not np.array_equal(array, samples.setdefault(name, array)):
+            raise RunError(f"{source.folder} and {target.folder} differ in the images {name!r}.")
+    return canonical(rows), samples
 
 
 def find_records(root: Path) -> list[Record]:

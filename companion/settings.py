@@ -9,6 +9,7 @@ import json
 import math
 import types
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
@@ -22,6 +23,9 @@ PROFILES = {
     "laptop": "the real Fashion-MNIST and MNIST, few epochs, one to three hours on a CPU",
     "paper": "the paper's protocol: 64 epochs, 5 seeds, all data",
 }
+
+
+ALL = "all"  # a limit of None by name, for notebooks: their None stands for the profile's value
 
 
 def parameter(smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, axis: bool = False) -> Any:
@@ -196,12 +200,13 @@ class OcclusionSettings(LayersSettings):
                 )
 
 
+@lru_cache
 def last_convolution(architecture: str, width: float = 1.0) -> tuple[str, int]:
     """Name of the last convolution (or block), the layer of section 6.4, and how many channels it has."""
     name = models.layer_name(architecture, -2, "paper")
-    with torch.device("meta"):  # only shapes are of interest
+    with torch.random.fork_rng(devices=[]):  # only shapes are of interest; the meta device takes seconds to import
         encoder = models.classifier(architecture, 1, 2, width).up_to(name)
-        return name, models.activation_shape(encoder, 1)[0]
+    return name, models.activation_shape(encoder, 1)[0]
 
 
 @dataclass(frozen=True)
@@ -244,6 +249,107 @@ class SubsetsSettings(Settings):
 
 
 @dataclass(frozen=True)
+class PrototypesSettings(Settings):
+    """Parameters of the experiment `prototypes` (E8); its classifier and decoder are those of `subsets`."""
+
+    experiment: ClassVar[str] = "prototypes"
+    datasets: tuple[str, ...] = parameter(
+        ("digits",), ("digits",), *(("mnist", "fashion_mnist"),) * 2,
+        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
+    )  # fmt: skip
+    architectures: tuple[str, ...] = parameter(
+        *(("vgg11",),) * 4, f"classifiers to explain, of {', '.join(models.ARCHITECTURES)}", axis=True
+    )
+    decoder_epochs: int = parameter(1, 8, 4, 64, "epochs of the decoders")
+    train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
+    prototypes: tuple[int, ...] = parameter((3,), *((15,),) * 3, "how many prototypes to learn", axis=True)
+    prototype_epochs: int = parameter(2, 32, 50, 1500, "epochs of the prototype network")
+    prototype_batch_size: int = parameter(32, 50, 250, 250, "images per training step of the prototype network")
+
+    def __post_init__(self) -> None:
+        """Check the prototype network."""
+        super().__post_init__()
+        _check_axis("prototypes", self.prototypes)
+        for count in self.prototypes:
+            _check_range("prototypes", count, 1, 1_000)
+        _check_range("prototype_epochs", self.prototype_epochs, 1, 10_000)
+        _check_range("prototype_batch_size", self.prototype_batch_size, 2, 65_536)
+
+
+BASELINE = "baseline"
+CONTROLS = {  # what is different from the baseline
+    "same_half": "half of the training images, for everything",
+    "other_half": "half of the training images for the classifier, the other half for everything else",
+    "originals": "one evaluation classifier for both, trained on original images",
+    "mean_loss": "reconstruction losses averaged over pixels, not summed",
+    "unit": "images in [0, 1], not standardised",
+    "sigmoid": "images in [0, 1], and decoders that end in a sigmoid",
+    "table1": "the decoder of Table 1",
+    "bilinear": "images enlarged by bilinear interpolation",
+    "max_pooling": "a VGG with max-pooling in the place of strides",
+}
+
+
+@dataclass(frozen=True)
+class ControlsSettings(LayersSettings):
+    """Parameters of the experiment `controls`: which choices are varied, one at a time."""
+
+    experiment: ClassVar[str] = "controls"
+    datasets: tuple[str, ...] = parameter(
+        ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
+        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
+    )  # fmt: skip
+    classifier_epochs: int = parameter(1, 6, 4, 64, "epochs of the classifier and of the evaluation classifiers")
+    decoder_epochs: int = parameter(1, 5, 4, 64, "epochs of the decoders and of the RefAE")
+    batch_size: int = parameter(32, 32, 128, 128, "images per training step")
+    train_limit: int | None = parameter(160, 640, 20_000, None, "train on the first so many images; None: all")
+    width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer")
+    layers: tuple[int | str, ...] = parameter(
+        (-5,), (-5,), (-3,), (-1, -3), "layers to explain: the paper's index, or a name", axis=True
+    )
+    controls: tuple[str, ...] = parameter(
+        *(tuple(CONTROLS),) * 4, f"what to change beside the baseline, of {', '.join(CONTROLS)}", axis=True
+    )
+
+    def __post_init__(self) -> None:
+        """Check the controls."""
+        super().__post_init__()
+        _check_axis("controls", self.controls)
+        for control in self.controls:
+            one_of("control", control, CONTROLS)
+
+
+@dataclass(frozen=True)
+class YourOwnSettings(Settings):
+    """Parameters of the experiment `your_own`: a classifier that looks at a marker, and one that cannot."""
+
+    experiment: ClassVar[str] = "your_own"
+    datasets: tuple[str, ...] = parameter(
+        ("digits",), ("digits",), ("mnist",), ("mnist",), f"data sets, of {', '.join(data.DATASETS)}", axis=True
+    )
+    architectures: tuple[str, ...] = parameter(
+        *(("vgg5",),) * 4, f"classifiers to explain, of {', '.join(models.ARCHITECTURES)}", axis=True
+    )
+    seeds: tuple[int, ...] = parameter((0,), (0,), *((0, 1, 2, 3, 4),) * 2, "one run for each", axis=True)
+    decoder_epochs: int = parameter(1, 5, 12, 64, "epochs of decoder and reference")
+    train_limit: int | None = parameter(160, 1_000, 5_000, None, "train on the first so many images; None: all")
+    layer: str = parameter(*("conv3",) * 4, "the layer to explain")
+    marked_class: int = parameter(*(8,) * 4, "the class that carries the marker, counted from 0")
+    marker: int = parameter(*(6,) * 4, "side of the marker in pixels, 1..16")
+    images: int = parameter(2, 12, 24, 100, "marked test images that are explained")
+    lime_samples: int = parameter(20, 200, 500, 1000, "covered copies of an image that LIME asks about")
+
+    def __post_init__(self) -> None:
+        """Check the layer against every architecture, and the marker."""
+        super().__post_init__()
+        for architecture in self.architectures:
+            models.layer_name(architecture, self.layer)
+        limits = {"marked_class": (0, 9), "marker": (1, 16), "images": (1, 10_000), "lime_samples": (10, 100_000)}
+        for name, (low, high) in limits.items():
+            _check_range(name, getattr(self, name), low, high)
+
+
+@dataclass(frozen=True)
 class TheorySettings(Parameters):
     """Parameters of the chapter `theory` (section 4 of the paper); it trains no network and keeps no record."""
 
@@ -266,7 +372,27 @@ class TheorySettings(Parameters):
             _check_range(name, getattr(self, name), low, high)
 
 
-EVERY = (LayersSettings, AlphaSettings, EncoderTrainingSettings, OcclusionSettings, SubsetsSettings, TheorySettings)
+@dataclass(frozen=True)
+class UserStudySettings(Parameters):
+    """Parameters of the kit `user_study` (E10); it keeps no record, as only people can make one."""
+
+    experiment: ClassVar[str] = "user_study"
+    images: int = parameter(20, *(100,) * 3, "image pairs, as many of each class")
+    participants: int = parameter(6, *(59,) * 3, "participants, 1..10000")
+    pairs: int = parameter(*(5,) * 4, "pairs that each participant sees, at most as many as there are images")
+    seed: int = parameter(*(0,) * 4, "decides images, assignment and training")
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the ranges that the help texts name."""
+        for name, high in {"images": 10_000, "participants": 10_000, "pairs": self.images}.items():
+            _check_range(name, getattr(self, name), 1, high)
+        _check_range("seed", self.seed, 0, 2**31 - 1)
+
+
+EVERY = (
+    LayersSettings, AlphaSettings, EncoderTrainingSettings, OcclusionSettings, SubsetsSettings, PrototypesSettings,
+    ControlsSettings, YourOwnSettings, TheorySettings, UserStudySettings,
+)  # fmt: skip
 SETTINGS: dict[str, type[Parameters]] = {kind.experiment: kind for kind in EVERY}
 
 
@@ -280,7 +406,8 @@ def settings_for(experiment: str | type[Parameters], profile: str = "quick", **c
     profile
         One of `PROFILES`.
     **changes
-        Parameters by name; None (where a parameter cannot be None) means the profile's value.
+        Parameters by name. Where a parameter can be None, None and "all" both mean it; else None means the profile's
+        value.
 
     Raises
     ------
@@ -297,7 +424,9 @@ def settings_for(experiment: str | type[Parameters], profile: str = "quick", **c
     values = {name: item.metadata["profiles"][profile] for name, item in declared.items()}
     for name, value in changes.items():
         one_of("parameter", name, declared)
-        if value is not None:
+        if type(None) in get_args(hints[name]) and value in (None, ALL):
+            values[name] = None
+        elif value is not None:
             values[name] = _typed(name, value, hints[name])
     return replace(kind(profile=profile), **values)
 
@@ -319,7 +448,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if float in allowed and type(value) is int:
         return float(value)
     if type(value) not in allowed or (type(value) is float and not math.isfinite(value)):
-        names = " or ".join(option.__name__ for option in allowed)
+        names = " or ".join([option.__name__ for option in allowed] + [ALL] * (type(None) in options))
         raise UsageError(f"{name} is {value!r} ({type(value).__name__}); valid: {names}.")
     return value
 

@@ -9,20 +9,23 @@ import hashlib
 import inspect
 import json
 import os
+import platform
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cladec_core import data as data_module
 from cladec_core import models, training
 from cladec_core.data import ImageData
 from cladec_core.models import Classifier, Frozen
 from cladec_core.training import Compute, Recipe
+from companion.branches import Train, alone
 from companion.settings import Settings
 
 # Activations above this size are computed per batch instead of being kept.
@@ -45,6 +48,8 @@ class Study:
         Folder for trained models, or None to keep nothing.
     progress
         Show progress bars.
+    data_dir
+        Where `data` comes from, for controls that load it otherwise.
     """
 
     def __init__(
@@ -56,11 +61,15 @@ class Study:
         on: Compute,
         cache: Path | None = None,
         progress: bool = False,
+        data_dir: Path | str | None = None,
     ) -> None:
         self.data, self.architecture, self.seed, self.settings = data, architecture, seed, settings
-        self.on, self.cache, self.progress = on, cache, progress
+        self.on, self.cache, self.progress, self.data_dir = on, cache, progress, data_dir
         self.encoder_epochs: int | None = None  # of the classifier to explain, if not `classifier_epochs`
         self.calibrated = True
+        self.sigmoid = False  # whether decoders end in one
+        self.mean_loss = False  # whether reconstruction losses are averaged over pixels instead of summed
+        self.train: Train = alone  # or side by side with those of other runs
         self.seconds: dict[str, float] = {}  # of each training done here, for the cost of an explanation (B50)
 
     def new_classifier(self, *labels: object) -> Classifier:
@@ -72,7 +81,7 @@ class Study:
         """A freshly initialised decoder for what an encoder puts out."""
         shape = models.activation_shape(encoder, self.data.channels)
         with training.seeded(training.derive_seed(self.seed, *labels, "weights")):
-            return models.decoder(shape, self.data.channels, self.settings.decoder_style)
+            return models.decoder(shape, self.data.channels, self.settings.decoder_style, self.sigmoid)
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -95,10 +104,19 @@ class Study:
         calibrated
             Without training, whether BatchNorm's statistics are estimated on the training images.
         """
+        return self.changed(encoder_epochs=encoder_epochs, calibrated=calibrated)
+
+    def changed(self, **changes: Any) -> "Study":
+        """The same run with other attributes (data, architecture, settings...) and a classifier of its own."""
         other = copy.copy(self)
-        vars(other).pop("classifier", None)
-        other.encoder_epochs, other.calibrated = encoder_epochs, calibrated
+        for name in ("classifier", "_explained", "_training_images"):
+            vars(other).pop(name, None)
+        vars(other).update(changes)
         return other
+
+    def explained(self, **changes: Any) -> "Study":
+        """The same classifier, explained otherwise: with other data, settings, `sigmoid` or `mean_loss`."""
+        return self.changed(**changes, classifier=self.classifier, _explained=self._explained)
 
     def decoder(self, layer: str, *, alpha: float = 0.0, channels: Sequence[int] | None = None) -> nn.Module:
         """ClaDec's decoder: trained on the frozen activations of a layer, which are computed once.
@@ -120,7 +138,7 @@ class Study:
         label = f"decoder {layer}"
         encoder = Frozen(self.classifier.up_to(layer))
         if channels is not None:
-            label += f" channels {_span(channels)}"
+            label += f" channels {span(channels)}"
             encoder = Frozen(nn.Sequential(encoder, models.Select(channels)))
         decoder = self.new_decoder(encoder, label)  # for every α the same start
         label += f" α={alpha}" if alpha else ""
@@ -133,8 +151,7 @@ class Study:
                 self._fit_images(nn.Sequential(encoder, decoder), images, label, alpha)
 
         # A decoder reads one particular classifier, so what that depends on is part of its own name.
-        explained = self._fingerprint(CLASSIFIER, training.SGD) + ("" if self.calibrated else " uncalibrated")
-        self._trained(decoder, label, fit, explained)
+        self._trained(decoder, label, fit, self._explained + self._how)
         return nn.Sequential(encoder, decoder).eval()
 
     def reference(self, layer: str) -> nn.Module:
@@ -142,7 +159,7 @@ class Study:
         label = f"RefAE {layer}"
         encoder = self.new_classifier(label).up_to(layer)
         model = nn.Sequential(encoder, self.new_decoder(encoder, label))
-        self._trained(model, label, self._fit_images)
+        self._trained(model, label, self._fit_images, self._how)
         return model
 
     def evaluation_classifier(self, reconstruct: nn.Module, label: str) -> Classifier:
@@ -162,7 +179,7 @@ class Study:
 
     def _fit_images(self, model: nn.Module, inputs: Tensor, label: str, alpha: float = 0.0) -> None:
         targets = (self.data.train_images, self.data.train_labels)
-        loss = training.ClaDecLoss(self.classifier if alpha else None, alpha)
+        loss = _mean_loss if self.mean_loss else training.ClaDecLoss(self.classifier if alpha else None, alpha)
         self._fit(model, inputs, targets, loss, training.ADAM, label)
 
     def _fit(
@@ -175,12 +192,13 @@ class Study:
         label: str,
     ) -> None:
         began = time.perf_counter()
-        training.fit(
-            model, inputs, targets, loss, recipe,
-            epochs=self._epochs(recipe, label), seed=training.derive_seed(self.seed, label, "order"), on=self.on,
-            batch_size=self.settings.batch_size, progress=self.progress,
-            label=f"{self.data.name} {self.architecture} {label}, seed {self.seed}",
-        )  # fmt: skip
+        job = {
+            "model": model, "inputs": inputs, "targets": targets, "loss": loss, "recipe": recipe,
+            "epochs": self._epochs(recipe, label), "seed": training.derive_seed(self.seed, label, "order"),
+            "on": self.on, "batch_size": self.settings.batch_size, "progress": self.progress,
+            "label": f"{self.data.name} {self.architecture} {label}, seed {self.seed}",
+        }  # fmt: skip
+        self.train(job)
         self.seconds[label] = round(time.perf_counter() - began, 2)
 
     def _epochs(self, recipe: Recipe, label: str) -> int:
@@ -190,34 +208,61 @@ class Study:
         return self.settings.decoder_epochs if recipe is training.ADAM else self.settings.classifier_epochs
 
     def _trained(
-        self, model: nn.Module, label: str, fit: Callable[[nn.Module, Tensor, str], None], explained: str = ""
+        self, model: nn.Module, label: str, fit: Callable[[nn.Module, Tensor, str], None], beside: str = ""
     ) -> None:
         """Load the weights of a model if the same training was done before, else train and keep them."""
         recipe = training.SGD if fit == self._fit_classifier else training.ADAM
-        path = self.cache / f"{self._fingerprint(label + explained, recipe)}.pt" if self.cache else None
+        path = self.cache / f"{self._fingerprint(label + beside, recipe)}.pt" if self.cache else None
         if path and path.exists():
             model.load_state_dict(torch.load(path, weights_only=True))
             model.to(self.on.device, memory_format=torch.channels_last).eval()
             return
         fit(model, self.data.train_images, label)
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.new")
-            torch.save(model.state_dict(), temporary)
-            os.replace(temporary, path)
+            temporary = path.with_suffix(f".{platform.node()}.{os.getpid()}.new")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(model.state_dict(), temporary)
+                os.replace(temporary, path)
+            except (OSError, RuntimeError) as error:  # a full disk; torch names it in either way
+                temporary.unlink(missing_ok=True)
+                warnings.warn(f"{label} is trained, but not kept in {self.cache}: {error}", stacklevel=2)
+
+    @cached_property
+    def _explained(self) -> str:
+        """Name of the classifier to explain."""
+        return self._fingerprint(CLASSIFIER, training.SGD) + ("" if self.calibrated else " uncalibrated")
+
+    @property
+    def _how(self) -> str:
+        """Part of the name of whatever reconstructs images."""
+        return f" sigmoid={self.sigmoid} mean_loss={self.mean_loss}"
+
+    @cached_property
+    def _training_images(self) -> str:
+        """Digest of what is trained on: a half, or grey values, differ from the whole in nothing else."""
+        digest = hashlib.sha256()
+        for tensor in (self.data.train_images, self.data.train_labels):
+            digest.update(tensor.cpu().contiguous().numpy())
+        return digest.hexdigest()
 
     def _fingerprint(self, label: str, recipe: Recipe) -> str:
         """Name everything a cached training depends on: data, parameters, device and the code that trains."""
-        code = "".join(inspect.getsource(module) for module in (data_module, models, training))
+        code = "".join(inspect.getsource(module) for module in (models, training))
         settings = {key: getattr(self.settings, key) for key in ("batch_size", "width", "decoder_style", "resize")}
         values = [
-            self.data.name, len(self.data.train_images), self.architecture, self.seed, label,
+            self.data.name, self._training_images, self.architecture, self.seed, label,
             asdict(recipe), self._epochs(recipe, label), settings, self.on.description, torch.__version__, code,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _span(channels: Sequence[int]) -> str:
+def _mean_loss(output: Tensor, images: Tensor, _: Tensor) -> Tensor:
+    """Squared error averaged over pixels as in the authors' code (I13), at α = 0."""
+    return nn.functional.mse_loss(output, images)
+
+
+def span(channels: Sequence[int]) -> str:
     """Name a subset briefly where it is a run of neighbours: `0-9`; else list it."""
     first, last = channels[0], channels[-1]
     return f"{first}-{last}" if list(channels) == list(range(first, last + 1)) else ",".join(map(str, channels))

@@ -1,5 +1,6 @@
 """Tables: rows of a record -> mean, sd and n, beside what the paper printed."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -14,9 +15,13 @@ DATASET_NAMES = {
     "digits": "Digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
 }  # fmt: skip
-ARCHITECTURE_NAMES = {"vgg11": "VGG-11", "resnet10": "ResNet-10", "vgg5": "VGG-5"}
+ARCHITECTURE_NAMES = {
+    "vgg11": "VGG-11", "resnet10": "ResNet-10", "vgg5": "VGG-5", "vgg11_maxpool": "VGG-11 with max-pooling",
+}  # fmt: skip
 PUBLISHED_RUNS = 5
 KEYS = ["dataset", "architecture", "index"]
+PRINTED_DATASETS = {"FashionMNIST": "fashion_mnist", "MNIST": "mnist", "CIFAR-100": "cifar100"}
+DIFFERENCES = {"d_rec": ("rec_cladec", "rec_refae"), "d_acc": ("acc_cladec", "acc_refae")}  # ClaDec - RefAE
 # Columns of Tables 2 and 3 -> (method, metric) of a record. Their losses are standardised means (finding 2).
 PRINTED = {
     "rec_cladec": ("cladec", "loss_standardised"),
@@ -36,22 +41,43 @@ def published() -> dict:
     return yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
 
 
+def published_summary(
+    cells: Iterable[tuple[tuple, dict]], keys: list[str], differences: dict[str, tuple[str, str]] | None = None
+) -> pd.DataFrame:
+    """Printed cells in the form of `summarise`.
+
+    Parameters
+    ----------
+    cells
+        Where each stands, and its values by metric; those that are no pair of mean and sd are left out.
+    keys
+        What the first of the two is.
+    differences
+        Metric -> the two whose means are subtracted: the printed differences are rounded twice.
+    """
+    rows = []
+    for cell, values in cells:
+        pairs = {metric: pair for metric, pair in values.items() if isinstance(pair, list)}
+        for metric, (first, second) in (differences or {}).items():
+            pairs[metric] = (round(pairs[first][0] - pairs[second][0], 6), np.nan)
+        rows += [(*cell, metric, mean, sd, PUBLISHED_RUNS) for metric, (mean, sd) in pairs.items()]
+    return pd.DataFrame(rows, columns=[*keys, "metric", "mean", "sd", "n"]).set_index([*keys, "metric"]).sort_index()
+
+
+def published_by_layer(first: str, second: str, differences: dict[str, tuple[str, str]] | None = None) -> pd.DataFrame:
+    """Two printed tables by data set and layer, the first of VGG-11 and the second of ResNet-10."""
+    cells = [
+        ((PRINTED_DATASETS[name], architecture, index), values)
+        for table, architecture in ((first, "vgg11"), (second, "resnet10"))
+        for name, layers in published()[table].items()
+        for index, values in layers.items()
+    ]
+    return published_summary(cells, KEYS, differences)
+
+
 def published_layers() -> pd.DataFrame:
     """Tables 2 and 3 in the form of `layers_summary`: mean and sd of 5 runs; differences from the means."""
-    datasets = {"FashionMNIST": "fashion_mnist", "MNIST": "mnist", "CIFAR-100": "cifar100"}
-    rows = []
-    for table, architecture in (("table2", "vgg11"), ("table3", "resnet10")):
-        for name, layers in published()[table].items():
-            for index, values in layers.items():
-                cell = {"dataset": datasets[name], "architecture": architecture, "index": index}
-                pairs = {metric: tuple(values[metric]) for metric in PRINTED}
-                pairs["d_rec"] = (pairs["rec_cladec"][0] - pairs["rec_refae"][0], np.nan)
-                pairs["d_acc"] = (pairs["acc_cladec"][0] - pairs["acc_refae"][0], np.nan)
-                rows += [
-                    {**cell, "metric": metric, "mean": mean, "sd": sd, "n": PUBLISHED_RUNS}
-                    for metric, (mean, sd) in pairs.items()
-                ]
-    return pd.DataFrame(rows).set_index([*KEYS, "metric"]).sort_index()
+    return published_by_layer("table2", "table3", DIFFERENCES)
 
 
 def layer_index(record: Record) -> pd.Series:
@@ -72,6 +98,34 @@ def summarise(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"mean": grouped.mean(), "sd": grouped.std(ddof=1), "n": grouped.count()})
 
 
+def numbered(record: Record) -> pd.DataFrame:
+    """The rows of a record that belong to a numbered layer, with its `index`."""
+    rows = record.rows.assign(index=layer_index(record), value=record.rows["value"].astype(float))
+    return rows.dropna(subset="index")
+
+
+def columns_of(rows: pd.DataFrame, columns: dict[str, tuple[str, str]], keys: list[str]) -> pd.DataFrame:
+    """One column per metric from rows of a record, all missing if nobody measured it.
+
+    `columns` maps the name of each to (method, metric).
+    """
+    names = {pair: name for name, pair in columns.items()}
+    name = [names.get(pair) for pair in zip(rows["method"], rows["metric"], strict=True)]
+    chosen = rows.assign(name=name).dropna(subset="name")
+    return chosen.pivot(index=keys, columns="name", values="value").reindex(columns=list(columns)).astype(float)
+
+
+def with_differences(wide: pd.DataFrame, differences: dict[str, tuple[str, str]]) -> pd.DataFrame:
+    """Columns of each run with differences taken within it."""
+    return wide.assign(**{name: wide[first] - wide[second] for name, (first, second) in differences.items()})
+
+
+def summarise_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean, sd and n over seeds of every column, which becomes the last level of the index."""
+    long = runs.rename_axis(columns="metric").stack().dropna().rename("value").reset_index()
+    return summarise(long, [*(name for name in runs.index.names if name != "seed"), "metric"]).sort_index()
+
+
 def layers_summary(record: Record) -> pd.DataFrame:
     """The columns of Tables 2 and 3 from a record of the experiment `layers`.
 
@@ -81,15 +135,8 @@ def layers_summary(record: Record) -> pd.DataFrame:
         Indexed by dataset, architecture, index and metric; columns mean, sd, n. Differences are taken within
         each seed before averaging.
     """
-    rows = record.rows.assign(index=layer_index(record)).dropna(subset="index")
-    names = {pair: metric for metric, pair in PRINTED.items()}
-    metric = [names.get(pair) for pair in zip(rows["method"], rows["metric"], strict=True)]
-    rows = rows.assign(metric=metric).dropna(subset="metric")
-    wide = rows.pivot(index=[*KEYS, "seed"], columns="metric", values="value").astype(float)
-    wide["d_rec"] = wide["rec_cladec"] - wide["rec_refae"]
-    wide["d_acc"] = wide["acc_cladec"] - wide["acc_refae"]
-    long = wide[list(METRIC_NAMES)].stack().rename("value").reset_index()
-    return summarise(long, [*KEYS, "metric"]).sort_index()
+    runs = columns_of(numbered(record), PRINTED, [*KEYS, "seed"])
+    return summarise_runs(with_differences(runs, DIFFERENCES))
 
 
 def value_of(record: Record, method: str, metric: str, layer: str | None = None) -> pd.DataFrame:
@@ -102,9 +149,13 @@ def value_of(record: Record, method: str, metric: str, layer: str | None = None)
 
 
 def mean_sd(mean: float, sd: float, digits: int = 3) -> str:
-    """Format as `0.240 ± 0.018`; without an sd for a single run, a dash for nothing."""
+    """Format as `0.240 ± 0.018`; without an sd for a single run, a dash for nothing.
+
+    Means from 10 on have fewer decimals, and those below 0.01 one more.
+    """
     if pd.isna(mean):
         return "–"
+    digits += int(0 < abs(mean) < 0.01) - int(abs(mean) >= 10) - int(abs(mean) >= 100)
     return f"{mean:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}")
 
 
@@ -139,11 +190,12 @@ def side_by_side(
         for name, summary in sources.items():
             if (*cell, next(iter(metrics))) not in summary.index:
                 continue
-            part = summary.loc[cell]
+            part = summary.loc[cell].reindex(list(metrics))
             texts = {heading: mean_sd(*part.loc[metric, ["mean", "sd"]], digits) for metric, heading in metrics.items()}
             names = {"data": DATASET_NAMES[cell[0]], "classifier": ARCHITECTURE_NAMES[cell[1]], axis: cell[2]}
             rows.append({**names, "source": name, "n": int(part["n"].max()), **texts})
-    return pd.DataFrame(rows).set_index(["data", "classifier", axis, "source"])
+    levels = ["data", "classifier", axis, "source"]
+    return pd.DataFrame(rows, columns=[*levels, "n", *metrics.values()]).set_index(levels)
 
 
 def floors_and_ceilings(record: Record) -> pd.DataFrame:
@@ -181,3 +233,9 @@ def scales(record: Record) -> pd.DataFrame:
         index=["dataset", "architecture", "layer", "method"], columns="scale", values="value", sort=False
     )
     return table[list(names.values())].rename(index=DATASET_NAMES | ARCHITECTURE_NAMES).round(4)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A DataFrame as a Markdown table."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

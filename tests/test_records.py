@@ -311,6 +311,23 @@ def test_a_kill_while_a_kill_is_repaired_loses_nothing(smoke, tmp_path, monkeypa
         assert same(read_record(record.folder), made(smoke, tmp_path / f"whole{second}", ["conv2", "penultimate"]))
 
 
+def test_a_commit_while_a_reader_reads_is_no_damage(written, smoke, tmp_path, monkeypatch):
+    settle, waiting = records._settle, [cell("conv3")]
+
+    def commit_first(folder, manifest):
+        """Another process commits a cell between the reader's look at the manifest and at the files."""
+        if waiting:
+            new = waiting.pop()
+            written.add(*new)
+        settle(folder, manifest)
+
+    monkeypatch.setattr(records, "_settle", commit_first)
+    found = read_record(written.folder)
+    assert not waiting
+    assert len(found.cells) == 3
+    assert same(found, read_record(written.folder))
+
+
 def test_a_reader_in_between_disturbs_nothing(smoke, tmp_path, monkeypatch):
     expected = made(smoke, tmp_path / "alone", ["conv2", "penultimate"])
     record = made(smoke, tmp_path / "read", ["conv2"])

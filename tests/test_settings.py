@@ -8,6 +8,7 @@ import pytest
 from cladec_core.data import DATASETS
 from cladec_core.errors import UsageError
 from cladec_core.models import ARCHITECTURES
+from companion import book, notebook
 from companion.settings import PROFILES, SETTINGS, LayersSettings, Settings, settings_for
 
 CODE_LAYERS = "-1, -2, -3, -4, -5"
@@ -125,6 +126,21 @@ def test_values_are_converted_where_nothing_is_lost():
 
 def test_none_means_the_profiles_value():
     assert settings_for("layers", "smoke", decoder_epochs=None) == settings_for("layers", "smoke")
+
+
+def test_none_means_all_images_where_there_is_a_limit():
+    for value in (None, "all"):
+        assert settings_for("layers", "smoke", train_limit=value).train_limit is None
+    assert settings_for("layers", "smoke", train_limit=7).train_limit == 7
+    with pytest.raises(UsageError, match=r"'every'.*int or all"):
+        settings_for("layers", "smoke", train_limit="every")
+
+
+def test_a_notebooks_none_means_the_profiles_value():
+    assert notebook.settings_for("layers", "smoke", train_limit=None) == settings_for("layers", "smoke")
+    assert book.check("layers", "smoke", {"train_limit": None, "decoder_epochs": None}) == {
+        "profile": "smoke", "train_limit": "all", "decoder_epochs": None,
+    }  # fmt: skip
 
 
 def test_settings_cannot_be_changed():

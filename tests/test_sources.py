@@ -53,6 +53,18 @@ def test_every_figure_has_a_name_a_caption_and_alternative_text(notebook):
             assert len(shown["image"]["alt"]) > 30
 
 
+def test_every_figure_of_the_paper_has_a_row_and_every_figure_named_there_exists():
+    page = (ROOT / "book" / "published.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| Figs?\. (.*?) \|.*$", page, re.M)
+    assert [int(number) for row in rows for number in row.split(", ")] == list(range(4, 19))
+    drawn = {
+        cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, 4).cells
+    }
+    assert set(re.findall(r"\{numref\}`(fig-[\w-]+)`", page)) <= drawn
+
+
 def test_notebook_parameters_are_those_of_its_experiment(notebook):
     path, _ = notebook
     parameters = inspect_notebook(str(path))

@@ -6,12 +6,19 @@ of them, *tends to* more than half.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from companion import tables
+from companion.records import Record
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 ALMOST, MOST = 0.9, 0.501
+SIGNIFICANT = 0.05
+RUN = ["dataset", "architecture"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,50 @@ class Verdict:
 
     verdict: str
     evidence: str
+
+    def plus(self, more: str) -> "Verdict":
+        """The same verdict with more behind it."""
+        return Verdict(self.verdict, self.evidence + more)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a claim is decided from.
+
+    Attributes
+    ----------
+    summary
+        Mean, sd, n by dataset, architecture, a third level (the layer's index, α, epochs) and metric.
+    record
+        The rows behind it; None for the printed numbers.
+    runs
+        The metrics as columns, by dataset, architecture, third level and seed, where a claim pairs runs.
+    """
+
+    summary: pd.DataFrame
+    record: Record | None = None
+    runs: pd.DataFrame | None = None
+
+    def cells(self, metric: str) -> pd.DataFrame:
+        """Mean, sd and n per dataset, architecture and third level, rising; empty if nothing was measured."""
+        chosen = self.summary[self.summary.index.get_level_values("metric") == metric]
+        return chosen.droplevel("metric").sort_index()
+
+    def chains(self, metric: str, least: int = 1) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+        """Cells of each dataset and architecture that has at least so many of them."""
+        groups = self.cells(metric).groupby(level=RUN)
+        return [(run, part.droplevel(RUN)) for run, part in groups if len(part) >= least]
+
+    def measured(self, method: str, metric: str) -> pd.Series:
+        """Means over seeds of a record's own measurement of layers, by dataset, architecture and index."""
+        rows = tables.numbered(self.record)
+        rows = rows[(rows["method"] == method) & (rows["metric"] == metric)]
+        return rows.groupby(tables.KEYS)["value"].mean().sort_index()
+
+    def share_noise(self, dataset: str, share: float) -> float:
+        """Two standard errors of the difference of two shares of the test images: what a single run cannot tell."""
+        images = tables.value_of(self.record, "classifier", "test_images")["mean"].groupby(level="dataset").first()
+        return 2 * np.sqrt(2 * share * (1 - share) / images[dataset])
 
 
 @dataclass(frozen=True)
@@ -39,10 +90,28 @@ class Claim:
     text: str
     decide: Callable[[Any], Verdict]
 
+    @property
+    def test(self) -> str:
+        """What `decide` looks at, in one line: its own description."""
+        return (self.decide.__doc__ or "").strip().partition("\n")[0]
+
 
 def undecided(why: str) -> Verdict:
     """No verdict, and what would bring one."""
     return Verdict(UNDECIDED, why)
+
+
+def unprinted(why: str = "the paper shows pictures only") -> Callable[[Callable], Callable]:
+    """Mark a claim about which the paper prints no number; only a record can decide it."""
+
+    def mark(decide: Callable[[Any], Verdict]) -> Callable[[Any], Verdict]:
+        @wraps(decide)
+        def decided(evidence: Any) -> Verdict:
+            return undecided(why) if evidence.record is None else decide(evidence)
+
+        return decided
+
+    return mark
 
 
 def count(

@@ -4,14 +4,11 @@ import numpy as np
 import pandas as pd
 
 from companion import tables
-from companion.claims import FAILS, HOLDS, Claim, Verdict, count, undecided
+from companion.claims import FAILS, HOLDS, RUN, SIGNIFICANT, Claim, Evidence, Verdict, count, undecided, unprinted
 from companion.claims.trends import (
-    SIGNIFICANT,
-    Evidence,
     Pairs,
     Step,
     adjusted,
-    columns_of,
     compare,
     ends,
     evidence_of,
@@ -19,9 +16,10 @@ from companion.claims.trends import (
     noise,
     significance,
     trend,
-)
+)  # fmt: skip
 from companion.experiments.encoder_training import CALIBRATED, INITIAL, REFERENCE
 from companion.records import Record
+from companion.tables import columns_of
 
 KEYS = ["dataset", "architecture", "encoder_epochs"]
 PRINTED = {"acc_classifier": "Acc of C", **tables.METRIC_NAMES}
@@ -37,17 +35,8 @@ CLAIMED = 0.01  # the level of the paper's t-tests
 
 def published_summary() -> pd.DataFrame:
     """Table 6: mean and sd of 5 runs; differences from the means."""
-    rows = []
-    for epochs, values in tables.published()["table6"].items():
-        pairs = {name: tuple(pair) for name, pair in values.items() if isinstance(pair, list)}
-        pairs["d_rec"] = (pairs["rec_cladec"][0] - pairs["rec_refae"][0], np.nan)
-        pairs["d_acc"] = (pairs["acc_cladec"][0] - pairs["acc_refae"][0], np.nan)
-        cell = {"dataset": "fashion_mnist", "architecture": "vgg11", "encoder_epochs": epochs}
-        rows += [
-            cell | {"metric": name, "mean": mean, "sd": sd, "n": tables.PUBLISHED_RUNS}
-            for name, (mean, sd) in pairs.items()
-        ]
-    return pd.DataFrame(rows).set_index([*KEYS, "metric"]).sort_index()
+    cells = [(("fashion_mnist", "vgg11", epochs), values) for epochs, values in tables.published()["table6"].items()]
+    return tables.published_summary(cells, KEYS, tables.DIFFERENCES)
 
 
 def printed() -> Evidence:
@@ -68,15 +57,12 @@ def evidence(record: Record, untrained: str = CALIBRATED) -> Evidence:
     rows = record.rows
     other = INITIAL if untrained == CALIBRATED else CALIBRATED
     runs = columns_of(rows[~rows["batchnorm"].isin([REFERENCE, other])], COLUMNS, [*KEYS, "seed"])
-    reference = columns_of(rows, REFERENCE_COLUMNS, ["dataset", "architecture", "seed"])
-    runs = runs.join(reference, on=["dataset", "architecture", "seed"])
-    for name in ("rec", "acc"):
-        runs[f"d_{name}"] = runs[f"{name}_cladec"] - runs[f"{name}_refae"]
-    return evidence_of(record, runs)
+    runs = runs.join(columns_of(rows, REFERENCE_COLUMNS, [*RUN, "seed"]), on=[*RUN, "seed"])
+    return evidence_of(record, tables.with_differences(runs, tables.DIFFERENCES))
 
 
 def b24(evidence: Evidence) -> Verdict:
-    """Evaluation accuracy for ClaDec rises over training: higher at the end, and no step falls clearly."""
+    """Accuracy is higher at the end than at the start, and no step falls clearly."""
     whole, steps = compare(evidence, "acc_cladec", ends), compare(evidence, "acc_cladec")
     falls = {
         step.run for step, p in zip(steps, adjusted(steps, "welch"), strict=True)
@@ -86,8 +72,8 @@ def b24(evidence: Evidence) -> Verdict:
         (step.change > 0 and step.run not in falls for step in whole), "higher at the end, no step clearly down,",
         clear=(step.clear for step in whole),
     )  # fmt: skip
-    rises = f"; up in {sum(step.change > 0 for step in steps)} of {len(steps)} steps{significance(steps)}"
-    return Verdict(found.verdict, found.evidence + (rises if steps else ""))
+    rises = sum(step.change > 0 for step in steps)
+    return found.plus(f"; up in {rises} of {len(steps)} steps{significance(steps)}" if steps else "")
 
 
 def _untrained_first(evidence: Evidence, metric: str, pairs: Pairs = neighbours) -> list[Step]:
@@ -97,7 +83,7 @@ def _untrained_first(evidence: Evidence, metric: str, pairs: Pairs = neighbours)
 
 
 def b25(evidence: Evidence) -> Verdict:
-    """ClaDec's loss over training: lowest without, then up to a peak, then steadily down."""
+    """The loss rises with every step to its peak, falls with every step after it, and ends above its start."""
     steps = _untrained_first(evidence, "rec_cladec")
     whole = {step.run: step for step in _untrained_first(evidence, "rec_cladec", ends)}
     hits, clear = [], []
@@ -111,11 +97,11 @@ def b25(evidence: Evidence) -> Verdict:
     if not hits:
         return undecided("needs an untrained encoder and two trained ones")
     found = count(hits, "up before the highest loss, down after it, and the end above the start", clear=clear)
-    return Verdict(found.verdict, found.evidence + significance(steps))
+    return found.plus(significance(steps))
 
 
 def b26(evidence: Evidence) -> Verdict:
-    """Every step of ClaDec's loss has p < 0.01."""
+    """Welch's test of each step, with Holm's correction."""
     steps = compare(evidence, "rec_cladec")
     p = adjusted(steps, "welch")
     if not np.isfinite(p).any():
@@ -124,16 +110,16 @@ def b26(evidence: Evidence) -> Verdict:
     raw = ", ".join(f"{step.before:g}→{step.after:g}: {step.welch:.2g}" for step in steps)
     paired = adjusted(steps, "paired")
     beside = f"; paired by seed in {int((paired < CLAIMED).sum())}" if np.isfinite(paired).any() else ""
-    return Verdict(found.verdict, f"{found.evidence}; Welch, uncorrected: {raw}{beside}")
+    return found.plus(f"; Welch, uncorrected: {raw}{beside}")
 
 
 def b27(evidence: Evidence) -> Verdict:
-    """The untrained encoder's loss is below that of the longest trained one."""
+    """The loss without training is below that after the longest training."""
     return trend(_untrained_first(evidence, "rec_cladec", ends), "loss without training below that after all epochs")
 
 
 def b28(evidence: Evidence) -> Verdict:
-    """The untrained encoder's loss is above the RefAE's."""
+    """The loss without training is above that of the RefAE."""
     ours, hits, clear = dict(evidence.chains("rec_cladec")), [], []
     for run, chain in evidence.chains("d_rec"):
         if 0 in chain.index:
@@ -144,7 +130,7 @@ def b28(evidence: Evidence) -> Verdict:
 
 
 def b29(evidence: Evidence) -> Verdict:
-    """The RefAE does not change with the classifier's epochs."""
+    """No step of the RefAE's loss or accuracy is significant; here it is trained once, without the classifier."""
     if evidence.record is not None:
         return Verdict(HOLDS, "one RefAE per seed, trained without the classifier")
     steps = compare(evidence, "rec_refae") + compare(evidence, "acc_refae")
@@ -154,7 +140,7 @@ def b29(evidence: Evidence) -> Verdict:
 
 
 def b30(evidence: Evidence) -> Verdict:
-    """ΔAcc grows with the classifier's accuracy, from below 0 to above."""
+    """ΔAcc is below 0 for the worst classifier, above 0 for the best, and rises with every better one."""
     of_classifier, hits, clear, shown = dict(evidence.chains("acc_classifier")), [], [], []
     for run, chain in evidence.chains("d_acc"):
         if len(chain) < 2:
@@ -166,18 +152,17 @@ def b30(evidence: Evidence) -> Verdict:
         clear += list((np.abs(changes) > error) | (error == 0))
         shown.append(", ".join(f"{value:+.3f}" for value in ordered))
     found = count(hits, "first ΔAcc below 0, last above, and each step up", clear=clear)
-    return Verdict(found.verdict, found.evidence + (f" ({'; '.join(shown)})" if shown else ""))
+    return found.plus(f" ({'; '.join(shown)})" if shown else "")
 
 
+@unprinted("the paper argues from theory")
 def b31(evidence: Evidence) -> Verdict:
-    """Random weights keep the order of distances between images better than trained ones."""
-    if evidence.record is None:
-        return undecided("the paper argues from theory")
+    """The rank correlation of distances between images before and after the encoder falls with training."""
     steps = _untrained_first(evidence, "distances", ends)
     before = [evidence.summary.loc[(*step.run, 0, "distances"), "mean"] for step in steps]
     shown = ", ".join(f"{first:.2f} → {first + step.change:.2f}" for first, step in zip(before, steps, strict=True))
     found = count((step.change < 0 for step in steps), "rank correlation of distances falls with training")
-    return Verdict(found.verdict, f"{found.evidence} ({shown})" if steps else found.evidence)
+    return found.plus(f" ({shown})" if steps else "")
 
 
 CLAIMS = [

@@ -8,18 +8,15 @@ import pandas as pd
 from scipy import stats
 
 from companion import tables
-from companion.claims import Claim, Verdict, count, undecided
+from companion.claims import RUN, SIGNIFICANT, Claim, Verdict, count, undecided, unprinted
 from companion.records import Record
 
-SIGNIFICANT = 0.05
-PICTURES = "the paper shows pictures only"
 LOSS = "loss_standardised"
 NOISE = 0.02  # relative difference of two single trainings' losses that says nothing
 FRACTION = 0.25  # of the channels: more than this is no "fraction" any more
 IMPROVEMENT = 0.9
 ENOUGH = 5  # subsets of each kind for a test of equivalence
 EQUIVALENT = 0.1  # relative difference of mean losses that does not matter
-RUN = ["dataset", "architecture"]
 
 
 @dataclass(frozen=True)
@@ -107,10 +104,9 @@ def improvement(record: Record) -> pd.DataFrame:
     return pd.DataFrame({"improvement": 1 - loss / floors, "accuracy": accuracy, "probe": probe})
 
 
+@unprinted()
 def b32(evidence: Evidence) -> Verdict:
-    """Fewer channels, worse reconstruction: the loss never falls from one nested subset to the next smaller one."""
-    if evidence.record is None:
-        return undecided(PICTURES)
+    """The loss rises from each nested subset to the next smaller one."""
     hits, clear = [], []
     for _, part in evidence.nested():
         steps = -part["mean"].diff().dropna()
@@ -119,10 +115,9 @@ def b32(evidence: Evidence) -> Verdict:
     return count(hits, "loss higher with fewer channels", clear=clear)
 
 
+@unprinted()
 def b33(evidence: Evidence) -> Verdict:
-    """Redundancy: a quarter of the channels gives nine tenths of what all of them give."""
-    if evidence.record is None:
-        return undecided(PICTURES)
+    """A quarter of the channels gives nine tenths of the improvement over the mean image that all of them give."""
     hits, told = [], []
     for run, part in evidence.nested():
         gain = evidence.floor(run) - part["mean"]
@@ -133,13 +128,12 @@ def b33(evidence: Evidence) -> Verdict:
     found = count(
         hits, f"{IMPROVEMENT:.0%} of the improvement over the mean image from at most {FRACTION:.0%} of the channels"
     )
-    return Verdict(found.verdict, found.evidence + (f" ({', '.join(told)})" if told else ""))
+    return found.plus(f" ({', '.join(told)})" if told else "")
 
 
+@unprinted()
 def b34(evidence: Evidence) -> Verdict:
-    """Small disjoint subsets are class specific: classes that a subset tells apart are those it reconstructs."""
-    if evidence.record is None:
-        return undecided(PICTURES)
+    """Classes that a linear probe of the subset reads well are those that it reconstructs well (rank correlation)."""
     table = improvement(evidence.record)
     table = table[table.index.get_level_values("subset") == "disjoint"].dropna()
     hits, clear, told = [], [], []
@@ -152,13 +146,12 @@ def b34(evidence: Evidence) -> Verdict:
             clear.append(found.pvalue < SIGNIFICANT)
             told.append(f"{column} {found.statistic:.2f}")
     found = count(hits, "rank correlation with the probe's accuracy per class positive", clear=clear)
-    return Verdict(found.verdict, found.evidence + (f" ({', '.join(told)})" if told else ""))
+    return found.plus(f" ({', '.join(told)})" if told else "")
 
 
+@unprinted()
 def b35(evidence: Evidence) -> Verdict:
-    """With one channel the class can only be guessed: more than chance, less than half of what all channels give."""
-    if evidence.record is None:
-        return undecided(PICTURES)
+    """The accuracy of C on images from one channel is at least chance, and under half of that from all channels."""
     hits, told = [], []
     images = evidence.values("classifier", "test_images").groupby("dataset")["value"].mean()
     classes = evidence.values("mean image", LOSS, classes=True).groupby("dataset")["class"].nunique()
@@ -170,13 +163,12 @@ def b35(evidence: Evidence) -> Verdict:
             hits.append(chance - noise <= one < all_of_them / 2)
             told.append(f"{one:.3f} against {all_of_them:.3f}")
     found = count(hits, "accuracy from one channel at chance or above, and under half of that from all,")
-    return Verdict(found.verdict, found.evidence + (f" ({', '.join(told)})" if told else ""))
+    return found.plus(f" ({', '.join(told)})" if told else "")
 
 
+@unprinted("stated, not shown")
 def b36(evidence: Evidence) -> Verdict:
-    """Consecutive channels are as good as random ones: equivalent mean losses (two one-sided Welch tests)."""
-    if evidence.record is None:
-        return undecided("stated, not shown")
+    """Mean losses of disjoint and of random subsets of equal size are equivalent (two one-sided Welch tests)."""
     rows = evidence.values("cladec", LOSS)
     verdicts, told = [], []
     for _, part in rows[rows["subset"].isin(["disjoint", "random"])].groupby(RUN):
@@ -193,7 +185,7 @@ def b36(evidence: Evidence) -> Verdict:
             f"{'; '.join(told)}; needs {ENOUGH} subsets of each kind, and a difference or none that is clear"
         )
     found = count(verdicts, f"means within {EQUIVALENT:.0%} of each other")
-    return Verdict(found.verdict, f"{found.evidence} ({'; '.join(told)})")
+    return found.plus(f" ({'; '.join(told)})")
 
 
 def _equivalent(ours: np.ndarray, theirs: np.ndarray) -> bool | None:

@@ -9,43 +9,14 @@ import pandas as pd
 from scipy import stats
 
 from companion import tables
-from companion.claims import Verdict, count
+from companion.claims import SIGNIFICANT, Evidence, Verdict, count
 from companion.records import Record
+from companion.tables import columns_of as columns_of
 
-SIGNIFICANT = 0.05
 # Two standard errors of the difference of two single runs, as a share of the loss: in Tables 4 to 6 most standard
 # deviations of a reconstruction loss are 1 to 4 % of its mean.
 NOISE = 0.1
 Pairs = Callable[[Sequence[float]], Iterable[tuple[float, float]]]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a claim is decided from.
-
-    Attributes
-    ----------
-    summary
-        Mean, sd, n by dataset, architecture, a value along the axis, and metric.
-    runs
-        The same metrics as columns, by dataset, architecture, axis and seed; None for printed numbers.
-    test_images
-        How many there are per data set; None for printed numbers.
-    record
-        Where they come from; None for printed numbers.
-    """
-
-    summary: pd.DataFrame
-    runs: pd.DataFrame | None = None
-    test_images: pd.Series | None = None
-    record: Record | None = None
-
-    def chains(self, metric: str) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-        """Mean, sd and n along the axis, rising, for each data set and architecture."""
-        if metric not in self.summary.index.get_level_values("metric"):
-            return []
-        grouped = self.summary.xs(metric, level="metric").groupby(level=["dataset", "architecture"])
-        return [(run, part.droplevel([0, 1]).sort_index()) for run, part in grouped]
 
 
 @dataclass(frozen=True)
@@ -71,18 +42,8 @@ class Step:
 
 
 def evidence_of(record: Record, runs: pd.DataFrame) -> Evidence:
-    """Summarise metrics of each run, in columns, by dataset, architecture, axis and seed."""
-    long = runs.rename_axis(columns="metric").stack().rename("value").reset_index()
-    counted = tables.value_of(record, "classifier", "test_images")["mean"].groupby(level="dataset").first()
-    return Evidence(tables.summarise(long, [*runs.index.names[:-1], "metric"]), runs, counted, record)
-
-
-def columns_of(rows: pd.DataFrame, columns: dict[str, tuple[str, str]], keys: list[str]) -> pd.DataFrame:
-    """One column per metric from rows of a record; `columns` maps its name to (method, metric)."""
-    names = {pair: name for name, pair in columns.items()}
-    name = [names.get(pair) for pair in zip(rows["method"], rows["metric"], strict=True)]
-    chosen = rows.assign(name=name).dropna(subset="name")
-    return chosen.pivot(index=keys, columns="name", values="value").astype(float)
+    """Metrics of each run, in columns, by dataset, architecture, axis and seed, with their summary."""
+    return Evidence(tables.summarise_runs(runs), record, runs)
 
 
 def neighbours(values: Sequence[float]) -> Iterable[tuple[float, float]]:
@@ -119,10 +80,9 @@ def compare(evidence: Evidence, metric: str, pairs: Pairs = neighbours) -> list[
 
 def noise(evidence: Evidence, run: tuple[str, str], metric: str, size: float) -> float:
     """How far a single run's number may be off: two standard errors of a share, or a share of a loss."""
-    if evidence.test_images is None or metric.split("_")[0] not in ("acc", "d"):
+    if evidence.record is None or metric.split("_")[0] not in ("acc", "d"):
         return NOISE * size
-    share = evidence.summary.xs("acc_cladec", level="metric").loc[run, "mean"].mean()
-    return 2 * np.sqrt(2 * share * (1 - share) / evidence.test_images[run[0]])
+    return evidence.share_noise(run[0], evidence.cells("acc_cladec").loc[run, "mean"].mean())
 
 
 def _paired(evidence: Evidence, run: tuple[str, str], metric: str, before: float, after: float) -> float:
@@ -162,4 +122,4 @@ def significance(steps: list[Step]) -> str:
 def trend(steps: list[Step], what: str, sign: int = 1) -> Verdict:
     """Whether every change has the sign."""
     found = count((sign * step.change > 0 for step in steps), what, clear=(step.clear for step in steps))
-    return Verdict(found.verdict, found.evidence + (significance(steps) if steps else ""))
+    return found.plus(significance(steps) if steps else "")

@@ -19,6 +19,7 @@ from companion.study import Study
 CURVE_IMAGES = 1_000
 GRADCAM_BATCH = 256  # it keeps every layer's activations
 SHOWN = 6
+MOVED = 4  # shown images for which the square is kept at every position, at 4 x 4 positions if the run has fewer
 
 
 def cells(settings: OcclusionSettings, architecture: str) -> Iterator[str]:
@@ -171,11 +172,35 @@ def _shown(study: Study) -> Tensor:
 
 
 def _originals(study: Study) -> Samples:
-    at = _shown(study)
-    return {
-        "label": study.data.test_labels[at].cpu().numpy().astype(np.uint8),
-        "original": as_uint8(study.data.to_unit(study.data.test_images[at])),
+    data, at = study.data, _shown(study)
+    samples = {
+        "label": data.test_labels[at].cpu().numpy().astype(np.uint8),
+        "original": as_uint8(data.to_unit(data.test_images[at])),
+        "filling": as_uint8(data.to_unit(torch.zeros_like(data.test_images[:1, :, :1, :1]))),
     }
+    if _first(study):
+        corners = _all_corners(study.settings)
+        covered = _covered(data.test_images[at[-MOVED:]], squares(study.settings.square, corners))
+        predicted = study.test(study.classifier, covered.flatten(0, 1)).argmax(1).unflatten(0, covered.shape[:2])
+        samples["moved corners"] = np.array(corners, np.uint8)
+        samples["moved predicted"] = predicted.cpu().numpy().astype(np.uint8)
+    return samples
+
+
+def _first(study: Study) -> bool:
+    """Whether this is the run of which the moved square is kept: one is enough, and records stay small."""
+    settings = study.settings
+    return (study.data.name, study.architecture) == (settings.datasets[0], settings.architectures[0])
+
+
+def _all_corners(settings: OcclusionSettings) -> list[int]:
+    wide = len(settings.corners) >= 4
+    return list(settings.corners) if wide else np.linspace(0, SIZE - settings.square, 4).round().astype(int).tolist()
+
+
+def _covered(images: Tensor, masks: Tensor) -> Tensor:
+    """Each image with each square filled: (n, c, 32, 32) and (squares, 32, 32) -> (n, squares, c, 32, 32)."""
+    return torch.stack([images.masked_fill(mask.to(images.device), 0) for mask in masks], 1)
 
 
 def _pictures(study: Study, layer: str, decoder: nn.Module, relevance: Tensor, masks: Tensor) -> Samples:
@@ -190,4 +215,8 @@ def _pictures(study: Study, layer: str, decoder: nn.Module, relevance: Tensor, m
     }
     for name, part in variants.items():
         samples[f"{layer}/{name} reconstruction"] = as_uint8(study.data.to_unit(study.test(decoder, part)))
+    if _first(study):
+        moved = _covered(images[-MOVED:], squares(study.settings.square, _all_corners(study.settings)))
+        made = study.test(decoder, moved.flatten(0, 1)).unflatten(0, moved.shape[:2])
+        samples[f"{layer}/moved reconstruction"] = as_uint8(study.data.to_unit(made))
     return samples

@@ -2,18 +2,21 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cladec_core import data, training
 from cladec_core.data import ImageData
-from companion.experiments import alpha, encoder_training, layers, occlusion, subsets
-from companion.records import BUILT, ROOT, Record, open_record
+from companion.branches import Train, side_by_side
+from companion.experiments import alpha, controls, encoder_training, layers, occlusion, prototypes, subsets, your_own
+from companion.records import BUILT, ROOT, Record, folder_of, locked, open_record
 from companion.settings import Settings
 from companion.study import Study
 
@@ -42,6 +45,9 @@ EXPERIMENTS = {
     "encoder_training": Experiment(encoder_training.cells, encoder_training.run_cell),
     "occlusion": Experiment(occlusion.cells, occlusion.run_cell),
     "subsets": Experiment(subsets.cells, subsets.run_cell),
+    "prototypes": Experiment(prototypes.cells, prototypes.run_cell),
+    "controls": Experiment(controls.cells, controls.run_cell),
+    "your_own": Experiment(your_own.cells, your_own.run_cell),
 }
 
 
@@ -55,7 +61,17 @@ class Cell:
     part: Any
 
     def __str__(self) -> str:
-        return f"{self.dataset}/{self.architecture}/{self.part}/{self.seed}"
+        return f"{self.prefix}/{self.part}/{self.seed}"
+
+    @property
+    def prefix(self) -> str:
+        """Where a record keeps its images."""
+        return f"{self.dataset}/{self.architecture}"
+
+    @property
+    def run(self) -> tuple[str, str, int]:
+        """What shares one classifier to explain: data set, architecture and seed."""
+        return self.dataset, self.architecture, self.seed
 
 
 def plan(settings: Settings) -> list[Cell]:
@@ -105,34 +121,117 @@ def run(
         See the modules that raise them. What was finished before stays in the record.
     """
     on = training.compute(device)
-    record = open_record(settings, root or Path(os.environ.get("CLADEC_RESULTS") or BUILT), on.description)
-    study = None
-    for cell in plan(settings):
-        if str(cell) in record.cells:
-            continue
-        if time.monotonic() > deadline:
-            break
+    root = root or default_root()
+    record = open_record(settings, root, on.description)
+    if not missing(settings, record):
+        return record
+    with opened(settings, on, root, data_dir, progress) as trainer:
+        for cell in missing(settings, trainer.record):
+            if time.monotonic() > deadline:
+                break
+            trainer.prepare([cell])
+            (measured,) = trainer.measure([cell])
+            trainer.keep(cell, measured)
+            report(f"{cell}: {measured.seconds:.0f} s")
+    return trainer.record
+
+
+def default_root() -> Path:
+    """Where records of this machine go: `$CLADEC_RESULTS`, or `build/results`."""
+    return Path(os.environ.get("CLADEC_RESULTS") or BUILT)
+
+
+def missing(settings: Settings, record: Record) -> list[Cell]:
+    """The cells of a configuration that its record lacks."""
+    return [cell for cell in plan(settings) if str(cell) not in record.cells]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a cell found: rows, images, its seconds and those of each training in it."""
+
+    rows: list[dict[str, Any]]
+    samples: dict[str, np.ndarray]
+    seconds: float
+    trainings: dict[str, float]
+
+
+@dataclass
+class Trainer:
+    """Trains cells of one configuration, in any order, and puts them into its record."""
+
+    settings: Settings
+    record: Record
+    on: training.Compute
+    data_dir: Path | str | None
+    progress: bool
+    studies: dict[tuple[str, str, int], Study] = field(default_factory=dict)
+
+    def prepare(self, cells: Sequence[Cell]) -> None:
+        """Make the studies of some cells of one data set, and forget all others."""
+        limits = (self.settings.resize, self.settings.train_limit, self.settings.test_limit)
+        self.studies = {cell.run: self.studies[cell.run] for cell in cells if cell.run in self.studies}
+        for cell in cells:
+            if cell.run not in self.studies:
+                images = _data(cell.dataset, self.data_dir, *limits, self.on.device)
+                self.studies[cell.run] = Study(
+                    images, cell.architecture, cell.seed, self.settings, self.on, CACHE, self.progress, self.data_dir
+                )
+
+    def measure(self, cells: Sequence[Cell]) -> list[Measured]:
+        """Train cells of different runs, side by side if there are several; their time is shared out equally.
+
+        The record is as before.
+        """
         began = time.perf_counter()
-        if study is None or (study.data.name, study.architecture, study.seed) != _run_of(cell):
-            images = _data(cell.dataset, data_dir, settings.resize, settings.train_limit, settings.test_limit)
-            study = Study(images.to(on.device), cell.architecture, cell.seed, settings, on, CACHE, progress)
-        prefix = f"{cell.dataset}/{cell.architecture}"
-        # All images of a run are of one seed, whichever seeds are added later.
-        shown = record.samples.setdefault(f"{prefix}/seed", np.array(settings.seeds[0]))
-        rows, samples = EXPERIMENTS[settings.experiment].run_cell(study, cell.part, cell.seed == shown)
+        for study in self.studies.values():
+            study.seconds = {}
+        found = side_by_side([partial(self._run_cell, cell) for cell in cells])
+        share = (time.perf_counter() - began) / len(cells)
+        return [
+            Measured(*result, share, _shared_out(self.studies[cell.run].seconds, len(cells)))
+            for cell, result in zip(cells, found, strict=True)
+        ]
+
+    def _run_cell(self, cell: Cell, train: Train) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+        study = self.studies[cell.run]
+        study.train = train
+        return EXPERIMENTS[self.settings.experiment].run_cell(study, cell.part, cell.seed == self._shown(cell))
+
+    def keep(self, cell: Cell, measured: Measured) -> None:
+        """Put what was measured into the record."""
         axes = {"dataset": cell.dataset, "architecture": cell.architecture, "layer": str(cell.part), "seed": cell.seed}
-        seconds = time.perf_counter() - began
-        named = {f"{prefix}/{name}": array for name, array in samples.items()}
-        record.add(str(cell), [axes | row for row in rows], named, seconds, study.seconds)
-        study.seconds = {}
-        report(f"{cell}: {seconds:.0f} s")
-    return record
+        samples = {f"{cell.prefix}/{name}": array for name, array in measured.samples.items()}
+        samples[f"{cell.prefix}/seed"] = self._shown(cell)
+        rows = [axes | row for row in measured.rows]
+        self.record.add(str(cell), rows, samples, measured.seconds, measured.trainings)
+
+    def _shown(self, cell: Cell) -> np.ndarray:
+        """All images of a run are of one seed, whichever seeds are added later."""
+        return self.record.samples.get(f"{cell.prefix}/seed", np.array(self.settings.seeds[0]))
 
 
-def _run_of(cell: Cell) -> tuple[str, str, int]:
-    return cell.dataset, cell.architecture, cell.seed
+@contextmanager
+def opened(
+    settings: Settings, on: training.Compute, root: Path, data_dir: Path | str | None = None, progress: bool = False
+) -> Iterator[Trainer]:
+    """Keep the record of a configuration for this process, and train cells into it.
+
+    Raises
+    ------
+    RunError
+        If another process is writing the record, or the record cannot be opened.
+    """
+    with locked(folder_of(settings, root)):
+        yield Trainer(settings, open_record(settings, root, on.description), on, data_dir, progress)
+
+
+def _shared_out(seconds: dict[str, float], count: int) -> dict[str, float]:
+    return {label: round(took / count, 2) for label, took in seconds.items()}
 
 
 @lru_cache(maxsize=1)
-def _data(name: str, data_dir: Path | str | None, resize: str, train: int | None, test: int | None) -> ImageData:
-    return data.load(name, data_dir, resize=resize, train_limit=train, test_limit=test)
+def _data(
+    name: str, data_dir: Path | str | None, resize: str, train: int | None, test: int | None, device: torch.device
+) -> ImageData:
+    return data.load(name, data_dir, resize=resize, train_limit=train, test_limit=test).to(device)

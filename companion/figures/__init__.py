@@ -3,14 +3,19 @@
 One module per chapter; this one holds what they share.
 """
 
+import base64
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
+PNG = "data:image/png;base64,"
 # Okabe and Ito's palette: safe for colour-blind readers, legible on white and on dark.
 COLOURS = {"original": "#4d4d4d", "refae": "#0072b2", "cladec": "#d55e00", "published": "#009e73"}
 LABELS = {"original": "X", "refae": r"$\hat X_R$ (RefAE)", "cladec": r"$\hat X_E$ (ClaDec)"}
@@ -29,7 +34,7 @@ def style() -> Iterator[None]:
 
 
 def signed_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Colour picture of two grey images: red where the first is brighter, green where the second is.
+    """Colour picture of two grey images: the RefAE's blue where the first is higher, ClaDec's orange elsewhere.
 
     Parameters
     ----------
@@ -40,17 +45,38 @@ def signed_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     -------
     ndarray
         RGB in [0, 1], (..., height, width, 3); white where they agree. The scale is the same for every image
-        (reading C-26), so a faint picture means a small difference.
+        (reading C-26), so a faint picture means a small difference. The paper's red and green look the same to
+        many colour-blind readers; these two do not.
     """
     difference = (first - second)[..., None]
-    towards = np.where(difference > 0, np.array([0.80, 0.05, 0.10]), np.array([0.0, 0.50, 0.20]))
+    towards = np.where(difference > 0, to_rgb(COLOURS["refae"]), to_rgb(COLOURS["cladec"]))
     strength = np.clip(np.abs(difference) * 1.5, 0, 1)
     return 1 - strength * (1 - towards)
 
 
+def apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Root mean square difference of grey images (..., height, width), as a share of the range of grey values."""
+    return np.sqrt(np.square(first - second).mean((-2, -1)))
+
+
 def grey(images: np.ndarray) -> np.ndarray:
-    """uint8 (n, channels, height, width) -> grey values (n, height, width) in [0, 1]."""
-    return images.astype(float).mean(1) / 255
+    """uint8 (..., channels, height, width) -> grey values (..., height, width) in [0, 1]."""
+    return images.astype(float).mean(-3) / 255
+
+
+def picture(images: np.ndarray) -> np.ndarray:
+    """uint8 (..., channels, height, width) -> colours (..., height, width, 3) in [0, 1]; grey values become ink."""
+    if images.shape[-3] == 1:
+        return np.repeat(1 - grey(images)[..., None], 3, -1)
+    return np.moveaxis(images, -3, -1) / 255
+
+
+def data_url(pixels: np.ndarray) -> str:
+    """A picture as an address that holds it: (height, width, 3) in [0, 1]; 256 colours are kept."""
+    buffer = io.BytesIO()
+    shown = Image.fromarray(np.rint(255 * pixels).astype(np.uint8)).quantize(256, dither=Image.Dither.NONE)
+    shown.save(buffer, "png", optimize=True)
+    return PNG + base64.b64encode(buffer.getvalue()).decode()
 
 
 def show(axis: plt.Axes, image: np.ndarray, cmap: str = "gray_r") -> None:

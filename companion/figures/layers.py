@@ -1,6 +1,4 @@
-"""Figures of the chapter `layers` (the paper's Figures 5 to 10), and the front page's picture."""
-
-from collections.abc import Sequence
+"""Figures of the chapter `layers` (the paper's Figures 5 to 10)."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -147,33 +145,3 @@ def recorded_layers(record: Record, run: str) -> list[str]:
     """Numbered layers of which a run ("dataset/architecture") has images, from the output to the input."""
     numbers = {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
     return sorted((name for name in numbers if f"{run}/{name}/cladec" in record.samples), key=numbers.get, reverse=True)
-
-
-def front_picture(record: Record, classes: dict[str, Sequence[str]]) -> Figure:
-    """The idea in one picture: two images, read back from three layers by RefAE and by ClaDec."""
-    run = _run(record, None, None)
-    numbers = {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
-    names = recorded_layers(record, run)[::-1]
-    layers = [names[0], names[len(names) // 2], names[-1]]
-    labels, predicted = record.samples[f"{run}/label"], record.samples[f"{run}/predicted"]
-    chosen = [int(np.flatnonzero((labels == label) & (labels == predicted))[0]) for label in (8, 2)]
-    with style():
-        figure = plt.figure(figsize=(7.6, 2.55))
-        for half, at in zip(figure.subfigures(1, 2, wspace=0.04), chosen, strict=True):
-            grid = half.add_gridspec(2, 4, width_ratios=[1.25, 1, 1, 1])
-            axis = half.add_subplot(grid[:, 0])
-            show(axis, record.samples[f"{run}/original"][at])
-            axis.set_title(f"X: {classes[run.split('/')[0]][labels[at]]}", fontsize=9)
-            for row, method in enumerate(("refae", "cladec")):
-                for column, layer in enumerate(layers, start=1):
-                    axis = half.add_subplot(grid[row, column])
-                    show(axis, record.samples[f"{run}/{layer}/{method}"][at])
-                    for spine in axis.spines.values():
-                        spine.set(color=COLOURS[method], linewidth=1.6)
-                    if row == 0:
-                        axis.set_title(f"layer {numbers[layer]}", fontsize=8)
-                    if column == 1:
-                        name = {"refae": "RefAE", "cladec": "ClaDec"}[method]
-                        axis.set_ylabel(name, color=COLOURS[method], fontsize=9, fontweight="bold")
-    plt.close(figure)
-    return figure

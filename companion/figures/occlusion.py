@@ -34,7 +34,7 @@ def heading(record: Record, run: tuple[str, str]) -> str:
     return f"{DATASET_NAMES[run[0]]}, {ARCHITECTURE_NAMES[run[1]]}, profile {record.manifest['profile']}"
 
 
-def _layers(record: Record, run: tuple[str, str]) -> list[str]:
+def layers_of(record: Record, run: tuple[str, str]) -> list[str]:
     """Recorded layers of a run, from the output to the input."""
     rows = record.rows[(record.rows["dataset"] == run[0]) & (record.rows["architecture"] == run[1])]
     found = set(rows["layer"]) - {"classifier"}
@@ -58,7 +58,7 @@ def occluded_images(record: Record, run: tuple[str, str] | None = None, images: 
     """
     run = run or first_run(record)
     prefix = "/".join(run)
-    layers = _layers(record, run)
+    layers = layers_of(record, run)
     chosen = range(len(record.samples[f"{prefix}/original"]))[-images:]
     with style():
         figure, axes = plt.subplots(
@@ -119,7 +119,7 @@ def accuracy_under_occlusion(sources: dict[str, Evidence], run: tuple[str, str])
 def deletion_curves(record: Record, run: tuple[str, str] | None = None) -> Figure:
     """Accuracy after the k most (solid) and the k least (dashed) relevant squares are occluded, per layer."""
     run = run or first_run(record)
-    layers = _layers(record, run)
+    layers = layers_of(record, run)
     rows = record.rows[(record.rows["dataset"] == run[0]) & (record.rows["architecture"] == run[1])]
     with style():
         figure, axes = plt.subplots(1, len(layers), figsize=(2.6 * len(layers), 2.7), squeeze=False, sharey=True)
@@ -146,7 +146,7 @@ def contrast(record: Record) -> Figure:
     with style():
         figure, axes = plt.subplots(1, len(runs), figsize=(3.2 * len(runs), 2.5), squeeze=False, sharey=True)
         for axis, run in zip(axes[0], runs, strict=True):
-            layers = _layers(record, run)[::-1]
+            layers = layers_of(record, run)[::-1]
             part = rows[(rows["dataset"] == run[0]) & (rows["architecture"] == run[1])]
             wide = part.pivot_table(index="layer", columns="method", values="value").reindex(layers)
             _bars(axis, wide)

@@ -1,11 +1,8 @@
 """Figures of the chapter `theory`: drawn from numbers that `theory` computed; nothing here computes a result."""
 
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
@@ -43,73 +40,6 @@ def plane(points: np.ndarray, frames: pd.DataFrame) -> Figure:
         axes[0].set_ylabel("$x_2$")
     plt.close(figure)
     return figure
-
-
-SLIDER = """
-<div id="cladec-angle" style="max-width:34rem;background:#fff;color:#222;padding:.6rem;border-radius:.4rem">
-<svg viewBox="-6 -3.6 12 7.2" role="img" aria-label="Inputs in the plane and their reconstructions from one number"
- style="width:100%;max-height:24rem">
-<line x1="-6" x2="6" stroke="#ddd" stroke-width=".03"/><line y1="-3.6" y2="3.6" stroke="#ddd" stroke-width=".03"/>
-<g class="pairs"></g><line class="encoder" stroke="#222" stroke-width=".08"/>
-<text x="5.6" y="-.15" font-size=".4">x₁</text><text x=".12" y="-3.2" font-size=".4">x₂</text></svg>
-<label>Angle between the encoder (black) and u₁: <output>0</output>°
-<input type="range" min="0" value="0" style="width:100%"
- aria-label="Angle between the encoder and u1 in degrees; 0 is RefAE"></label>
-<p aria-live="polite" style="margin:.3rem 0"></p></div>
-<script>(() => {
-const root = document.getElementById("cladec-angle"), frames = FRAMES, points = POINTS;
-const find = (name) => root.querySelector(name), slider = find("input");
-const add = (kind, values) => {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
-  for (const key in values) made.setAttribute(key, values[key]);
-  return find(".pairs").appendChild(made);
-};
-const pairs = points.map(([x, y]) => {
-  const line = add("line", {x1: x, y1: -y, stroke: "#bbb", "stroke-width": 0.03});
-  add("circle", {cx: x, cy: -y, r: 0.09, fill: "ORIGINAL"});
-  return [x, y, line, add("circle", {r: 0.11})];
-});
-slider.max = frames.length - 1;
-const draw = () => {
-  const f = frames[slider.value];
-  for (const [x, y, line, dot] of pairs) {
-    const code = f.e1 * x + f.e2 * y;
-    line.setAttribute("x2", f.r1 * code); line.setAttribute("y2", -f.r2 * code);
-    dot.setAttribute("cx", f.r1 * code); dot.setAttribute("cy", -f.r2 * code);
-    dot.setAttribute("fill", f.angle ? "CLADEC" : "REFAE");
-  }
-  const arrow = find(".encoder");
-  arrow.setAttribute("x2", 2.6 * f.e1); arrow.setAttribute("y2", -2.6 * f.e2);
-  find("output").textContent = f.angle;
-  slider.setAttribute("aria-valuetext", f.angle + " degrees");
-  const percent = (share) => Math.round(100 * share) + " %";
-  find("p").textContent = "Loss " + f.loss.toFixed(2) + "; kept of x₁: " + percent(f.kept1)
-    + ", kept of x₂: " + percent(f.kept2);
-};
-slider.addEventListener("input", draw); draw();
-})();</script>
-"""
-
-
-def angle_slider(points: np.ndarray, frames: pd.DataFrame) -> HTML:
-    """Fig. 4 with a slider that turns the encoder: one self-contained snippet, usable with the keyboard.
-
-    Parameters
-    ----------
-    points
-        Inputs (n, 2).
-    frames
-        From `theory.angle_frames`; the script shows its numbers and computes none.
-    """
-    values = {
-        "FRAMES": json.dumps(frames.round(4).reset_index().to_dict("records")),
-        "POINTS": json.dumps(points.round(3).tolist()),
-        **{name.upper(): COLOURS[name] for name in ("original", "refae", "cladec")},
-    }
-    text = SLIDER
-    for name, value in values.items():
-        text = text.replace(name, value)
-    return HTML(text)
 
 
 def over_angle(curves: dict[str, pd.DataFrame]) -> Figure:

@@ -9,7 +9,7 @@ from companion.records import Record
 from companion.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 
 LINES = {"published": "--", "recorded": "-", "this run": ":"}
-MARKERS = {"vgg11": "o", "resnet10": "s", "vgg5": "^"}
+MARKERS = {"vgg11": "o", "resnet10": "s", "vgg5": "^", "vgg11_maxpool": "D"}
 
 
 def run_prefix(record: Record, dataset: str | None = None, architecture: str | None = None) -> str:
@@ -43,8 +43,8 @@ def lines(axis: plt.Axes, sources: dict[str, Evidence], metric: str, title: str,
     axis.set_xlabel(title)
 
 
-def legend_below(figure: Figure) -> None:
+def legend_below(figure: Figure, columns: int = 2) -> None:
     """One legend for all panels."""
     pairs = [zip(*axis.get_legend_handles_labels(), strict=True) for axis in figure.axes]
     unique = pd.Series({label: handle for panel in pairs for handle, label in panel})
-    figure.legend(unique.array, unique.index, loc="outside lower center", ncols=2, fontsize=7)
+    figure.legend(unique.array, unique.index, loc="outside lower center", ncols=columns, fontsize=7)

@@ -1,0 +1,119 @@
+"""How faithful explanations of a user's classifier are: ΔRec, ΔAcc and occlusion, as in sections 5 and 6.6."""
+
+import copy
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cladec_core import fitting, models, taps, training
+from cladec_core.fitting import Part, Space
+from cladec_core.shapes import Resize
+from cladec_core.taps import Logits
+from cladec_core.training import Compute
+
+STEPS = 400  # of an evaluation classifier
+SQUARE, PLACES = 12 / 32, 4  # side of an occluded square as a share of the image's, and places along a side
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A classifier and labelled images that no decoder has seen, standardised and on the device."""
+
+    logits: Logits
+    classes: int
+    space: Space
+    on: Compute
+    images: Tensor
+    labels: Tensor
+
+    def run(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Apply a module to images, exactly."""
+        return training.apply(model, images, self.on, exact=True, batch_size=self.space.at_once)
+
+    def measure(self, part: Part, right: Tensor, seed: int) -> dict[str, Any]:
+        """Measure one layer.
+
+        Parameters
+        ----------
+        part
+            The fitted layer.
+        right
+            What `right_when_hidden` gives.
+        seed
+            Decides which half of the images trains the evaluation classifiers, and their start.
+
+        Returns
+        -------
+        dict
+            Columns as `ClaDec.evaluate` names them.
+        """
+        made = {"cladec": self.run(part.explain, self.images), "reference": self.run(part.reference, self.images)}
+        row: dict[str, Any] = {"images": len(self.images)}
+        for name, images in made.items():
+            error = (images - self.images) * self.space.std.to(images.device)
+            row[f"rec_{name}"] = error.double().square().mean().item()
+        row["ΔRec"] = row["rec_cladec"] - row["rec_reference"]
+        for name, images in made.items():
+            row[f"acc_{name}"], row["evaluation"] = self._accuracy(images, seed)
+        row["ΔAcc"] = row["acc_cladec"] - row["acc_reference"]
+        relevance = self.relevance(part.explain, made["cladec"])
+        for end, places in (("most", relevance.argmax(1)), ("least", relevance.argmin(1))):
+            row[f"acc_{end}_hidden"] = right.gather(1, places[:, None]).double().mean().item()
+        row["ΔAcc_hidden"] = row["acc_least_hidden"] - row["acc_most_hidden"]
+        return row
+
+    def _accuracy(self, images: Tensor, seed: int) -> tuple[float, str]:
+        """Accuracy, on half of the reconstructions, of a classifier trained on the other half; and what it is."""
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
+        train, test = order.tensor_split(2)
+        model, label = self.classifier(len(train), training.derive_seed(seed, "evaluation"))
+        batch, epochs, _ = fitting.plan(len(train), math.prod(self.space.shape), STEPS)
+        training.fit(
+            model, images[train], (self.labels[train],), training.classification_loss, fitting.RECIPE, epochs=epochs,
+            seed=training.derive_seed(seed, "evaluation order"), on=self.on, batch_size=batch, label="evaluation",
+        )  # fmt: skip
+        right = self.run(model, images[test]).argmax(1) == self.labels[test]
+        return right.double().mean().item(), label
+
+    def classifier(self, count: int, seed: int) -> tuple[nn.Module, str]:
+        """A classifier with fresh weights, to be trained on so many reconstructions; and what it is.
+
+        A copy of the explained one if every layer can be re-initialised and it is not too large for the images; else
+        the project's VGG-5, on images brought to 32x32.
+        """
+        fresh = copy.deepcopy(self.logits).requires_grad_(True)
+        weights = sum(value.numel() for value in fresh.parameters())
+        with training.seeded(seed):
+            stuck = taps.reinitialise(fresh.model)
+            if not stuck and weights <= fitting.WEIGHTS_PER_VALUE * count * math.prod(self.space.shape):
+                return nn.Sequential(self.space.restore(), fresh), "fresh copy of the classifier"
+            small = models.classifier("vgg5", self.space.shape[0], self.classes)
+        return nn.Sequential(Resize((models.SIZE, models.SIZE)), small), "the project's VGG-5"
+
+    def squares(self) -> Tensor:
+        """Masks of 16 squares (by their shares of the sides) that overlap a little: (16, height, width)."""
+        size = self.space.shape[1:]
+        sides = [max(1, round(SQUARE * side)) for side in size]
+        corners = [torch.linspace(0, full - side, PLACES).round().int() for full, side in zip(size, sides, strict=True)]
+        masks = torch.zeros(PLACES**2, *size, dtype=torch.bool)
+        for mask, (top, left) in zip(masks, product(*corners), strict=True):
+            mask[top : top + sides[0], left : left + sides[1]] = True
+        return masks.to(self.images.device)
+
+    def relevance(self, explain: nn.Module, before: Tensor) -> Tensor:
+        """Squared change of a reconstruction inside each square when that is filled with the mean: (n, 16)."""
+        found = []
+        for mask in self.squares():
+            change = (self.run(explain, self.images.masked_fill(mask, 0)) - before).square().sum(1)
+            found.append((change * mask).sum((1, 2)))
+        return torch.stack(found, 1)
+
+    def right_when_hidden(self) -> Tensor:
+        """Whether the classifier is right with each square filled with the mean: (n, 16)."""
+        model = nn.Sequential(self.space.restore(), self.logits)
+        hidden = (self.run(model, self.images.masked_fill(mask, 0)) for mask in self.squares())
+        return torch.stack([outputs.argmax(1) == self.labels for outputs in hidden], 1)

@@ -1,0 +1,193 @@
+"""What an explainer answers: images, reconstructions and losses, and how they are drawn."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Shown:
+    """Something with a figure of its own, which a notebook shows; `rows` names its batches of images."""
+
+    rows: dict[str, Tensor]
+    value_range: tuple[float, float]
+
+    def show(self, images: int = 8) -> "Figure":
+        """Draw the first images, one in each column.
+
+        Rows of differences (with a minus sign in their name) have one scale, white where nothing differs: green is
+        brighter in the first of the two, pink in the second.
+        """
+        import matplotlib.pyplot as plt
+
+        low, high = self.value_range
+        count = min(images, len(next(iter(self.rows.values()))))
+        figure, axes = plt.subplots(
+            len(self.rows),
+            count,
+            figsize=(0.9 * count + 1.4, 0.9 * len(self.rows)),
+            squeeze=False,
+            layout="constrained",
+        )
+        for line, (name, batch) in zip(axes, self.rows.items(), strict=True):
+            line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
+            for axis, image in zip(line, batch.numpy(), strict=False):
+                axis.set(xticks=[], yticks=[])
+                if "−" in name:
+                    axis.imshow(image.mean(0), cmap="PiYG", vmin=(low - high) / 2, vmax=(high - low) / 2)
+                else:
+                    unit = ((image - low) / (high - low)).clip(0, 1)
+                    shown = unit.transpose(1, 2, 0) if len(unit) == 3 else unit.mean(0)
+                    axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
+        plt.close(figure)
+        return figure
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.show().savefig(stream, format="png")
+        return stream.getvalue()
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation(Shown):
+    """What one layer keeps of n images.
+
+    Images are float32 on the CPU, (n, channels, height, width), in the units of those given.
+
+    Attributes
+    ----------
+    layer
+        Name of the explained layer.
+    original, reference, reconstruction
+        The images; what the reference makes of them, that is what decoding alone loses (section 3); and what the
+        decoder makes of the layer's activations.
+    prediction, probability
+        The classifier's class for each image, int64 (n,), and its softmax probability.
+    reference_label
+        What kind of reference it is.
+    value_range
+        Lowest and highest value of the images of `fit`, for drawing.
+    """
+
+    layer: str
+    original: Tensor
+    reference: Tensor
+    reconstruction: Tensor
+    prediction: Tensor
+    probability: Tensor
+    reference_label: str
+    value_range: tuple[float, float]
+
+    @property
+    def difference(self) -> Tensor:
+        """Reconstruction - reference: where the layer, not the decoding, makes the difference (Fig. 7)."""
+        return self.reconstruction - self.reference
+
+    @property
+    def losses(self) -> pd.DataFrame:
+        """Mean squared error per value of each image: cladec, reference, and difference = cladec - reference."""
+        cladec, reference = (_errors(self.original, part) for part in (self.reconstruction, self.reference))
+        return pd.DataFrame({"cladec": cladec, "reference": reference, "difference": cladec - reference})
+
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        """What `show` draws."""
+        return {
+            "image": self.original,
+            f"{self.reference_label}\n{self.layer}".replace(" (", "\n("): self.reference,
+            f"ClaDec\n{self.layer}": self.reconstruction,
+            f"ClaDec −\nreference\n{self.layer}": self.difference,
+        }
+
+    def __len__(self) -> int:
+        return len(self.original)
+
+    def __getitem__(self, index: slice | Sequence[int] | Tensor) -> "Explanation":
+        return replace(self, **{name: part[index] for name, part in vars(self).items() if isinstance(part, Tensor)})
+
+    def __repr__(self) -> str:
+        loss = self.losses.mean()
+        return (
+            f"<Explanation of {self.layer!r} for {len(self)} images: mean squared error {loss.cladec:.4g}, "
+            f"{self.reference_label} {loss.reference:.4g}>"
+        )
+
+
+class Explanations(dict[str, Explanation], Shown):
+    """Explanations of several layers for the same images, by the name of the layer."""
+
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        """What `show` draws: the images once, and what is of each layer."""
+        return {name: images for one in self.values() for name, images in one.rows.items()}
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """As of each explanation."""
+        return next(iter(self.values())).value_range
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
+    """What one layer of each of two models keeps of the same n images.
+
+    Attributes
+    ----------
+    names
+        Of the two layers.
+    original, first, second
+        The images and the two reconstructions, float32 (n, channels, height, width).
+    losses
+        A row per image: label (-1 where unknown), prediction_first, prediction_second, loss_first, loss_second (mean
+        squared error per value) and distance (the same between the two reconstructions).
+    value_range
+        Lowest and highest value of the images of `fit`, for drawing.
+    """
+
+    names: tuple[str, str]
+    original: Tensor
+    first: Tensor
+    second: Tensor
+    losses: pd.DataFrame
+    value_range: tuple[float, float]
+
+    @classmethod
+    def of(cls, first: Explanation, second: Explanation, labels: Tensor | None) -> "Comparison":
+        """Put two explanations of the same images side by side."""
+        columns = {"label": np.full(len(first), -1) if labels is None else labels.numpy()}
+        for name, part in (("first", first), ("second", second)):
+            columns |= {f"prediction_{name}": part.prediction.numpy(), f"loss_{name}": part.losses.cladec.to_numpy()}
+        columns["distance"] = _errors(first.reconstruction, second.reconstruction)
+        images = (first.original, first.reconstruction, second.reconstruction)
+        return cls((first.layer, second.layer), *images, pd.DataFrame(columns), first.value_range)
+
+    @property
+    def difference(self) -> Tensor:
+        """First - second reconstruction."""
+        return self.first - self.second
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Losses and distance averaged per label (per prediction of the first model where labels are unknown)."""
+        by = "label" if (self.losses.label >= 0).all() else "prediction_first"
+        return self.losses.groupby(by)[["loss_first", "loss_second", "distance"]].mean()
+
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        """What `show` draws."""
+        first, second = (f"{place}\n{name}" for place, name in zip(("first", "second"), self.names, strict=True))
+        return {"image": self.original, first: self.first, second: self.second, "first −\nsecond": self.difference}
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {self.names} for {len(self.losses)} images: distance {self.losses.distance.mean():.4g}>"
+
+
+def _errors(first: Tensor, second: Tensor) -> np.ndarray:
+    return (first - second).double().square().flatten(1).mean(1).numpy()

@@ -1,0 +1,119 @@
+"""A user's images and labels as checked tensors, and how much memory is left for what is made of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cladec_core.errors import UsageError
+
+Images = Tensor | Dataset | DataLoader
+Labels = Tensor | Sequence[int] | None
+BATCH = 64
+
+
+def gather(images: Images, labels: Labels, *, unit: bool) -> tuple[Tensor, Tensor | None]:
+    """Read images, and labels where there are any, into memory.
+
+    Parameters
+    ----------
+    images
+        A Tensor, or a Dataset or DataLoader of images or (image, label, ...).
+    labels
+        Integers, one for each image; None to take those that come with the images.
+    unit
+        Whether values must be in [0, 1], as a preprocessing expects.
+
+    Returns
+    -------
+    images
+        float32, (n, channels, height, width), on the CPU; uint8 has become [0, 1].
+    labels
+        int64, (n,), or None.
+
+    Raises
+    ------
+    UsageError
+        For anything that is not a batch of finite images of one size, or labels that do not fit them.
+    """
+    if isinstance(images, DataLoader | Dataset | Sequence):
+        images, found = _read(images if isinstance(images, DataLoader) else DataLoader(images, BATCH))
+        labels = found if labels is None else labels
+    images = as_images(images, unit=unit)
+    if labels is None:
+        return images, None
+    labels = torch.as_tensor(labels).cpu()
+    if labels.shape != images.shape[:1] or labels.is_floating_point():
+        raise UsageError(f"labels have the shape {tuple(labels.shape)}, {labels.dtype}; valid: {len(images)} integers.")
+    return images, labels.long()
+
+
+def as_images(images: Any, *, unit: bool, shape: Sequence[int] | None = None) -> Tensor:
+    """Check images, or a single one, and return them as float32 (n, channels, height, width) on the CPU.
+
+    Raises
+    ------
+    UsageError
+        For another type or shape (than `shape`, if given), values that are not finite, or outside [0, 1] for `unit`.
+    """
+    if not isinstance(images, Tensor) or not (images.is_floating_point() or images.dtype == torch.uint8):
+        what = getattr(images, "dtype", type(images).__name__)
+        raise UsageError(f"Images are {what}; valid: a floating-point or uint8 Tensor, a Dataset or a DataLoader.")
+    images = images.detach().cpu()[None] if images.ndim == 3 else images.detach().cpu()
+    if images.ndim != 4 or not images.numel() or (shape is not None and images.shape[1:] != torch.Size(shape)):
+        wanted = "(n, channels, height, width)" if shape is None else f"(n, {', '.join(map(str, shape))}), as in fit"
+        raise UsageError(f"Images have the shape {tuple(images.shape)}; valid: {wanted}.")
+    images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    damaged = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+    if damaged:
+        raise UsageError(f"{len(damaged)} of {len(images)} images have NaN or infinite values, first {damaged[0]}.")
+    low, high = images.min().item(), images.max().item()
+    if unit and (low < -1e-3 or high > 1 + 1e-3):
+        raise UsageError(
+            f"Images have values from {low:.3g} to {high:.3g}, but preprocess expects [0, 1] (or uint8); leave it out "
+            f"if they are preprocessed already."
+        )
+    return images
+
+
+def _read(loader: DataLoader) -> tuple[Tensor, Tensor | None]:
+    images, labels = [], []
+    try:
+        for batch in loader:
+            image, *others = batch if isinstance(batch, tuple | list) else (batch,)
+            images.append(image)
+            labels += others[:1]
+        everything = torch.cat(images)
+    except (TypeError, RuntimeError) as error:  # torch's words for items that cannot be stacked
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(f"The images cannot be stacked; valid: tensors of one size ({reason}).") from error
+    labelled = len(labels) == len(images) and all(isinstance(label, Tensor) and label.ndim == 1 for label in labels)
+    return everything, torch.cat(labels) if labelled else None
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had on a device; of the CPU within the limits of a container."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = [_number("/proc/meminfo", "MemAvailable:", 4 * 2**20) * 1024]  # elsewhere than on Linux: a guess
+    limit = _number("/sys/fs/cgroup/memory.max", "", 0)
+    return min([*free, limit - _number("/sys/fs/cgroup/memory.current", "", 0)] if limit else free)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process, or on CUDA its tensors, have taken at most so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return _number("/proc/self/status", "VmHWM:", 0) * 1024
+
+
+def _number(path: str, name: str, otherwise: int) -> int:
+    """The number that follows a name in a file of the system's."""
+    try:
+        words = Path(path).read_text(encoding="utf-8").split()
+        return int(words[words.index(name) + 1 if name else 0])
+    except (OSError, ValueError):
+        return otherwise

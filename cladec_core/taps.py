@@ -1,0 +1,234 @@
+"""Reading a named layer of any module by a forward hook that always comes off, and saying why where it cannot."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cladec_core.errors import UsageError
+from cladec_core.models import in_eval_mode
+
+CLASS_TOKEN = ("keep", "drop")
+Adapters = Mapping[str, Callable[[Any], Tensor]]
+Preprocess = Callable[[Tensor], Tensor] | None
+
+
+class _LayerReached(BaseException):
+    """Leaves a forward pass whose rest is not needed; no `except Exception` of the model's may catch it."""
+
+
+@contextmanager
+def capture(model: nn.Module, layer: str, *, stop: bool = False) -> Iterator[list[Any]]:
+    """Collect what a layer puts out in a block; the hook comes off whatever happens.
+
+    With `stop`, the block is left as soon as the layer is reached: no later part of the model can then change the
+    activation in place, and none costs time.
+    """
+    outputs: list[Any] = []
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        outputs.append(output)
+        if stop:
+            raise _LayerReached
+
+    handle = model.get_submodule(layer).register_forward_hook(keep)
+    try:
+        yield outputs
+    except _LayerReached:
+        pass
+    finally:
+        handle.remove()
+
+
+class Logits(nn.Module):
+    """A classifier from images, in the user's units, to (n, classes): preprocessing before, adapter after it."""
+
+    def __init__(self, model: nn.Module, preprocess: Preprocess, adapters: Adapters) -> None:
+        super().__init__()
+        self.model, self.preprocess, self.adapters = model, preprocess or nn.Identity(), adapters
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels, height, width) -> (n, classes)."""
+        return _adapted(self.model(self.preprocess(images)), "", self.adapters)
+
+
+class Tap(Logits):
+    """A classifier up to a layer: images, in the user's units, to that layer's activation as a vector or a map.
+
+    Tokens (n, tokens, c) are laid out on the grid of the image's patches. With `class_token` "keep", those that are
+    no patches are repeated at every place of the grid, as further channels.
+    """
+
+    def __init__(self, layer: str, class_token: str, *classifier: Any) -> None:
+        super().__init__(*classifier)
+        self.layer, self.class_token = layer, class_token
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels, height, width) -> (n, units) or (n, channels', height', width')."""
+        inputs = self.preprocess(images)
+        with capture(self.model, self.layer, stop=True) as outputs:
+            self.model(inputs)
+        activation = _adapted(outputs[0], self.layer, self.adapters)
+        if activation.ndim != 3:
+            return activation
+        extra, grid = token_grid(self.layer, activation.shape[1], inputs.shape[-2:])
+        maps = activation[:, extra:].transpose(1, 2).unflatten(2, grid)
+        if not extra or self.class_token == "drop":
+            return maps
+        others = activation[:, :extra].flatten(1)[:, :, None, None].expand(-1, -1, *grid)
+        return torch.cat([maps, others], 1)
+
+
+def token_grid(layer: str, tokens: int, size: Sequence[int]) -> tuple[int, tuple[int, int]]:
+    """Split tokens into those that are no patches (up to two, in front) and a grid with the sides' ratio of the image.
+
+    Raises
+    ------
+    UsageError
+        If no number of other tokens leaves such a grid.
+    """
+    for extra in range(min(3, tokens)):
+        height = max(1, round(((tokens - extra) * size[0] / size[1]) ** 0.5))
+        width = (tokens - extra) // height
+        if height * width == tokens - extra and abs(height * size[1] / (width * size[0]) - 1) < 0.15:
+            return extra, (height, width)
+    raise UsageError(
+        f"Layer {layer!r} puts out {tokens} tokens, no grid on images of {size[0]}x{size[1]}; pass adapter="
+        f"{{{layer!r}: ...}} with a function that makes them (n, units) or (n, channels, height, width)."
+    )
+
+
+def _adapted(output: Any, name: str, adapters: Adapters) -> Tensor:
+    output = adapters[name](output) if name in adapters else output
+    if isinstance(output, Tensor):
+        return output
+    pick = f"output[{next(iter(output), '...')!r}]" if isinstance(output, Mapping) else "output[0]"
+    raise UsageError(
+        f"{f'Layer {name!r}' if name else 'The model'} puts out a {type(output).__name__}, not a tensor; pass "
+        f"adapter={{{name!r}: lambda output: {pick}}}, or whatever picks the {'activation' if name else 'logits'}."
+    )
+
+
+def check_layer(model: nn.Module, layer: str) -> None:
+    """Refuse a layer that the model does not have; near matches are named."""
+    names = [name for name, _ in model.named_modules() if name]
+    if layer not in names:
+        near = get_close_matches(str(layer), names, n=5, cutoff=0.4) or names[:5]
+        raise UsageError(
+            f"Unknown layer {layer!r} of {type(model).__name__}; near: {', '.join(near)} ({len(names)} in all: "
+            f"[name for name, _ in model.named_modules()])."
+        )
+
+
+def probe(logits: Logits, layers: Sequence[str], images: Tensor) -> Tensor:
+    """Run a classifier on at least 3 images and check that each layer can be explained; returns the logits.
+
+    Two batches of different sizes are run: the axis of the batch is the one that changes.
+
+    Raises
+    ------
+    UsageError
+        If the model does not take the images, or its output or an activation is no floating-point tensor with one
+        row per image, or a layer is never called, or more than once.
+    """
+    with torch.no_grad(), in_eval_mode(logits):
+        for batch in (images[:2], images):
+            outputs, found = _run(logits, layers, batch)
+            if outputs.shape[:-1] != batch.shape[:1] or outputs.shape[1] < 2 or not outputs.is_floating_point():
+                raise UsageError(
+                    f"The model puts out {_described(outputs)} for {len(batch)} images; one row of at least two logits "
+                    f"per image is needed: pass adapter={{'': lambda output: ...}} that makes them."
+                )
+            for layer, activations in found.items():
+                _check_activation(layer, activations, len(batch), logits.adapters)
+    return outputs
+
+
+def _run(logits: Logits, layers: Sequence[str], images: Tensor) -> tuple[Tensor, dict[str, list[Any]]]:
+    at = "preprocess fails on"
+    try:
+        inputs = logits.preprocess(images)
+        at = "The model does not take"
+        with ExitStack() as stack:
+            found = {layer: stack.enter_context(capture(logits.model, layer)) for layer in layers}
+            outputs = logits.model(inputs)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise UsageError(f"{at} images of {'x'.join(map(str, images.shape[1:]))}: {reason}") from error
+    return _adapted(outputs, "", logits.adapters), found
+
+
+def _check_activation(layer: str, activations: list[Any], images: int, adapters: Adapters) -> None:
+    parent = layer.rpartition(".")[0]
+    instead = f"choose the block around it ({parent!r})" if parent else "choose a layer before or after it"
+    if not activations:
+        raise UsageError(f"The forward pass never calls layer {layer!r}; {instead}.")
+    if len(activations) > 1:
+        raise UsageError(
+            f"Layer {layer!r} is called {len(activations)} times in a forward pass and has no single activation; "
+            f"{instead}, or give each call a module of its own."
+        )
+    activation = _adapted(activations[0], layer, adapters)
+    wrong = ""
+    if not activation.is_floating_point():
+        wrong = "integers carry no gradient; choose the layer before it"
+    elif activation.ndim < 2 or len(activation) != images:
+        wrong = "the first axis must be the batch"
+    elif activation.ndim > 4:
+        wrong = "valid: (n, units), (n, channels, height, width) or (n, tokens, channels)"
+    elif not activation.isfinite().all():
+        wrong = "some values are NaN or infinite"
+    if wrong:
+        raise UsageError(
+            f"Layer {layer!r} puts out {_described(activation)} for {images} images: {wrong}, or pass "
+            f"adapter={{{layer!r}: lambda output: ...}} that puts it right."
+        )
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+def reinitialise(model: nn.Module) -> list[nn.Module]:
+    """Give every layer fresh weights by its own rule, in place; torch's global generator draws them.
+
+    Returns
+    -------
+    list of Module
+        Those that cannot be re-initialised: without `reset_parameters`, or with a matrix that is as before after it.
+        Their values are put in random order, which keeps the spread and takes away what was learnt.
+    """
+    stuck = []
+    for part in model.modules():
+        values = list(part.parameters(recurse=False))
+        before = [value.detach().clone() for value in values]
+        reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+        if reset is not None:
+            reset()
+        same = any(value.ndim > 1 and torch.equal(value, old) for value, old in zip(values, before, strict=True))
+        if values and (reset is None or same):
+            stuck.append(part)
+            with torch.no_grad():
+                for value in values:
+                    value.copy_(value.flatten()[torch.randperm(value.numel())].view_as(value))
+    return stuck
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Drop nothing in training mode, in place: an auto-encoder only suffers from it (reading C-5)."""
+    for part in model.modules():
+        if "Drop" in type(part).__name__ or type(part).__name__ == "StochasticDepth":
+            part.p = part.drop_prob = 0.0
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 of the names, types, shapes and values of a module's state."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {_described(value)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,31 @@
+"""Sphinx extension: a term that is explained in the glossary shows its definition where it is pointed at."""
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+GLOSSARY = "book/glossary"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.connect("doctree-resolved", show_definitions)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def show_definitions(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """Give each link to a term the definition as its title; the link itself leads to the glossary."""
+    links = [
+        link
+        for link in doctree.findall(nodes.reference)
+        if any("std-term" in part["classes"] for part in link.findall(nodes.inline))
+    ]
+    if not links:
+        return
+    definitions = {
+        place: item.next_node(nodes.definition).astext().replace("\n", " ")
+        for item in app.env.get_doctree(GLOSSARY).findall(nodes.definition_list_item)
+        for place in item.next_node(nodes.term)["ids"]
+    }
+    for link in links:
+        place = link.get("refid") or link.get("refuri", "").partition("#")[2]
+        link["reftitle"] = definitions[place]

@@ -1,0 +1,91 @@
+"""Claims B50-B54: costs from manifests, correlations and codes from rows, two records that differ in their images."""
+
+import copy
+
+import pytest
+
+from companion.claims import FAILS, HOLDS, UNDECIDED, general
+from tests.made_up import as_claimed, made_up
+
+DECIDE = {claim.key: claim.decide for claim in general.CLAIMS}
+
+
+def record(values=as_claimed, train_limit=None, **trainings):
+    """A made-up record of `layers`; `trainings` are seconds by layer: (decoder, RefAE), `classifier` a number."""
+    found = made_up(values).record
+    found.manifest["configuration"] |= {"decoder_epochs": 4, "classifier_epochs": 8, "train_limit": train_limit}
+    found.manifest["runs"] = [{"device": "cpu"}, {"device": "cuda"}]
+    found.manifest["cells"] = {
+        f"fashion_mnist/vgg11/{layer}/0": {
+            "run": 0,
+            "trainings": {"classifier": seconds}
+            if layer == "classifier"
+            else {f"decoder {layer}": seconds[0], f"RefAE {layer}": seconds[1], f"evaluation ClaDec {layer}": 1e6},
+        }
+        for layer, seconds in trainings.items()
+    }
+    return found
+
+
+def decide(key, *records):
+    return DECIDE[key](general.evidence(*records[:1], records[1:]))
+
+
+def test_costs_are_per_epoch_and_on_one_device():
+    found = record(classifier=80.0, conv2=(10.0, 30.0), conv3=(5.0, 5.0))
+    # (10 + 30) / 4 epochs over 80 / 8 epochs
+    assert general.costs(found).droplevel([0, 1, 2]).to_dict() == {"conv2": 1.0, "conv3": 0.25}
+    found.cells["fashion_mnist/vgg11/conv3/0"]["run"] = 1  # another device: no classifier to compare with
+    assert list(general.costs(found).index.get_level_values("layer")) == ["conv2"]
+    del found.cells["fashion_mnist/vgg11/conv2/0"]["trainings"]["RefAE conv2"]  # it came from the cache
+    assert general.costs(found).empty
+
+
+def test_the_cost_of_an_explanation_is_judged_within_a_factor():
+    assert decide("B50", record(classifier=80.0, conv2=(10.0, 30.0), conv3=(20.0, 30.0))).verdict == HOLDS
+    assert decide("B50", record(classifier=80.0, conv2=(90.0, 90.0), conv3=(1.0, 1.0))).verdict == FAILS
+    assert decide("B50", record()).verdict == UNDECIDED
+
+
+def with_rows(**changes):
+    def values(net, index, seed):
+        return as_claimed(net, index, seed) | {
+            ("cladec", "loss_rank_correlation"): changes.get("correlation", 0.8),
+            ("activation", "active"): changes.get("active", 0.3),
+            ("activation", "effective_rank"): changes.get("rank", 2) if index == -1 else 10,
+        }
+
+    return record(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "verdict"),
+    [
+        ("B52", {}, HOLDS), ("B52", {"correlation": 0.3}, FAILS),
+        ("B54", {}, HOLDS), ("B54", {"active": 0.7}, FAILS), ("B54", {"rank": 20}, FAILS),
+    ],
+)  # fmt: skip
+def test_rows_decide(key, changes, verdict):
+    assert decide(key, with_rows(**changes)).verdict == verdict
+
+
+def test_what_an_older_record_lacks_is_undecided():
+    assert {decide(key, record()).verdict for key in DECIDE} == {UNDECIDED}
+
+
+def test_a_second_record_with_fewer_images_decides_whether_they_matter():
+    def worse(net, index, seed):
+        return {key: value * (2 if "loss" in key[1] else 1) for key, value in as_claimed(net, index, seed).items()}
+
+    found = decide("B53", record(), record(worse, train_limit=500))
+    assert found.verdict == HOLDS
+    assert "10 of 10" in found.evidence
+    assert decide("B53", record(worse), record(train_limit=500)).verdict == FAILS
+    other = copy.deepcopy(record(worse, train_limit=500))
+    other.manifest["configuration"]["decoder_epochs"] = 64
+    for unfit in (other, record(worse), record(worse, train_limit=None)):
+        assert decide("B53", record(train_limit=1000), unfit).verdict == UNDECIDED
+
+
+def test_the_paper_prints_nothing_that_could_decide():
+    assert {decide(general.printed()).verdict for decide in DECIDE.values()} == {UNDECIDED}

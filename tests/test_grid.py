@@ -1,0 +1,803 @@
+"""The grid: order, costs, training within a time and after a kill, locks, carrying records home, Snakemake."""
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import defaultdict, deque
+from itertools import groupby
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cladec_core import data, models, training
+from cladec_core.errors import RunError, UsageError
+from companion import branches, cli, experiments, grid, records
+from companion.experiments import runner
+from companion.records import locked, merge, open_record, read_record
+from companion.settings import settings_for
+
+FILES = ("metrics.csv", "samples.npz")
+COUNTED = ("layers", "alpha", "encoder_training", "occlusion", "subsets")
+needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+
+
+def content(folder):
+    return [(folder / name).read_bytes() for name in FILES]
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Nothing is measured: every operation is as good as free."""
+    monkeypatch.setattr(grid, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
+    monkeypatch.setattr(grid, "matmul_peak", lambda on: 1e9)
+
+
+@pytest.fixture
+def pretend(monkeypatch, free):
+    """Replace what cells do: `pretend(act)` calls `act(cell)` in the place of all training."""
+
+    def replace(act=lambda name: None):
+        def run_cell(study, part, keep_samples):
+            act(f"{study.data.name}/{study.architecture}/{part}/{study.seed}")
+            return [{"method": "m", "metric": "seed", "value": study.seed}], {}
+
+        for name, found in list(runner.EXPERIMENTS.items()):
+            monkeypatch.setitem(runner.EXPERIMENTS, name, runner.Experiment(found.cells, run_cell))
+
+    return replace
+
+
+# ---- the order
+
+
+def test_the_paper_is_trained_data_set_by_data_set_and_table_by_table():
+    jobs = grid.jobs("paper")
+    kinds = [(job.cell.dataset, job.settings.experiment, job.cell.architecture) for job in jobs]
+    tables = [kind for kind, _ in groupby(kinds) if kind[1:] in grid.TABLES.values()]
+    shown = {name: settings_for(name, "paper").datasets for name, _ in grid.TABLES.values()}
+    assert tables == [
+        (dataset, *table)
+        for dataset in ("fashion_mnist", "mnist", "cifar100")
+        for table in grid.TABLES.values()
+        if dataset in shown[table[0]]
+    ]
+    for _, of_one in groupby(kinds, lambda kind: kind[0]):
+        has_table = [kind[1:] in grid.TABLES.values() for kind in of_one]
+        assert has_table == sorted(has_table, reverse=True)
+    assert sorted(map(str, jobs)) == sorted(
+        f"{name}/{cell}" for name in experiments.EXPERIMENTS for cell in experiments.plan(settings_for(name, "paper"))
+    )
+
+
+def test_the_cells_of_a_run_stand_together_and_the_first_seed_comes_first():
+    for _, same in groupby(grid.jobs("paper"), lambda job: (job.cell.dataset, job.settings.experiment)):
+        runs = [run for run, _ in groupby(job.cell.run for job in same)]
+        assert len(runs) == len(set(runs))
+    seeds = [job.cell.seed for job in grid.jobs("paper", "table2") if job.cell.dataset == "mnist"]
+    assert seeds == sorted(seeds)
+    assert set(seeds) == {0, 1, 2, 3, 4}
+
+
+def test_a_table_is_an_experiment_with_one_network_whatever_the_profile_has():
+    jobs = grid.jobs("quick", "table3", {"layers": [-1]})
+    assert [str(job) for job in jobs] == [f"layers/digits/resnet10/{part}/0" for part in ("classifier", "penultimate")]
+    for table, (experiment, architecture) in grid.TABLES.items():
+        found = grid.jobs("paper", table)
+        assert {(job.settings.experiment, job.cell.architecture) for job in found} == {(experiment, architecture)}
+        assert {job.settings.record_name() for job in found} == {"paper"}
+
+
+def test_a_change_goes_to_the_experiments_that_know_it():
+    jobs = grid.jobs("smoke", changes={"alphas": [0.5], "width": 0.25})
+    assert [str(job.cell.part) for job in jobs if job.settings.experiment == "alpha"] == ["conv4 α=0.5"]
+    assert {job.settings.width for job in jobs} == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("only", "changes", "named", "valid"),
+    [
+        ("table9", {}, "'table9'", "table2"),
+        ("theory", {}, "'theory'", "layers"),
+        ("layers/digits/vgg11/conv9/0", {}, "'layers/digits/vgg11/conv9/0'", "layers/digits/vgg11/classifier/0"),
+        ("layers", {"alphas": [0.5]}, "'alphas'", "layers"),
+        (None, {"alpha": [0.5]}, "'alpha'", "alphas"),
+    ],
+)
+def test_what_does_not_exist_is_refused_by_name(only, changes, named, valid):
+    with pytest.raises(UsageError) as caught:
+        grid.jobs("smoke", only, changes)
+    assert named in str(caught.value)
+    assert valid in str(caught.value)
+
+
+def test_every_cell_has_a_name_by_which_it_can_be_trained_alone():
+    jobs = grid.jobs("smoke")
+    assert len(set(map(str, jobs))) == len(jobs)
+    for job in (jobs[0], jobs[-1]):
+        assert grid.jobs("smoke", str(job)) == [job]
+
+
+# ---- the costs
+
+
+def test_the_plan_names_exactly_the_trainings_that_are_done(monkeypatch, tmp_path, on):
+    """In the order of the grid, with models shared between cells and chapters."""
+    monkeypatch.setattr(training, "fit", lambda model, *_, **__: model.eval() and [0.0])
+    few = {"sizes": [64, 1], "disjoint_count": 1, "random_repeats": 1, "alphas": [0.0, 0.9], "layers": [-1]}
+    jobs = [job for job in grid.jobs("smoke", changes=few) if job.settings.experiment in COUNTED]
+    found, seen = grid.costs(jobs), set()
+    for job in jobs:
+        with runner.opened(job.settings, on, tmp_path) as trainer:
+            trainer.prepare([job.cell])
+            (measured,) = trainer.measure([job.cell])
+        assert sorted(part.label for part in found[job]) == sorted(measured.trainings), job
+        seen |= {(job.settings.experiment, label.split()[0]) for label in measured.trainings}
+    assert {name for name, _ in seen} == set(COUNTED) - {"occlusion"}  # all its models are those of `layers`
+
+
+def slow_count(model, inputs, *, weights=True, entry=False):
+    """Operations per image of a forward and a backward pass, layer by layer from the shapes that pass through."""
+    total = 0
+
+    def count(module, arguments, output):
+        nonlocal total, entry
+        (given,) = arguments
+        sent, *sides = output.shape[1:]
+        if isinstance(module, nn.Linear):
+            products = module.in_features * module.out_features
+        elif isinstance(module, nn.ConvTranspose2d):
+            products = given[0].numel() * sent * module.kernel_size[0] ** 2
+            if given.shape[-1] == 1 and isinstance(module, models.ConvTranspose2d):
+                products = given[0].numel() * output[0].numel()  # only the taps that end in the image
+        else:
+            taps = module.kernel_size[0] ** 2
+            if sides == [1, 1] and isinstance(module, models.Conv2d):
+                taps = given.shape[-1] ** 2  # only the taps that meet the image
+            products = output[0].numel() * given.shape[1] * taps
+        # Backward: once for the weights, once for what was given, unless it is the data themselves.
+        total += 2 * products * (1 + weights + entry)
+        entry = True
+
+    kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+    hooks = [part.register_forward_hook(count) for part in model.modules() if isinstance(part, kinds)]
+    output = model(inputs)
+    for hook in hooks:
+        hook.remove()
+    return total, output
+
+
+@pytest.mark.parametrize("architecture", ["vgg11", "resnet10"])
+@pytest.mark.parametrize("kind", ["classifier", "decoder", "subset", "RefAE", "judged"])
+def test_operations_are_those_of_a_slow_count(architecture, kind):
+    channels, classes, width = 3, 7, 0.125
+    layer = {"vgg11": "conv4", "resnet10": "block2"}[architecture]
+    net = models.classifier(architecture, channels, classes, width).eval()
+    images = torch.zeros(2, channels, 32, 32)
+    encoder = net.up_to(layer).eval()
+    kept = 5 if kind == "subset" else None
+    code = encoder(images)[:, :kept]
+    decoder = models.decoder(tuple(code.shape[1:]), channels)
+    if kind == "classifier":
+        expected, _ = slow_count(net, images)
+    elif kind == "RefAE":
+        expected, _ = slow_count(nn.Sequential(encoder, decoder), images)
+    else:
+        expected, output = slow_count(decoder, code)
+        if kind == "judged":
+            expected += slow_count(net, output, weights=False, entry=True)[0]
+    part = grid.Training(
+        "", 0, "" if kind == "classifier" else layer, kind == "RefAE", judged=kind == "judged", channels=kept
+    )
+    assert grid.operations(part, architecture, channels, classes, width, "code") == expected
+
+
+def test_a_cell_costs_its_trainings_on_whole_batches_in_all_epochs():
+    jobs = grid.jobs("smoke", "layers", {"batch_size": 50, "classifier_epochs": 3})
+    found = grid.costs(jobs)
+    parts = {part.label: count for part, count in found[jobs[1]].items()}
+    one = grid.operations(grid.Training("", 0), "vgg11", 1, 10, 0.125, "code")
+    assert parts["evaluation ClaDec penultimate"] == one * 150 * 3
+    assert {part.label: count for part, count in found[jobs[0]].items()} == {"classifier": one * 150 * 3}
+
+
+def test_the_sizes_of_the_data_sets_are_those_of_the_data():
+    assert grid.SIZES.keys() == data.DATASETS.keys()
+    digits = data.load("digits")
+    assert grid.SIZES["digits"] == (len(digits.train_images), digits.channels, len(digits.classes))
+
+
+def test_what_is_not_counted_is_said_to_be_unknown():
+    jobs = grid.jobs("smoke", "prototypes")
+    found = grid.costs(jobs)
+    assert set(found.values()) == {None}
+    assert list(grid.plan_table(jobs, found, {}).columns[-1].cells) == ["?"]
+
+
+def test_the_plan_says_what_is_missing_and_how_long_it_takes():
+    jobs = grid.jobs("smoke", "layers")
+    found = grid.costs(jobs[1:])
+    rates = {("vgg11", False): 1e9, ("vgg11", True): 2e9}
+    table = grid.plan_table(jobs, found, rates)
+    row = [next(iter(column.cells)) for column in table.columns]
+    counts = [(part, count) for parts in found.values() for part, count in parts.items()]
+    seconds = sum(count / (2e9 if part.layer else 1e9) for part, count in counts)
+    total = sum(count for _, count in counts)
+    assert row == ["layers", "3", "1", "2", "9", grid.with_unit(total), f"{seconds / 60:.1f}"]
+
+
+def test_a_rate_is_operations_by_time(on, monkeypatch):
+    """A device on which each step takes a second, and each training ten more."""
+    clock = 0.0
+
+    def fit(model, inputs, *_, batch_size, **__):
+        nonlocal clock
+        clock += 10 + len(inputs) / batch_size
+
+    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(grid.time, "perf_counter", lambda: clock)
+    jobs = grid.jobs("smoke", "layers")
+    found = grid.costs(jobs)
+    rates = grid.measured_rates(found, on)
+    assert rates.keys() == {("vgg11", False), ("vgg11", True)}
+    (part,) = found[jobs[0]]
+    assert rates["vgg11", False] == pytest.approx(32 * grid.per_image(jobs[0], part))
+
+
+def test_the_peak_is_positive_and_numbers_have_units(on):
+    assert grid.matmul_peak(on) > 0
+    assert [grid.with_unit(number) for number in (0, 12, 1.2e13, 3.456e15)] == ["0", "12", "12 T", "3.46 P"]
+
+
+# ---- training
+
+
+def test_the_grid_gives_what_a_run_gives(free, whole_run, tmp_path, capsys):
+    grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu")
+    assert content(tmp_path / "smoke" / "layers") == content(whole_run.folder)
+    said = capsys.readouterr().out
+    assert "layers/digits/vgg11/conv2/0: " in said
+    assert "3 of 3 cells recorded" in said
+
+
+def test_a_cell_that_does_not_fit_is_not_begun(pretend, monkeypatch, tmp_path, capsys):
+    pretend()
+    jobs = grid.jobs("smoke", "alpha")
+    monkeypatch.setattr(grid, "seconds_of", lambda job, *_: 1e-9 if job in jobs[:2] else 1e9)
+    grid.train(jobs, tmp_path, device="cpu", budget=60)
+    assert len(read_record(tmp_path / "smoke" / "alpha").cells) == 2
+    said = capsys.readouterr().out
+    assert f"Stopped: {jobs[2]} needs about" in said
+    assert "2 of 3 cells recorded" in said
+    with pytest.raises(RunError, match=f"too short for one cell: {re.escape(str(jobs[2]))} needs about"):
+        grid.train(jobs, tmp_path, device="cpu", budget=60)
+
+
+def test_a_cell_that_takes_too_long_is_given_up_at_the_deadline(pretend, tmp_path):
+    began = time.monotonic()
+
+    def endless(name):
+        while time.monotonic() - began < 60 and "penultimate" in name:
+            time.sleep(0.01)
+
+    pretend(endless)
+    grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu", budget=1)
+    assert time.monotonic() - began < 30
+    assert list(read_record(tmp_path / "smoke" / "layers").cells) == ["digits/vgg11/classifier/0"]
+
+
+def test_an_interrupt_of_the_user_is_one(pretend, tmp_path):
+    def stop(name):
+        raise KeyboardInterrupt
+
+    pretend(stop)
+    with pytest.raises(KeyboardInterrupt):
+        grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu", budget=60)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore advice"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+        MemoryError(),
+        RunError("the loss is nan after epoch 1"),
+    ],
+    ids=["CUDA", "CPU", "Python", "loss"],
+)
+def test_a_cell_that_fails_is_named_and_the_others_are_trained(pretend, tmp_path, capsys, error):
+    def fail(name):
+        if "penultimate" in name:
+            raise error
+
+    pretend(fail)
+    jobs = grid.jobs("smoke", "layers")
+    with pytest.raises(RunError, match="1 cells could not be trained; layers/digits/vgg11/penultimate/0: ") as caught:
+        grid.train(jobs, tmp_path, device="cpu")
+    assert (str(error).partition("\n")[0] or "out of memory") in str(caught.value)
+    assert "advice" not in str(caught.value)
+    assert len(read_record(tmp_path / "smoke" / "layers").cells) == 2
+    pretend()
+    grid.train(jobs, tmp_path, device="cpu")
+    assert len(read_record(tmp_path / "smoke" / "layers").cells) == 3
+
+
+def test_a_mistake_in_the_program_is_not_hidden(pretend, tmp_path):
+    def fail(name):
+        raise RuntimeError("shapes do not match")
+
+    pretend(fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu")
+
+
+def test_data_that_are_not_there_cost_only_their_own_cells(pretend, monkeypatch, tmp_path):
+    pretend()
+    load, asked = data.load, []
+
+    def absent(name, *arguments, **options):
+        if name == "mnist":
+            asked.append(name)
+            raise RunError("MNIST is missing")
+        return load(name, *arguments, **options)
+
+    monkeypatch.setattr(data, "load", absent)
+    jobs = grid.jobs("smoke", changes={"datasets": ["mnist", "digits"]})
+    with pytest.raises(RunError, match="MNIST is missing"):
+        grid.train(jobs, tmp_path, device="cpu")
+    assert len(asked) == 1
+    recorded = {f"{job.settings.experiment}/{cell}" for job in jobs for cell in _cells(tmp_path, job)}
+    assert recorded == {str(job) for job in jobs if job.cell.dataset == "digits"}
+
+
+def _cells(root, job):
+    return read_record(root / job.settings.record_name() / job.settings.experiment).cells
+
+
+def test_a_full_disk_stops_the_grid_and_loses_nothing(pretend, monkeypatch, tmp_path):
+    pretend()
+    write, count = records._write_synced, 0
+
+    def full(path, payload):
+        nonlocal count
+        count += 1
+        if count > 3:  # the second cell
+            raise OSError(28, "No space left on device")
+        write(path, payload)
+
+    monkeypatch.setattr(records, "_write_synced", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu")
+    assert list(read_record(tmp_path / "smoke" / "layers").cells) == ["digits/vgg11/classifier/0"]
+
+
+def test_a_full_disk_for_models_costs_only_time(monkeypatch, tmp_path, on, digits, smoke):
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", full)
+    study = runner.Study(digits, "vgg11", 0, smoke, on, tmp_path / "models")
+    with pytest.warns(UserWarning, match="classifier is trained, but not kept"):
+        assert not study.classifier.training
+    assert not list((tmp_path / "models").iterdir())
+
+
+# ---- killed, and without what training does not need
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A grid that is killed at random moments and then finished, where the optional packages do not exist.
+
+    One process imports everything; each attempt is a fork of it.
+    """
+    root = tmp_path_factory.mktemp("killed")
+    code = """
+        import os, random, signal, sys, time
+        from collections import defaultdict
+
+        class Absent:
+            blocked = {"matplotlib", "seaborn", "papermill", "captum", "jupyter", "jupyter_client", "jupyter_core",
+                       "jupyter_book", "IPython", "ipykernel", "nbformat", "notebook", "sphinx", "zennit"}
+
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in self.blocked:
+                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        sys.meta_path.insert(0, Absent())
+        from companion import cli, grid
+        from companion.experiments import runner
+        import sklearn.linear_model, scipy.stats
+
+        root, random = sys.argv[1], random.Random(0)
+        grid.measured_rates = lambda found, on: defaultdict(lambda: 1e30)
+        grid.matmul_peak = lambda on: 1e9
+        sys.argv = ["cladec", "train", "--profile", "smoke", "--only", "layers", "--device", "cpu", "--out", root]
+
+        def attempt():
+            child = os.fork()
+            if child == 0:
+                cli.main()
+            return child
+
+        began = time.monotonic()
+        moments = [0.05, 0.3, 0.6, 1.0, 1.5]
+        for moment in moments:
+            child = attempt()
+            time.sleep(moment * random.uniform(0.7, 1.3))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(attempt(), 0)[1]))
+    """
+    environment = os.environ | {"CLADEC_MODELS": str(root / "models")}
+    command = [sys.executable, "-c", textwrap.dedent(code), str(root)]
+    done = subprocess.run(command, cwd=records.ROOT, env=environment, capture_output=True, text=True, check=False)
+    return root, done
+
+
+@needs_kill
+def test_a_grid_that_was_killed_again_and_again_ends_in_the_same_record(killed, whole_run):
+    root, done = killed
+    assert (done.returncode, done.stderr) == (0, "")
+    assert content(root / "smoke" / "layers") == content(whole_run.folder)
+    assert {path.name for path in (root / "smoke" / "layers").iterdir()} == {*FILES, "manifest.json"}
+
+
+@needs_kill
+def test_training_needs_none_of_the_book_s_packages(killed):
+    _, done = killed
+    assert done.stdout.count("3 of 3 cells recorded") == 1
+    assert "No module named" not in done.stdout + done.stderr
+
+
+# ---- side by side
+
+
+def small_task(seed, log):
+    """Train twice with random numbers in between, as a cell does."""
+
+    def task(train):
+        numbers = []
+        for part in range(2):
+            with training.seeded(seed):
+                model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+                inputs, labels = torch.randn(40, 4), torch.randint(2, (40,))
+            log.append((seed, part))
+            job = {
+                "model": model, "inputs": inputs, "targets": (labels,), "loss": training.classification_loss,
+                "recipe": training.SGD, "epochs": 2, "seed": seed, "batch_size": 8,
+                "on": training.Compute(torch.device("cpu"), torch.float32),
+            }  # fmt: skip
+            numbers += [*train(job), model[0].weight.sum().item()]
+        return numbers
+
+    return task
+
+
+def test_tasks_side_by_side_give_what_each_gives_alone(monkeypatch):
+    alone, log, at_once = [small_task(seed, [])(branches.alone) for seed in range(3)], [], []
+    fit_many = training.fit_many
+
+    def watched(jobs, **options):
+        at_once.append(len(jobs))
+        return fit_many(jobs, **options)
+
+    monkeypatch.setattr(training, "fit_many", watched)
+    assert branches.side_by_side([small_task(seed, log) for seed in range(3)]) == alone
+    assert at_once == [3, 3]
+    assert log == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]
+
+
+def test_a_task_that_fails_ends_the_others():
+    ended = []
+
+    def waits(train):
+        try:
+            return small_task(0, [])(train)
+        except BaseException as error:
+            ended.append(type(error).__name__)
+            raise
+
+    def fails(train):
+        raise RunError("no good")
+
+    with pytest.raises(RunError, match="no good"):
+        branches.side_by_side([waits, fails])
+    deadline = time.monotonic() + 10
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ended == ["_GivenUp"]
+
+
+def test_cells_of_several_seeds_at_once_give_the_record_of_one_after_the_other(free, monkeypatch, tmp_path, on):
+    def run_cell(study, part, keep_samples):
+        images = study.test(study.decoder("conv4"))
+        return [{"method": "m", "metric": "sum", "value": images.double().sum().item()}], {}
+
+    monkeypatch.setitem(runner.EXPERIMENTS, "layers", runner.Experiment(lambda *_: iter(["conv4"]), run_cell))
+    settings = settings_for("layers", "smoke", seeds=[0, 1, 2])
+    experiments.run(settings, root=tmp_path / "one", device="cpu", progress=False)
+    monkeypatch.setattr(runner, "CACHE", tmp_path / "other models")
+    cells = experiments.plan(settings)
+    with runner.opened(settings, training.compute("cpu"), tmp_path / "many") as trainer:
+        trainer.prepare(cells)
+        for cell, measured in zip(cells, trainer.measure(cells), strict=True):
+            trainer.keep(cell, measured)
+    assert content(tmp_path / "many" / "smoke" / "layers") == content(tmp_path / "one" / "smoke" / "layers")
+    assert all({"classifier", "decoder conv4"} == cell["trainings"].keys() for cell in trainer.record.cells.values())
+
+
+def test_only_seeds_are_grouped_and_no_more_than_fit():
+    jobs = grid.jobs("smoke", "layers", {"seeds": [0, 1, 2]})
+    groups = list(grid.grouped(jobs, 2))
+    assert sorted(str(job) for group in groups for job in group) == sorted(map(str, jobs))
+    assert [len(group) for group in groups] == [2, 1] * 3
+    assert all(len({(job.cell.prefix, str(job.cell.part)) for job in group}) == 1 for group in groups)
+    assert [group for [group] in grid.grouped(jobs, 1)] == jobs
+
+
+def test_out_of_memory_halves_what_is_trained_at_once(pretend, tmp_path, on, capsys):
+    pretend()
+    jobs = grid.jobs("smoke", "layers", {"seeds": [0, 1, 2, 3]})[::3]
+    asked = []
+    with runner.opened(jobs[0].settings, on, tmp_path) as trainer:
+        measure = trainer.measure
+
+        def narrow(cells):
+            asked.append(len(cells))
+            if len(cells) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return measure(cells)
+
+        trainer.measure = narrow
+        found = dict.fromkeys(jobs)
+        board = grid.Board(1e9, found)
+        whole = grid._Grid({jobs[0].settings: trainer}, found, {}, board, grid.Console(), float("inf"))
+        whole.train(deque([jobs]))
+    assert asked == [4, 2, 1, 1, 2, 1, 1]
+    assert len(trainer.record.cells) == 4
+    assert not whole.failed
+    assert "CUDA out of memory; not 4 at once, but 2" in capsys.readouterr().out
+
+
+# ---- the live table
+
+
+def test_the_live_table_tells_loss_speed_and_share_of_the_peak(on, monkeypatch):
+    jobs = grid.jobs("smoke", "layers")
+    found = grid.costs(jobs)
+    (part,) = found[jobs[0]]
+    board = grid.Board(1000 * grid.per_image(jobs[0], part), found)
+    board.batch_size, clock = 50, [0.0]
+    monkeypatch.setattr(grid.time, "perf_counter", lambda: clock[0])
+    with board.bar("digits vgg11 classifier, seed 0", 4, True) as update:
+        clock[0] = 0.25
+        update(1, 0.125)
+        clock[0] = 0.5
+        update(1, 0.0625)
+    assert board.rows == [["digits vgg11 classifier, seed 0", "50%", "0.0625", "200", "20%"]]
+    monkeypatch.undo()
+    with board.shown():
+        training.fit(
+            nn.Linear(4, 2), torch.randn(10, 4), (torch.zeros(10, dtype=torch.int64),), training.classification_loss,
+            training.SGD, epochs=2, seed=0, on=on, batch_size=5, label="a training",
+        )  # fmt: skip
+    assert board.rows[1][:2] == ["a training", "100%"]
+    console = grid.Console(record=True, width=120, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(board)
+    assert "a training" in console.export_text()
+
+
+# ---- locks
+
+
+def test_a_record_that_is_being_written_is_refused_with_the_writer(pretend, smoke, tmp_path):
+    pretend()
+    with locked(tmp_path / "smoke" / "layers"):
+        for begin in (
+            lambda: grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu"),
+            lambda: experiments.run(smoke, root=tmp_path, device="cpu", progress=False),
+        ):
+            with pytest.raises(RunError) as caught:
+                begin()
+            assert str(tmp_path / "smoke" / "layers") in str(caught.value)
+            assert f"process {os.getpid()} on {platform.node()} since " in str(caught.value)
+    grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu")
+
+
+def test_a_finished_record_can_be_used_while_another_process_writes(whole_run, smoke):
+    with locked(whole_run.folder):
+        assert experiments.run(smoke, root=whole_run.folder.parents[1], device="cpu", progress=False).cells
+
+
+@needs_kill
+def test_the_lock_of_a_dead_process_holds_no_longer(tmp_path):
+    folder = tmp_path / "smoke" / "layers"
+    code = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(); print('held', flush=True); input()"
+    folder.parent.mkdir()
+    (folder.parent / ".layers.holder").write_text("process 1 on elsewhere")
+    command = [sys.executable, "-c", code, str(folder.parent / ".layers.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="is being written by process 1 on elsewhere"), locked(folder):
+            pass
+        os.kill(child.pid, signal.SIGKILL)
+    with locked(folder):
+        assert str(os.getpid()) in (folder.parent / ".layers.holder").read_text()
+    assert not (folder.parent / ".layers.holder").exists()
+
+
+# ---- merging
+
+
+def made(root, cells, *, value=0.0, seed_shown=0, **changes):
+    """A record with some (layer, seed) cells; its numbers follow from their names."""
+    record = open_record(settings_for("layers", "smoke", **changes), root, "cpu (test)")
+    for layer, seed in cells:
+        axes = {"dataset": "digits", "architecture": "vgg11", "layer": layer, "seed": seed}
+        number = len(layer) + seed / 10 + value
+        rows = [axes | {"method": "cladec", "metric": metric, "value": number} for metric in "ab"]
+        samples = {"digits/vgg11/seed": np.array(seed_shown), "digits/vgg11/label": np.arange(3, dtype=np.uint8)}
+        if seed == seed_shown:
+            samples[f"digits/vgg11/{layer}"] = np.full((3, 1, 4, 4), len(layer), np.uint8)
+        record.add(f"digits/vgg11/{layer}/{seed}", rows, samples, 1.5, {"decoder": 1.0})
+    return record.folder
+
+
+EVERY = [("conv2", 0), ("penultimate", 0), ("conv2", 1), ("penultimate", 1)]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 1, 0, 2, 0]])
+def test_slices_in_any_order_give_the_record_of_the_whole(tmp_path, order):
+    whole = made(tmp_path / "whole", EVERY)
+    slices = [made(tmp_path / str(n), cells) for n, cells in enumerate(([EVERY[0]], EVERY[1:3], EVERY[2:]))]
+    for n in order:
+        record, _ = merge(read_record(slices[n]), tmp_path / "into")
+    assert content(record.folder) == content(whole)
+    found, expected = (read_record(folder).manifest for folder in (record.folder, whole))
+    assert found["cells"] == expected["cells"]
+    assert [run["device"] for run in found["runs"]] == ["cpu (test)"]
+    assert {path.name for path in record.folder.iterdir()} == {*FILES, "manifest.json"}
+
+
+def test_merging_again_changes_nothing(tmp_path):
+    source = read_record(made(tmp_path / "a", EVERY))
+    assert merge(source, tmp_path / "into")[1] == 4
+    folder = tmp_path / "into" / "smoke" / "layers"
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert merge(source, tmp_path / "into")[1] == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_each_cell_keeps_the_run_it_was_made_in(tmp_path, monkeypatch):
+    first = made(tmp_path / "a", EVERY[:1])
+    monkeypatch.setattr(records, "_commit", lambda: "another")
+    second = made(tmp_path / "b", EVERY[1:])
+    for folder in (second, first):
+        record, _ = merge(read_record(folder), tmp_path / "into")
+    manifest = read_record(record.folder).manifest
+    commits = {cell: manifest["runs"][entry["run"]]["commit"] for cell, entry in manifest["cells"].items()}
+    assert {cell for cell, commit in commits.items() if commit != "another"} == {"digits/vgg11/conv2/0"}
+
+
+def refusal(source, root):
+    before = content(root / "smoke" / "layers")
+    with pytest.raises(RunError) as caught:
+        merge(read_record(source), root)
+    assert content(root / "smoke" / "layers") == before
+    assert str(source) in str(caught.value)
+    return str(caught.value)
+
+
+def test_doubles_that_differ_are_refused_with_the_cell(tmp_path):
+    made(tmp_path / "into", EVERY[:3])
+    said = refusal(made(tmp_path / "other", EVERY[2:], value=0.25), tmp_path / "into")
+    assert "digits/vgg11/conv2/1 (method cladec, metric a) is 5.35 and 5.1" in said
+    assert "2 numbers" in said
+
+
+def test_images_that_differ_are_refused_by_name(tmp_path):
+    folder = made(tmp_path / "into", EVERY[:1])
+    record = read_record(folder)
+    record.folder = tmp_path / "other" / "smoke" / "layers"
+    record.samples["digits/vgg11/conv2"] = record.samples["digits/vgg11/conv2"] + 1
+    record._write()
+    assert "the images 'digits/vgg11/conv2'" in refusal(record.folder, tmp_path / "into")
+
+
+def test_images_of_another_seed_are_left_out(tmp_path):
+    folder = made(tmp_path / "into", EVERY[:2])
+    record, added = merge(read_record(made(tmp_path / "other", [("conv2", 1)], seed_shown=1)), tmp_path / "into")
+    assert added == 1
+    assert record.samples.keys() == read_record(folder).samples.keys()
+    assert record.samples["digits/vgg11/seed"] == 0
+
+
+def test_records_that_do_not_belong_together_are_refused(tmp_path):
+    made(tmp_path / "into", EVERY[:1])
+    wide = made(tmp_path / "wide", EVERY[:1], width=0.25)
+    shutil.copytree(wide, tmp_path / "renamed" / "smoke" / "layers")
+    assert "another configuration" in refusal(tmp_path / "renamed" / "smoke" / "layers", tmp_path / "into")
+    shutil.copytree(wide, tmp_path / "renamed" / "smoke" / "alpha")
+    with pytest.raises(RunError, match="not its name"):
+        merge(read_record(tmp_path / "renamed" / "smoke" / "alpha"), tmp_path / "into")
+    assert merge(read_record(wide), tmp_path / "into")[1] == 1  # beside the other
+
+
+def test_the_command_merges_what_it_can_and_names_the_rest(monkeypatch, capsys, tmp_path):
+    good, bad = made(tmp_path / "good", EVERY[:2]), made(tmp_path / "bad", EVERY[2:])
+    (bad / "metrics.csv").write_text("damaged")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "manifest.json").write_text('{"name": "a web page"}')
+    (tmp_path / "empty").mkdir()
+    folders = [str(tmp_path / name) for name in ("bad", "foreign", "empty", "good")]
+    monkeypatch.setattr(sys, "argv", ["cladec", "merge", *folders, "--into", str(tmp_path / "into")])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = capsys.readouterr()
+    assert stop.value.code == 1
+    assert "3 not merged" in said.err
+    for part in (bad / "metrics.csv", tmp_path / "foreign" / "manifest.json", tmp_path / "empty"):
+        assert str(part) in said.err
+    assert "2 cells are new" in said.out
+    assert content(tmp_path / "into" / "smoke" / "layers") == content(good)
+
+
+def test_the_names_of_the_cells_can_be_listed(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["cladec", "train", "--profile", "smoke", "--only", "layers", "--list"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().out.splitlines() == [
+        f"smoke/layers\tlayers/digits/vgg11/{part}/0" for part in ("classifier", "penultimate", "conv2")
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+# ---- Snakemake
+
+
+@pytest.fixture
+def snakemake(tmp_path):
+    """Run the workflow in a folder of its own."""
+    program = shutil.which("snakemake")
+    if not program:
+        pytest.skip("the command snakemake is not installed (uv tool install snakemake)")
+
+    def run(*options, **others):
+        profile = records.ROOT / "workflow" / "profiles" / "local"
+        command = [
+            program, "-s", records.ROOT / "workflow" / "Snakefile", "-d", tmp_path, "--workflow-profile", profile,
+            *options, "--config", "profile=smoke", "only=layers", "device=cpu", f"python={sys.executable}",
+        ]  # fmt: skip
+        return subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **others
+        )
+
+    return run
+
+
+def test_snakemake_plans_a_job_for_each_cell(snakemake):
+    said, _ = snakemake("-n").communicate()
+    assert re.search(r"cell +3\n", said), said
+    assert "layers_digits_vgg11_penultimate_0" in said
+
+
+def test_snakemake_after_a_kill_gives_the_record_of_the_grid(snakemake, whole_run, tmp_path):
+    child = snakemake(start_new_session=True)
+    done = tmp_path / "build/grid/cells/layers_digits_vgg11_classifier_0/smoke/layers/manifest.json"
+    while not done.exists() and child.poll() is None:
+        time.sleep(0.1)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert not (tmp_path / "build/grid/results/smoke").exists()
+    snakemake("--unlock").communicate()
+    said, _ = snakemake().communicate()
+    assert content(tmp_path / "build/grid/results/smoke/layers") == content(whole_run.folder), said

@@ -1,0 +1,266 @@
+"""Figures with controls, the pictures of single explanations, and what the book says about its chapters."""
+
+import base64
+import io
+import json
+import re
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from companion import chapters, theory
+from companion.figures import apart, front, grey, interactive, signed_difference
+from companion.records import ROOT, Record, recorded
+
+RUN = "fashion_mnist/vgg11"
+numbers = np.random.default_rng(0)
+
+
+def images(*sizes):
+    """Images of few grey values, so that the sprite's 256 colours are enough for them."""
+    return (numbers.integers(0, 6, (*sizes, 1, 32, 32)) * 51).astype(np.uint8)
+
+
+def record(experiment, samples, rows=()):
+    manifest = {"experiment": experiment, "configuration": {"index_map": "code", "square": 12}, "cells": {}}
+    named = {f"{RUN}/{name}": array for name, array in samples.items()}
+    axes = {"dataset": "fashion_mnist", "architecture": "vgg11", "layer": "conv4", "seed": 0}
+    return Record(None, pd.DataFrame([axes | row for row in rows]), named, manifest)
+
+
+def measured(metrics, **axes):
+    return [{"method": "cladec", "metric": metric, "value": value, **axes} for metric, value in metrics.items()]
+
+
+@pytest.fixture
+def made():
+    labels = {"label": np.array([8, 2, 9], np.uint8), "predicted": np.array([8, 2, 5], np.uint8)}
+    of_layers = {f"{layer}/{method}": images(3) for layer in ("conv2", "penultimate") for method in ("refae", "cladec")}
+    of_alpha = {f"alpha={alpha}": images(3) for alpha in (0.0, 0.9, 1.0)}
+    of_subsets = {f"nested/{size}/0": images(3) for size in (10, 1)} | {"disjoint/10/0": images(3)}
+    of_occlusion = {
+        "filling": np.full((1, 1, 1, 1), 102, np.uint8),
+        "moved corners": np.array([0, 20], np.uint8),
+        "moved predicted": np.array([[2, 2, 3, 2], [9, 9, 9, 9]], np.uint8),
+        "conv2/clean reconstruction": images(3),
+        "conv2/moved reconstruction": images(2, 4),
+    }
+    alphas = [
+        row for alpha in (0.0, 0.9, 1.0) for row in measured({"loss_raw_sum": 9.9, "agreement": alpha}, alpha=alpha)
+    ]
+    sizes = [
+        {**row, "subset": "nested", "class": ""}
+        for size in (10, 1)
+        for row in measured({"loss_standardised": 0.5, "accuracy": 1 / size}, size=size)
+    ]
+    squares = [{"method": "cladec", "metric": "acc_max", "value": 1.0, "layer": "conv2"}]
+    base = {"original": images(3), **labels}
+    return {
+        "layers": record("layers", base | of_layers),
+        "alpha": record("alpha", base | of_alpha, alphas),
+        "subsets": record("subsets", base | of_subsets, sizes),
+        "occlusion": record("occlusion", base | of_occlusion, squares),
+    }
+
+
+def content(figure):
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', figure.data, re.S)[1])
+    if "sprite" not in data:
+        return data, None
+    sprite = np.array(Image.open(io.BytesIO(base64.b64decode(data["sprite"].split(",")[1]))).convert("RGB"))
+    side, columns = data["side"], data["columns"]
+
+    def shown(pane, *choice):
+        state = np.ravel_multi_index(choice, [len(control["values"]) for control in data["controls"]])
+        row, column = divmod(data["panes"][pane]["tiles"][state], columns)
+        return sprite[row * side : (row + 1) * side, column * side : (column + 1) * side]
+
+    return data, shown
+
+
+def ink(image):
+    return np.repeat(255 - image[0][..., None], 3, -1)
+
+
+def test_every_choice_shows_the_image_of_the_record(made):
+    data, shown = content(interactive.layers(made["layers"]))
+    samples = made["layers"].samples
+    assert [len(control["values"]) for control in data["controls"]] == [3, 2]
+    for at in range(3):
+        for place, layer in enumerate(("conv2", "penultimate")):
+            assert np.array_equal(shown(0, at, place), ink(samples[f"{RUN}/original"][at]))
+            assert np.array_equal(shown(1, at, place), ink(samples[f"{RUN}/{layer}/refae"][at]))
+            assert np.array_equal(shown(2, at, place), ink(samples[f"{RUN}/{layer}/cladec"][at]))
+            refae, cladec = (grey(samples[f"{RUN}/{layer}/{method}"])[at] for method in ("refae", "cladec"))
+            assert np.abs(shown(3, at, place) - 255.0 * signed_difference(refae, cladec)).max() < 1
+    assert data["controls"][0]["values"][2] == "3. Ankle boot, taken for Sandal"
+    assert data["controls"][1]["values"] == ["conv2 (-5)", "penultimate (-1)"]
+    away = apart(grey(samples[f"{RUN}/original"])[2], grey(samples[f"{RUN}/penultimate/cladec"])[2])
+    assert f"ClaDec's {away:.0%}" in data["notes"][5]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "of"), [("alpha", ["0", "0.9", "1"], "alpha={}"), ("subsets", ["1", "10"], "nested/{}/0")]
+)
+def test_sliders_go_from_small_to_large(made, name, steps, of):
+    data, shown = content(getattr(interactive, name)(made[name]))
+    assert data["controls"][-1]["values"] == steps
+    for place, step in enumerate(steps):
+        key = of.format(float(step) if name == "alpha" else step)
+        assert np.array_equal(shown(1, 1, place), ink(made[name].samples[f"{RUN}/{key}"][1]))
+    assert "100%" in data["notes"][len(steps) - 1 if name == "alpha" else 0]
+
+
+def test_square_covers_the_place_that_is_named(made):
+    data, shown = content(interactive.occlusion(made["occlusion"]))
+    samples = made["occlusion"].samples
+    expected = samples[f"{RUN}/original"][1].copy()
+    expected[:, 20:32, 0:12] = 102
+    assert data["controls"][-1]["values"][2] == "row 20, column 0"
+    assert np.array_equal(shown(0, 0, 0, 2), ink(expected))
+    assert np.array_equal(shown(1, 0, 0, 2), ink(samples[f"{RUN}/conv2/clean reconstruction"][1]))
+    assert np.array_equal(shown(2, 1, 0, 3), ink(samples[f"{RUN}/conv2/moved reconstruction"][1, 3]))
+    assert data["notes"][2] == "The classifier says Dress, not Pullover."
+    assert data["notes"][1] == "The classifier says Pullover, as without the square."
+    assert data["drag"] == {"corners": [0, 20], "square": 12}
+
+
+def test_a_record_without_the_moved_square_is_recognised(made):
+    assert interactive.can_move(made["occlusion"])
+    assert not interactive.can_move(made["layers"])
+    assert not interactive.can_move(None)
+
+
+def test_figures_load_nothing_and_have_a_static_picture(made):
+    for name, found in made.items():
+        text = getattr(interactive, name)(found).data
+        assert set(re.findall(r"https?://[^\"'\s)]+", text)) <= {
+            "http://www.w3.org/2000/svg",
+            "http://www.w3.org/1999/xhtml",
+        }
+        assert re.search(r'<img alt="[^"]{30,}" src="data:image/png', text)
+
+
+def test_encoder_turns_by_the_numbers_of_python():
+    frames = theory.angle_frames(theory.tilted((4.0, 1.0), 20), np.arange(0, 91, 30))
+    data, _ = content(interactive.plane(np.array([[1.0, 2.0]]), frames))
+    assert data["controls"][0]["values"] == ["0°", "30°", "60°", "90°"]
+    np.testing.assert_allclose(
+        [frame["e"] + frame["r"] for frame in data["frames"]], frames[["e1", "e2", "r1", "r2"]], atol=1e-4
+    )
+    assert f"Loss {frames['loss'][30]:.2f}" in data["notes"][1]
+
+
+@pytest.fixture(scope="module")
+def cases():
+    stored = recorded("layers", "laptop")
+    distances = {}
+    for name, case in front.CASES.items():
+        shown = front.explanation(stored, case)
+        pairs = (("original", "refae"), ("original", "cladec"), ("refae", "cladec"))
+        distances[name] = tuple(apart(shown[first], shown[second]) for first, second in pairs)
+    return stored, distances
+
+
+def test_worked_cases_are_what_the_page_says(cases):
+    _, distances = cases
+    assert max(distances["kept"]) < 0.06
+    for name in ("discarded", "typical", "drift"):  # ClaDec is further from the image than the reference
+        reference, explanation, _ = distances[name]
+        assert explanation > 1.2 * reference
+    reference, explanation, between = distances["trap"]  # both far from the image, and near each other
+    assert between < 0.7 * min(reference, explanation)
+    assert min(reference, explanation) > 2 * max(distances["kept"])
+    assert distances["typical"][2] > 1.5 * distances["typical"][0]
+
+
+def test_worked_case_of_drift_is_misclassified_and_the_others_are_not(cases):
+    stored, _ = cases
+    for name, case in front.CASES.items():
+        at = stored.samples[f"{front.RUN}/index"] == case.image
+        wrong = stored.samples[f"{front.RUN}/label"][at] != stored.samples[f"{front.RUN}/predicted"][at]
+        assert wrong[0] == (name == "drift")
+
+
+def test_difference_has_the_colours_of_the_methods():
+    high, low = np.ones((1, 1)), np.zeros((1, 1))
+    more_refae, more_cladec = signed_difference(high, low)[0, 0], signed_difference(low, high)[0, 0]
+    assert more_refae[2] > more_refae[0]  # blue
+    assert more_cladec[0] > more_cladec[2]  # orange
+    assert (signed_difference(high, high) == 1).all()
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "BUILT", tmp_path / "results")
+    for folder in ("book/generated", "notebooks", "results/quick/layers"):
+        (tmp_path / folder).mkdir(parents=True)
+    parts = [
+        {"caption": "Ideas & more", "chapters": [{"file": "book/reading"}]},
+        {"caption": "Experiments", "chapters": [{"file": "notebooks/layers"}]},
+    ]
+    contents = {"format": "jb-book", "root": "book/index", "parts": parts}
+    (tmp_path / "book" / "_toc.yml").write_text(yaml.safe_dump(contents), encoding="utf-8")
+    (tmp_path / "book" / "index.md").write_text("# Front\n", encoding="utf-8")
+    directive, code = (
+        "```{exercise} Predict\n:label: ex-a\n\n" + "word " * 299 + "\n```\n",
+        "```python\n" + "code " * 900 + "\n```\n",
+    )
+    words = directive + "word " * 200 + "\n\n" + code + "$$\n" + "xx " * 900 + "\n$$\n"
+    (tmp_path / "book" / "reading.md").write_text(f"# How < to\n\n{words}", encoding="utf-8")
+    cell = nbformat.v4.new_code_cell(
+        "1", metadata={"papermill": {"duration": 20.0}, "mystnb": {"figure": {"name": "fig-a"}}}
+    )
+    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(b"png").decode()})]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Layers\n\ntext"), cell])
+    nbformat.write(notebook, tmp_path / "notebooks" / "layers.ipynb")
+    manifest = {"cells": {"one": {"seconds": 100}, "two": {"seconds": 90}}}
+    (tmp_path / "results" / "quick" / "layers" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return tmp_path
+
+
+def test_times_are_computed(site):
+    reading, layers = chapters.chapters(site, "quick")
+    assert (reading.title, reading.reading, reading.computing) == (
+        "How < to",
+        3,
+        None,
+    )  # 501 words and the title's two at 200 a minute
+    assert (layers.title, layers.computing) == ("Layers", 190)  # the record, which took longer than the cells
+    assert chapters.chapters(site, "smoke")[1].computing == 20  # no record
+
+
+def test_head_stands_below_the_title_with_links_to_what_can_be_checked(site):
+    chapters.write(site, "quick")
+    page = (site / "book" / "reading.md").read_text(encoding="utf-8")
+    assert page.startswith("# How < to\n\n:::{div} chapter-head\nReading: 3 min · [the ledger of claims](claims.md)")
+    first = nbformat.read(site / "notebooks" / "layers.ipynb", 4).cells[0].source
+    assert "Computing: 3 min on this machine at the profile `quick`" in first
+    assert "(../book/deviations.md)" in first
+    assert first.endswith("text")
+    assert "chapter-head" not in (site / "book" / "index.md").read_text(encoding="utf-8")
+
+
+def test_map_leads_to_every_chapter_and_figures_are_taken_out(site):
+    chapters.write(site, "quick")
+    drawn = (site / "book" / "generated" / "map.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="([^"]+)"', drawn) == ["reading.html", "../notebooks/layers.html"]
+    assert "Ideas &amp; more" in drawn
+    assert "How &lt; to" in drawn
+    assert (site / "book" / "generated" / "fig-a.png").read_bytes() == b"png"
+    assert "| [Layers](../notebooks/layers.ipynb) | 1 min | 3 min |" in (site / "book/generated/times.md").read_text()
+
+
+def test_citation_names_the_version_of_the_project():
+    import tomllib
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    entries = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    assert citation["version"] == version
+    assert f"version = {{{version}}}" in entries
+    assert citation["preferred-citation"]["title"] in entries

@@ -1,0 +1,115 @@
+"""The ledger of all claims, the list of differences from print, and the page of what ran."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from companion import ledger, pages, provenance, tables
+from companion.claims import FAILS, HOLDS, layers
+from companion.records import RECORDED, Record
+from companion.settings import SETTINGS, settings_for
+from tests.made_up import as_claimed, made_up
+
+CLAIMED = [f"B{number}" for number in range(1, 56)]
+RUN = {"device": "cpu (test)", "commit": "0123", "started": "2026-01-02", "versions": {"torch": "2"}}
+
+
+def as_record(rows, experiment="layers", profile="laptop", root=RECORDED):
+    manifest = {
+        "experiment": experiment, "profile": profile, 
+        "cells": {"digits/vgg11/classifier/0": {"seconds": 90.0, "trainings": {}, "run": 0}},
+        "configuration": settings_for(experiment, profile).configuration(),
+        "runs": [RUN, RUN | {"started": "2026-01-01", "commit": "4567"}],
+    }  # fmt: skip
+    return Record(root / profile / experiment, rows, {}, manifest)
+
+
+@pytest.fixture(scope="module")
+def record():
+    return as_record(made_up(as_claimed).record.rows)
+
+
+def begun(experiment):
+    """A record in which a run has only measured the classifier, with a column for every parameter of a cell."""
+    row = {"dataset": "mnist", "architecture": "vgg11", "layer": "classifier", "method": "classifier", "seed": 0}
+    parameters = {
+        "alpha": 0.0, "batchnorm": "", "encoder_epochs": 0, "subset": "floors", "size": 0, "number": 0, "class": "",
+        "squares": 0, "prototypes": 1,
+    }  # fmt: skip
+    values = {"accuracy": 0.9, "test_images": 100.0}
+    rows = [row | parameters | {"metric": metric, "value": value} for metric, value in values.items()]
+    return as_record(pd.DataFrame(rows), experiment)
+
+
+def test_the_ledger_has_every_claim_once_and_in_order(record):
+    page = ledger.ledger(pages.CHAPTERS, [record])
+    assert re.findall(r"^\| (B\d+), ", page, re.M) == CLAIMED
+    rows = {line.split(",")[0].removeprefix("| "): line for line in page.splitlines() if line.startswith("| B")}
+    assert "29 of 30" in rows["B1"]
+    assert "*laptop, committed*, n = 3: [holds]" in rows["B1"]
+    assert "not recorded yet" in rows["B16"]
+    assert "participants" in rows["B55"]
+    assert all("../notebooks/" in row for row in rows.values())
+    counted = next(line for line in page.splitlines() if line.startswith("| laptop"))
+    assert sum(map(int, re.findall(r"\d+", counted))) == len(CLAIMED)
+
+
+def test_every_claim_says_what_decides_it():
+    texts = [claim.test for _, claim, _, _ in ledger.judged(pages.CHAPTERS, [])]
+    assert len(set(texts)) == len(CLAIMED)
+    assert all(text.endswith(".") and len(text) > 20 for text in texts)
+
+
+@pytest.mark.parametrize("experiment", [name for name in pages.CHAPTERS if hasattr(SETTINGS.get(name), "seeds")])
+def test_a_record_that_has_just_begun_decides_nothing(experiment):
+    by_construction = {"B29"}  # the RefAE is trained once, without the classifier
+    for _, claim, _, verdicts in ledger.judged(pages.CHAPTERS, [begun(experiment)]):
+        for _, verdict in verdicts.values():
+            assert verdict.verdict == "undecided" or claim.key in by_construction | {"B14"}, claim.key
+    assert ledger.differences(pages.CHAPTERS, [begun(experiment)]).startswith("No record yet")
+    assert pages.published_against_reproduced([begun(experiment)]) == "No record yet."
+
+
+def test_deviations_are_those_of_a_plain_subtraction(record):
+    printed, measured = tables.published_layers()["mean"], layers.evidence(record).summary["mean"]
+    gaps = [measured[("fashion_mnist", "vgg11", index, "rec_cladec")]
+            - printed[("fashion_mnist", "vgg11", index, "rec_cladec")] for index in range(-5, 0)]  # fmt: skip
+    found = ledger.deviations(tables.published_layers(), layers.evidence(record).summary, {"rec_cladec": "Rec"})
+    (row,) = found.to_dict("records")
+    assert (row["cells"], row["higher here"]) == (5, sum(gap > 0 for gap in gaps))
+    assert float(row["mean difference"]) == pytest.approx(sum(gaps) / 5, abs=0.0006)
+    largest = max(gaps, key=abs)
+    assert row["largest"] == f"{largest:+.3f} at {gaps.index(largest) - 5}"
+
+
+def test_verdicts_are_compared_on_the_same_cells(record):
+    page = ledger.differences(pages.CHAPTERS, [record])
+    assert "`classifier_epochs` is 4 (paper: 64)" in page
+    assert "n is 3 (paper: 5)" in page
+    (turned,) = re.findall(r"from the same cells: (.*)\.$", page, re.M)
+    assert f"B2 ({FAILS} in print, {HOLDS} here)" in turned  # two of four printed cells of this run are positive
+    assert "B8" not in turned  # this record cannot compare networks
+
+
+def test_the_page_of_what_ran_names_everything_once(record):
+    page = pages.status([record])
+    assert "| `layers` | `laptop` | committed | 3 | 1 | 1.5 | 2026-01-01 to 2026-01-02 |" in page
+    assert page.count("cpu (test)") == page.count("Fashion-MNIST with VGG-11") == 1
+    assert "`0123`, `4567`" in page
+    assert pages.status([]) == "No record yet."
+
+
+def test_a_record_is_told_apart_from_the_papers_protocol():
+    rows = made_up(as_claimed, dataset="digits", seeds=range(5)).record.rows
+    assert provenance.protocol(as_record(rows, profile="paper")) == "the paper does not use Digits"
+    here = as_record(made_up(as_claimed, seeds=range(5)).record.rows, profile="paper", root=Path("here"))
+    assert provenance.protocol(here) == "nothing"
+    assert provenance.title(here) == "Layers: Fashion-MNIST (profile paper, this machine)"
+
+
+def test_numbers_of_any_size_keep_their_digits():
+    shown = {0.24: "0.240", 0.0006: "0.0006", 8.35: "8.350", 25.4: "25.40", 285.5: "285.5", 0.0: "0.000"}
+    assert {value: tables.mean_sd(value, float("nan")) for value in shown} == shown
+    assert tables.mean_sd(285.5, 52.01) == "285.5 ± 52.0"

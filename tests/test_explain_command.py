@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 from torchvision import models as torchvision_models
 
@@ -56,6 +57,13 @@ def test_a_state_dict_is_read_bare_wrapped_and_with_the_prefix_of_data_parallel(
     model = tool.load_model("torchvision:mobilenet_v3_small", checkpoint)
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
     assert torch.equal(model.features[0][0].weight, bare["features.0.0.weight"])
+
+
+def test_safetensors_give_the_same_weights(checkpoint, tmp_path):
+    bare = torch.load(checkpoint, weights_only=True)
+    save_file(bare, tmp_path / "small.safetensors")
+    found = tool.load_model("torchvision:mobilenet_v3_small", tmp_path / "small.safetensors").state_dict()
+    assert all(torch.equal(found[key], value) for key, value in bare.items())
 
 
 def test_a_checkpoint_that_runs_code_is_refused_without_running_it(tmp_path):

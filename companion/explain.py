@@ -1,6 +1,7 @@
 """`cladec explain`: from a checkpoint and a folder of images to a report that stands alone."""
 
 import base64
+import io
 import platform
 import shutil
 import tempfile
@@ -351,12 +352,19 @@ def _section(layer: str, part: Explanation, labels: Tensor | None, names: list[s
         {
             "title": title,
             "names": ", ".join(names[at] for at in indices),
-            "png": base64.b64encode(part[indices]._repr_png_()).decode(),
+            "webp": base64.b64encode(_drawn(part[indices])).decode(),
         }
         for title, indices in choose(part, labels).items()
     ]
     mean = part.losses.mean()
     return {"layer": layer, "reference": part.reference_label, "mean": mean, "pictures": pictures}
+
+
+def _drawn(part: Explanation) -> bytes:
+    """The figure as WebP: a fifth of a PNG's size, so that a report of many layers can still be mailed."""
+    stream = io.BytesIO()
+    part.show(SHOWN).savefig(stream, format="webp", dpi=120, pil_kwargs={"quality": 88})
+    return stream.getvalue()
 
 
 def _versions() -> dict[str, str]:

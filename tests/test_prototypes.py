@@ -10,7 +10,6 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from cladec_core import training
 from cladec_core.errors import UsageError
-from cladec_core.prototypes import ADAM, CODE, ElasticDeformation, PrototypeLoss, PrototypeNetwork
 from companion import experiments
 from companion.claims import FAILS, HOLDS, UNDECIDED
 from companion.claims import prototypes as claims
@@ -18,6 +17,7 @@ from companion.experiments import runner
 from companion.experiments.prototypes import beside, distances, nearer_reconstruction
 from companion.figures import prototypes as figures
 from companion.notebook import class_names
+from companion.prototype_network import ADAM, CODE, ElasticDeformation, PrototypeLoss, PrototypeNetwork
 from companion.records import read_record
 from companion.settings import settings_for
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cladec_core import metrics, prototypes, training
+from cladec_core import metrics, training
+from companion import prototype_network
 from companion.experiments.layers import Rows, Samples, as_uint8
 from companion.settings import PrototypesSettings, last_convolution
 from companion.study import Study
@@ -49,9 +50,9 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     reconstructions = data.to_unit(study.test(study.decoder(part.layer))).clamp(0, 1)
     images, means = data.to_unit(data.test_images), data.to_unit(metrics.class_means(data))
     output = study.test(network, images)
-    codes, errors = output[:, : prototypes.CODE], output[:, prototypes.CODE :]
+    codes, errors = output[:, : prototype_network.CODE], output[:, prototype_network.CODE :]
     own = images + errors.view_as(images)
-    terms = prototypes.PrototypeLoss(network).parts(output, labels)
+    terms = prototype_network.PrototypeLoss(network).parts(output, labels)
     overall = {
         ("classifier", "accuracy"): metrics.accuracy(study.test(study.classifier), labels),
         ("classifier", "test_images"): len(labels),
@@ -77,7 +78,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
 
 
 def beside(
-    network: prototypes.PrototypeNetwork, codes: Tensor, images: Tensor, reconstructions: Tensor, means: Tensor
+    network: prototype_network.PrototypeNetwork, codes: Tensor, images: Tensor, reconstructions: Tensor, means: Tensor
 ) -> tuple[dict[tuple[str, str], Tensor], dict[str, Tensor]]:
     """Set each prototype beside the test image with the nearest code, and beside what is nearest in grey values.
 
@@ -112,17 +113,18 @@ def beside(
     return values, shown
 
 
-def train(study: Study, count: int) -> tuple[prototypes.PrototypeNetwork, list[float]]:
+def train(study: Study, count: int) -> tuple[prototype_network.PrototypeNetwork, list[float]]:
     """Train a prototype network on grey values; returns it, frozen, with the mean loss of each epoch.
 
     The network is small, so bf16 gains nothing, and its distances would lose by it.
     """
     data, settings, label, began = study.data, study.settings, f"{count} prototypes", time.perf_counter()
     with training.seeded(training.derive_seed(study.seed, label, "weights")):
-        network = prototypes.PrototypeNetwork(data.channels, len(data.classes), count)
+        network = prototype_network.PrototypeNetwork(data.channels, len(data.classes), count)
     job = {
         "model": network, "inputs": data.to_unit(data.train_images), "targets": (data.train_labels,),
-        "loss": prototypes.PrototypeLoss(network), "recipe": prototypes.ADAM, "epochs": settings.prototype_epochs,
+        "loss": prototype_network.PrototypeLoss(network), "recipe": prototype_network.ADAM,
+        "epochs": settings.prototype_epochs,
         "seed": training.derive_seed(study.seed, label, "order"), "on": replace(study.on, dtype=torch.float32),
         "batch_size": settings.prototype_batch_size, "progress": study.progress,
         "label": f"{data.name} {label}, seed {study.seed}",

@@ -23,6 +23,7 @@ REASONS = {
     "encoder_training": "Table 6 is a set-up of its own (I15, I16).",
     "occlusion": "The printed draws among equal squares look shared (C-15).",
 }
+LOSSES = {"rec", "total", "cls"}  # how their metrics' names begin; all others are accuracies
 Judged = tuple[str, Claim, Verdict, dict[str, tuple[int, Verdict]]]
 Chapters = dict[str, tuple[ModuleType, Any, Any]]  # as `pages.CHAPTERS`
 
@@ -86,7 +87,8 @@ def differences(chapters: Chapters, records: list[Record]) -> str:
             if same.empty:
                 continue
             printed = replace(printed, summary=same)
-            table = deviations(printed.summary, measured.summary, columns or tables.METRIC_NAMES)
+            quantities = columns or tables.METRIC_NAMES
+            table = deviations(printed.summary, measured.summary, quantities, provenance.shorter(record))
             turned = [
                 f"{claim.key} ({first} in print, {second} here)"
                 for claim in chapter.CLAIMS
@@ -95,14 +97,24 @@ def differences(chapters: Chapters, records: list[Record]) -> str:
             ]
             parts += [
                 f"### {provenance.title(record)}",
-                f"What was different: {provenance.protocol(record)}. {REASONS[experiment]}",
+                f"Different from the paper: {provenance.protocol(record)}. {REASONS[experiment]}",
                 tables.markdown(table),
                 f"Claims with the opposite verdict from the same cells: {', '.join(turned) or 'none'}.",
             ]
     return "\n\n".join(parts) or "No record yet of what the paper prints."
 
 
-def deviations(printed: pd.DataFrame, measured: pd.DataFrame, quantities: dict[str, str]) -> pd.DataFrame:
+def _reason(metric: str, difference: float, shorter: bool) -> str:
+    """Losses above and accuracies below the printed ones are what shorter training leads to; nothing else is."""
+    if metric.startswith("d_") or metric.endswith("_d"):
+        return "that of its two parts"
+    worse = difference > 0 if metric.partition("_")[0] in LOSSES else difference < 0
+    return "shorter training" if worse and shorter else "another set-up or reading"
+
+
+def deviations(
+    printed: pd.DataFrame, measured: pd.DataFrame, quantities: dict[str, str], shorter: bool
+) -> pd.DataFrame:
     """Measured minus printed means of each quantity: in how many cells, and how far.
 
     Parameters
@@ -111,6 +123,8 @@ def deviations(printed: pd.DataFrame, measured: pd.DataFrame, quantities: dict[s
         Summaries with the same index; cells that both have are compared.
     quantities
         Metric -> heading, of those to compare.
+    shorter
+        Whether the measured ones were trained for fewer epochs, or on fewer images.
     """
     both = printed.join(measured, how="inner", suffixes=("_printed", ""))
     both["difference"] = both["mean"] - both["mean_printed"]
@@ -125,6 +139,7 @@ def deviations(printed: pd.DataFrame, measured: pd.DataFrame, quantities: dict[s
                     "higher here": (part["difference"] > 0).sum(),
                     "mean difference": f"{part['difference'].mean():+.3f}",
                     "largest": f"{far['difference']:+.3f} at {far.name[2]:g}",
+                    "likely reason": _reason(metric, part["difference"].mean(), shorter),
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)

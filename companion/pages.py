@@ -12,6 +12,7 @@ from companion.ledger import differences, ledger, of
 from companion.records import Record, find_records, recorded
 
 LAYERS = "layers"
+PICTURE_DPI = 200
 # experiment -> (its claims, columns beside the paper, what the third level of its summary is). The paper prints no
 # numbers about subsets and prototypes; the shares of the user study stand in its chapter.
 CHAPTERS = {
@@ -51,9 +52,11 @@ def write(folder: Path, roots: list[Path]) -> None:
 def pictures(folder: Path) -> None:
     """Draw the pictures of the front page and of the page on reading, from the committed record that they are about."""
     shown = recorded(LAYERS, "laptop")
-    front.front_picture(shown).savefig(folder / "front.png")
+    front.front_picture(shown).savefig(folder / "front.png", dpi=PICTURE_DPI)
     for name, case in front.CASES.items():
-        front.case_picture(shown, case, DATASETS["fashion_mnist"][1]).savefig(folder / f"case-{name}.png")
+        front.case_picture(shown, case, DATASETS["fashion_mnist"][1]).savefig(
+            folder / f"case-{name}.png", dpi=PICTURE_DPI
+        )
 
 
 def status(records: list[Record]) -> str:

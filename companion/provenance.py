@@ -56,5 +56,13 @@ def protocol(record: Record) -> str:
     return ", ".join(changed) or "nothing"
 
 
+def shorter(record: Record) -> bool:
+    """Whether a record was trained for fewer epochs, or on fewer images, than the profile `paper` would."""
+    found = record.manifest["configuration"]
+    wanted = settings_for(record.manifest["experiment"], "paper").configuration()
+    fewer = (found[key] < wanted[key] for key in ("classifier_epochs", "decoder_epochs"))
+    return any(fewer) or found["train_limit"] is not None
+
+
 def _value(value: object) -> str:
     return "all" if value is None else str(value)

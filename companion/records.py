@@ -88,7 +88,7 @@ class Record:
             Wall-clock time of the cell, and of each training in it. Kept in the manifest, so that the other
             two files do not depend on the machine's speed.
         """
-        provenance = _provenance(self.manifest["device"])
+        provenance = provenance_of(self.manifest["device"])
         runs = self.manifest["runs"]
         same = [run for run in runs if {**run, "started": None} == {**provenance, "started": None}]
         if not same:
@@ -351,7 +351,8 @@ def _npz(samples: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _provenance(device: str) -> dict[str, Any]:
+def provenance_of(device: str) -> dict[str, Any]:
+    """Where and with what a result is made: commit, device, versions, day."""
     versions = {"python": platform.python_version()}
     for package in ("torch", "torchvision", "numpy", "scikit-learn"):
         try:

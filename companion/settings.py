@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import types
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -25,17 +26,56 @@ PROFILES = {
 }
 
 
+SEEDS = (0, 2**31 - 1)
+WIDTHS = (0.05, 4.0)
 ALL = "all"  # a limit of None by name, for notebooks: their None stands for the profile's value
 
 
-def parameter(smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, axis: bool = False) -> Any:
-    """Declare a parameter: its value in each profile, and whether it is an axis of the grid.
+def parameter(
+    smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, axis: bool = False,
+    limits: tuple[float, float] | None = None, of: Iterable[str] | None = None,
+) -> Any:  # fmt: skip
+    """Declare a parameter.
 
-    Values along an axis (a seed, a layer) are cells of one record; a change of any other parameter makes a
-    record of its own.
+    Parameters
+    ----------
+    smoke, quick, laptop, paper
+        Its value in each profile.
+    help
+        What it is.
+    axis
+        Whether it is an axis of the grid. Values along an axis (a seed, a layer) are cells of one record; a change of
+        any other parameter makes a record of its own.
+    limits, of
+        The smallest and the largest number, or the names, that are valid; in a list, for each value.
     """
     values = dict(zip(PROFILES, (smoke, quick, laptop, paper), strict=True))
-    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis})
+    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, "limits": limits, "of": of})
+
+
+def _names(*values: Any, help: str, of: Iterable[str]) -> Any:
+    """Declare an axis of names."""
+    return parameter(*values, f"{help}, of {', '.join(of)}", axis=True, of=of)
+
+
+def _data_sets(*values: Any) -> Any:
+    """Declare the data sets of `laptop` and `paper`; the others have the embedded digits."""
+    return _names(("digits",), ("digits",), *values, help="data sets", of=data.DATASETS)
+
+
+def _networks(*values: Any) -> Any:
+    """Declare the classifiers to explain."""
+    return _names(*values, help="classifiers to explain", of=models.ARCHITECTURES)
+
+
+def _epochs(*values: Any, of: str) -> Any:
+    """Declare how long something is trained."""
+    return parameter(*values, f"epochs of {of}", limits=(1, 10_000))
+
+
+def _images_used(*values: int | None, do: str = "train") -> Any:
+    """Declare how many images are used."""
+    return parameter(*values, f"{do} on the first so many images; None: all")
 
 
 @dataclass(frozen=True)
@@ -44,6 +84,18 @@ class Parameters:
 
     experiment: ClassVar[str] = ""
     profile: str = "quick"
+
+    def __post_init__(self) -> None:
+        """Check every value against its declaration."""
+        for item in fields(self):
+            value, valid = getattr(self, item.name), item.metadata
+            if valid.get("axis") and isinstance(value, tuple):
+                _check_axis(item.name, value)
+            for each in value if isinstance(value, tuple) else (value,):
+                if valid.get("limits"):
+                    _check_range(item.name, each, *valid["limits"])
+                if valid.get("of"):
+                    one_of(item.name.removesuffix("s"), each, valid["of"])
 
     def configuration(self) -> dict[str, Any]:
         """Everything that is not an axis, as JSON types: what all cells of one record have in common."""
@@ -64,39 +116,22 @@ class Parameters:
 class Settings(Parameters):
     """Parameters that every trained experiment shares (section A.0)."""
 
-    datasets: tuple[str, ...] = parameter(
-        ("digits",), ("digits",), ("fashion_mnist", "mnist"), ("fashion_mnist", "mnist", "cifar100"),
-        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
-    )  # fmt: skip
-    architectures: tuple[str, ...] = parameter(
-        ("vgg11",), ("vgg11",), ("vgg11",), ("vgg11", "resnet10"),
-        f"classifiers to explain, of {', '.join(models.ARCHITECTURES)}", axis=True,
-    )  # fmt: skip
-    seeds: tuple[int, ...] = parameter((0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", axis=True)
-    classifier_epochs: int = parameter(1, 6, 4, 64, "epochs of the classifier and of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 4, 4, 64, "epochs of the decoders and of the RefAE")
+    datasets: tuple[str, ...] = _data_sets(("fashion_mnist", "mnist"), ("fashion_mnist", "mnist", "cifar100"))
+    architectures: tuple[str, ...] = _networks(("vgg11",), ("vgg11",), ("vgg11",), ("vgg11", "resnet10"))
+    seeds: tuple[int, ...] = parameter((0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", axis=True, limits=SEEDS)
+    classifier_epochs: int = _epochs(1, 6, 4, 64, of="the classifier and of the evaluation classifiers")
+    decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders and of the RefAE")
     # The few images of `quick` make few steps: small batches bring a network further in the same time.
-    batch_size: int = parameter(32, 32, 128, 128, "images per training step")
-    train_limit: int | None = parameter(160, None, None, None, "train on the first so many images; None: all")
-    test_limit: int | None = parameter(80, None, None, None, "test on the first so many images; None: all")
-    width: float = parameter(0.125, 1.0, 1.0, 1.0, "factor on the channels of every classifier layer")
+    batch_size: int = parameter(32, 32, 128, 128, "images per training step", limits=(2, 65_536))
+    train_limit: int | None = _images_used(160, None, None, None)
+    test_limit: int | None = _images_used(80, None, None, None, do="test")
+    width: float = parameter(0.125, 1.0, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
     decoder_style: Literal["code", "table1"] = parameter(*("code",) * 4, "decoder of the authors' code, or of Table 1")
     resize: Literal["nearest", "bilinear"] = parameter(*("nearest",) * 4, "interpolation to 32x32")
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without reading data."""
-        for name in ("datasets", "architectures", "seeds"):
-            _check_axis(name, getattr(self, name))
-        for dataset in self.datasets:
-            one_of("dataset", dataset, data.DATASETS)
-        for architecture in self.architectures:
-            one_of("architecture", architecture, models.ARCHITECTURES)
-        for seed in self.seeds:
-            _check_range("seeds", seed, 0, 2**31 - 1)
-        for name in ("classifier_epochs", "decoder_epochs"):
-            _check_range(name, getattr(self, name), 1, 10_000)
-        _check_range("batch_size", self.batch_size, 2, 65_536)
-        _check_range("width", self.width, 0.05, 4.0)
+        super().__post_init__()
         for name in ("train_limit", "test_limit"):
             data.check_limit(name, getattr(self, name))
 
@@ -117,7 +152,6 @@ class LayersSettings(Settings):
     def __post_init__(self) -> None:
         """Check the layers against every architecture."""
         super().__post_init__()
-        _check_axis("layers", self.layers)
         for architecture in self.architectures:
             names = [models.layer_name(architecture, layer, self.index_map) for layer in self.layers]
             if len(set(names)) < len(names):
@@ -129,24 +163,13 @@ class AlphaSettings(Settings):
     """Parameters of the experiment `alpha` (E4, E5): the weight of the classification loss."""
 
     experiment: ClassVar[str] = "alpha"
-    datasets: tuple[str, ...] = parameter(
-        ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
-        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
-    )  # fmt: skip
-    classifier_epochs: int = parameter(1, 6, 4, 64, "epochs of the classifier and of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 4, 4, 64, "epochs of the decoders")
-    train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
+    datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
+    decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders")
+    train_limit: int | None = _images_used(160, None, 20_000, None)
     alphas: tuple[float, ...] = parameter(
         (0.0, 0.9, 1.0), (0.0, 0.01, 0.9, 1.0), *((0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0),) * 2,
-        "weights of the classification loss in Eq. 1, from 0 to 1", axis=True,
+        "weights of the classification loss in Eq. 1, from 0 to 1", axis=True, limits=(0, 1),
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        """Check the weights."""
-        super().__post_init__()
-        _check_axis("alphas", self.alphas)
-        for alpha in self.alphas:
-            _check_range("alphas", alpha, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -154,24 +177,14 @@ class EncoderTrainingSettings(Settings):
     """Parameters of the experiment `encoder_training` (E6): how long the classifier to explain was trained."""
 
     experiment: ClassVar[str] = "encoder_training"
-    datasets: tuple[str, ...] = parameter(
-        ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
-        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
-    )  # fmt: skip
-    classifier_epochs: int = parameter(1, 3, 4, 64, "epochs of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 3, 4, 64, "epochs of the decoders and of the RefAE")
-    train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
+    datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
+    classifier_epochs: int = _epochs(1, 3, 4, 64, of="the evaluation classifiers")
+    decoder_epochs: int = _epochs(1, 3, 4, 64, of="the decoders and of the RefAE")
+    train_limit: int | None = _images_used(160, None, 20_000, None)
     encoder_epochs: tuple[int, ...] = parameter(
         (0, 1), (0, 1, 8), *((0, 1, 4, 16, 64),) * 2,
-        "epochs of the classifier to explain; 0: untrained", axis=True,
+        "epochs of the classifier to explain; 0: untrained", axis=True, limits=(0, 10_000),
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        """Check the epochs of the classifier to explain."""
-        super().__post_init__()
-        _check_axis("encoder_epochs", self.encoder_epochs)
-        for epochs in self.encoder_epochs:
-            _check_range("encoder_epochs", epochs, 0, 10_000)
 
 
 @dataclass(frozen=True)
@@ -182,7 +195,7 @@ class OcclusionSettings(LayersSettings):
     layers: tuple[int | str, ...] = parameter(
         (-1, -5), *((-1, -3, -5),) * 3, "layers to explain: the paper's index, or a name", axis=True
     )
-    square: int = parameter(*(12,) * 4, "side of the occluding square in pixels, 1..32")
+    square: int = parameter(*(12,) * 4, "side of the occluding square in pixels, 1..32", limits=(1, data.SIZE))
     corners: tuple[int, ...] = parameter(
         (0, 20), *((0, 6, 12, 20),) * 3, "rows and columns of the squares' upper left corners"
     )
@@ -190,7 +203,6 @@ class OcclusionSettings(LayersSettings):
     def __post_init__(self) -> None:
         """Check that every square lies in the image."""
         super().__post_init__()
-        _check_range("square", self.square, 1, data.SIZE)
         _check_axis("corners", self.corners)
         for corner in self.corners:
             if not 0 <= corner <= data.SIZE - self.square:
@@ -214,26 +226,24 @@ class SubsetsSettings(Settings):
     """Parameters of the experiment `subsets` (E7): which channels of the last convolution are explained."""
 
     experiment: ClassVar[str] = "subsets"
-    datasets: tuple[str, ...] = parameter(
-        ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
-        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
-    )  # fmt: skip
-    decoder_epochs: int = parameter(1, 4, 4, 64, "epochs of the decoders")
-    train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
+    datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
+    decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders")
+    train_limit: int | None = _images_used(160, None, 20_000, None)
     sizes: tuple[int, ...] = parameter(
         (64, 10, 1), (512, 64, 10, 1), (512, 256, 128, 51, 10, 4, 1), (512, 256, 128, 64, 51, 32, 16, 10, 8, 4, 2, 1),
         "nested subsets: the first so many channels", axis=True,
     )  # fmt: skip
     disjoint_size: int = parameter(*(10,) * 4, "channels of each disjoint and of each random subset")
-    disjoint_count: int = parameter(2, 2, 5, 10, "disjoint subsets of consecutive channels", axis=True)
-    random_repeats: int = parameter(1, 2, 5, 10, "random subsets of the same size; 0: none", axis=True)
+    disjoint_count: int = parameter(
+        2, 2, 5, 10, "disjoint subsets of consecutive channels", limits=(1, 10_000), axis=True
+    )
+    random_repeats: int = parameter(
+        1, 2, 5, 10, "random subsets of the same size; 0: none", limits=(0, 10_000), axis=True
+    )
 
     def __post_init__(self) -> None:
         """Check every subset against every architecture."""
         super().__post_init__()
-        _check_axis("sizes", self.sizes)
-        _check_range("disjoint_count", self.disjoint_count, 1, 10_000)
-        _check_range("random_repeats", self.random_repeats, 0, 10_000)
         for architecture in self.architectures:
             layer, channels = last_convolution(architecture, self.width)
             for name, sizes in (("sizes", self.sizes), ("disjoint_size", (self.disjoint_size,))):
@@ -253,27 +263,17 @@ class PrototypesSettings(Settings):
     """Parameters of the experiment `prototypes` (E8); its classifier and decoder are those of `subsets`."""
 
     experiment: ClassVar[str] = "prototypes"
-    datasets: tuple[str, ...] = parameter(
-        ("digits",), ("digits",), *(("mnist", "fashion_mnist"),) * 2,
-        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
-    )  # fmt: skip
-    architectures: tuple[str, ...] = parameter(
-        *(("vgg11",),) * 4, f"classifiers to explain, of {', '.join(models.ARCHITECTURES)}", axis=True
+    datasets: tuple[str, ...] = _data_sets(*(("mnist", "fashion_mnist"),) * 2)
+    architectures: tuple[str, ...] = _networks(*(("vgg11",),) * 4)
+    decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders")
+    train_limit: int | None = _images_used(160, None, 20_000, None)
+    prototypes: tuple[int, ...] = parameter(
+        (3,), *((15,),) * 3, "how many prototypes to learn", axis=True, limits=(1, 1_000)
     )
-    decoder_epochs: int = parameter(1, 8, 4, 64, "epochs of the decoders")
-    train_limit: int | None = parameter(160, None, 20_000, None, "train on the first so many images; None: all")
-    prototypes: tuple[int, ...] = parameter((3,), *((15,),) * 3, "how many prototypes to learn", axis=True)
-    prototype_epochs: int = parameter(2, 32, 50, 1500, "epochs of the prototype network")
-    prototype_batch_size: int = parameter(32, 50, 250, 250, "images per training step of the prototype network")
-
-    def __post_init__(self) -> None:
-        """Check the prototype network."""
-        super().__post_init__()
-        _check_axis("prototypes", self.prototypes)
-        for count in self.prototypes:
-            _check_range("prototypes", count, 1, 1_000)
-        _check_range("prototype_epochs", self.prototype_epochs, 1, 10_000)
-        _check_range("prototype_batch_size", self.prototype_batch_size, 2, 65_536)
+    prototype_epochs: int = _epochs(2, 32, 50, 1500, of="the prototype network")
+    prototype_batch_size: int = parameter(
+        32, 50, 250, 250, "images per training step of the prototype network", limits=(2, 65_536)
+    )
 
 
 BASELINE = "baseline"
@@ -295,28 +295,14 @@ class ControlsSettings(LayersSettings):
     """Parameters of the experiment `controls`: which choices are varied, one at a time."""
 
     experiment: ClassVar[str] = "controls"
-    datasets: tuple[str, ...] = parameter(
-        ("digits",), ("digits",), ("fashion_mnist",), ("fashion_mnist",),
-        f"data sets, of {', '.join(data.DATASETS)}", axis=True,
-    )  # fmt: skip
-    classifier_epochs: int = parameter(1, 6, 4, 64, "epochs of the classifier and of the evaluation classifiers")
-    decoder_epochs: int = parameter(1, 5, 4, 64, "epochs of the decoders and of the RefAE")
-    batch_size: int = parameter(32, 32, 128, 128, "images per training step")
-    train_limit: int | None = parameter(160, 640, 20_000, None, "train on the first so many images; None: all")
-    width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer")
+    datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
+    decoder_epochs: int = _epochs(1, 5, 4, 64, of="the decoders and of the RefAE")
+    train_limit: int | None = _images_used(160, 640, 20_000, None)
+    width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
     layers: tuple[int | str, ...] = parameter(
         (-5,), (-5,), (-3,), (-1, -3), "layers to explain: the paper's index, or a name", axis=True
     )
-    controls: tuple[str, ...] = parameter(
-        *(tuple(CONTROLS),) * 4, f"what to change beside the baseline, of {', '.join(CONTROLS)}", axis=True
-    )
-
-    def __post_init__(self) -> None:
-        """Check the controls."""
-        super().__post_init__()
-        _check_axis("controls", self.controls)
-        for control in self.controls:
-            one_of("control", control, CONTROLS)
+    controls: tuple[str, ...] = _names(*(tuple(CONTROLS),) * 4, help="what to change beside the baseline", of=CONTROLS)
 
 
 @dataclass(frozen=True)
@@ -324,29 +310,24 @@ class YourOwnSettings(Settings):
     """Parameters of the experiment `your_own`: a classifier that looks at a marker, and one that cannot."""
 
     experiment: ClassVar[str] = "your_own"
-    datasets: tuple[str, ...] = parameter(
-        ("digits",), ("digits",), ("mnist",), ("mnist",), f"data sets, of {', '.join(data.DATASETS)}", axis=True
-    )
-    architectures: tuple[str, ...] = parameter(
-        *(("vgg5",),) * 4, f"classifiers to explain, of {', '.join(models.ARCHITECTURES)}", axis=True
-    )
-    seeds: tuple[int, ...] = parameter((0,), (0,), *((0, 1, 2, 3, 4),) * 2, "one run for each", axis=True)
-    decoder_epochs: int = parameter(1, 5, 12, 64, "epochs of decoder and reference")
-    train_limit: int | None = parameter(160, 1_000, 5_000, None, "train on the first so many images; None: all")
+    datasets: tuple[str, ...] = _data_sets(("mnist",), ("mnist",))
+    architectures: tuple[str, ...] = _networks(*(("vgg5",),) * 4)
+    seeds: tuple[int, ...] = parameter((0,), (0,), *((0, 1, 2, 3, 4),) * 2, "one run for each", axis=True, limits=SEEDS)
+    decoder_epochs: int = _epochs(1, 5, 12, 64, of="decoder and reference")
+    train_limit: int | None = _images_used(160, 1_000, 5_000, None)
     layer: str = parameter(*("conv3",) * 4, "the layer to explain")
-    marked_class: int = parameter(*(8,) * 4, "the class that carries the marker, counted from 0")
-    marker: int = parameter(*(6,) * 4, "side of the marker in pixels, 1..16")
-    images: int = parameter(2, 12, 24, 100, "marked test images that are explained")
-    lime_samples: int = parameter(20, 200, 500, 1000, "covered copies of an image that LIME asks about")
+    marked_class: int = parameter(*(8,) * 4, "the class that carries the marker, counted from 0", limits=(0, 9))
+    marker: int = parameter(*(6,) * 4, "side of the marker in pixels, 1..16", limits=(1, 16))
+    images: int = parameter(2, 12, 24, 100, "marked test images that are explained", limits=(1, 10_000))
+    lime_samples: int = parameter(
+        20, 200, 500, 1000, "covered copies of an image that LIME asks about", limits=(10, 100_000)
+    )
 
     def __post_init__(self) -> None:
-        """Check the layer against every architecture, and the marker."""
+        """Check the layer against every architecture."""
         super().__post_init__()
         for architecture in self.architectures:
             models.layer_name(architecture, self.layer)
-        limits = {"marked_class": (0, 9), "marker": (1, 16), "images": (1, 10_000), "lime_samples": (10, 100_000)}
-        for name, (low, high) in limits.items():
-            _check_range(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True)
@@ -354,22 +335,24 @@ class TheorySettings(Parameters):
     """Parameters of the chapter `theory` (section 4 of the paper); it trains no network and keeps no record."""
 
     experiment: ClassVar[str] = "theory"
-    seed: int = parameter(*(0,) * 4, "decides every random encoder, sample and projection")
-    dimensions: int = parameter(3, 8, 8, 8, "units of the linear code, 1..32")
-    hidden_units: int = parameter(6, 16, 16, 16, "hidden units of the linear network that learns, 1..64")
-    images: int = parameter(40, 200, 500, 500, "images whose pairwise distances are compared, 10..1000")
-    draws: int = parameter(3, 20, 50, 50, "random encoders per code size, 2..1000")
-    points: int = parameter(2_000, 20_000, 50_000, 50_000, "sampled points of the two Gaussian classes, 1000..1000000")
-    epochs: int = parameter(4, 128, 256, 256, "epochs of the trained linear auto-encoder, 1..2048")
-
-    def __post_init__(self) -> None:
-        """Refuse values outside the ranges that the help texts name."""
-        limits = {
-            "seed": (0, 2**31 - 1), "dimensions": (1, 32), "hidden_units": (1, 64), "images": (10, 1000),
-            "draws": (2, 1000), "points": (1000, 1_000_000), "epochs": (1, 2048),
-        }  # fmt: skip
-        for name, (low, high) in limits.items():
-            _check_range(name, getattr(self, name), low, high)
+    seed: int = parameter(*(0,) * 4, "decides every random encoder, sample and projection", limits=SEEDS)
+    dimensions: int = parameter(3, 8, 8, 8, "units of the linear code, 1..32", limits=(1, 32))
+    hidden_units: int = parameter(
+        6, 16, 16, 16, "hidden units of the linear network that learns, 1..64", limits=(1, 64)
+    )
+    images: int = parameter(
+        40, 200, 500, 500, "images whose pairwise distances are compared, 10..1000", limits=(10, 1000)
+    )
+    draws: int = parameter(3, 20, 50, 50, "random encoders per code size, 2..1000", limits=(2, 1000))
+    points: int = parameter(
+        2_000,
+        20_000,
+        50_000,
+        50_000,
+        "sampled points of the two Gaussian classes, 1000..1000000",
+        limits=(1000, 1_000_000),
+    )
+    epochs: int = parameter(4, 128, 256, 256, "epochs of the trained linear auto-encoder, 1..2048", limits=(1, 2048))
 
 
 @dataclass(frozen=True)
@@ -377,16 +360,15 @@ class UserStudySettings(Parameters):
     """Parameters of the kit `user_study` (E10); it keeps no record, as only people can make one."""
 
     experiment: ClassVar[str] = "user_study"
-    images: int = parameter(20, *(100,) * 3, "image pairs, as many of each class")
-    participants: int = parameter(6, *(59,) * 3, "participants, 1..10000")
+    images: int = parameter(20, *(100,) * 3, "image pairs, as many of each class", limits=(1, 10_000))
+    participants: int = parameter(6, *(59,) * 3, "participants, 1..10000", limits=(1, 10_000))
     pairs: int = parameter(*(5,) * 4, "pairs that each participant sees, at most as many as there are images")
-    seed: int = parameter(*(0,) * 4, "decides images, assignment and training")
+    seed: int = parameter(*(0,) * 4, "decides images, assignment and training", limits=SEEDS)
 
     def __post_init__(self) -> None:
-        """Refuse values outside the ranges that the help texts name."""
-        for name, high in {"images": 10_000, "participants": 10_000, "pairs": self.images}.items():
-            _check_range(name, getattr(self, name), 1, high)
-        _check_range("seed", self.seed, 0, 2**31 - 1)
+        """Check that there are enough images for a participant."""
+        super().__post_init__()
+        _check_range("pairs", self.pairs, 1, self.images)
 
 
 EVERY = (

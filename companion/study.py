@@ -33,6 +33,19 @@ ACTIVATION_BYTES = 1_500_000_000
 CLASSIFIER = "classifier"  # label of the classifier to explain
 
 
+class _Once:
+    """`functools.cached_property` without the lock that Python 3.11 holds meanwhile, for all studies at once.
+
+    Studies are trained side by side: one waits in the middle of this for the others.
+    """
+
+    def __init__(self, make: Callable[["Study"], Any]) -> None:
+        self.make, self.__doc__ = make, make.__doc__
+
+    def __get__(self, study: "Study", owner: type) -> Any:
+        return vars(study).setdefault(self.make.__name__, self.make(study))
+
+
 class Study:
     """A classifier and the models trained around it.
 
@@ -83,7 +96,7 @@ class Study:
         with training.seeded(training.derive_seed(self.seed, *labels, "weights")):
             return models.decoder(shape, self.data.channels, self.settings.decoder_style, self.sigmoid)
 
-    @cached_property
+    @_Once
     def classifier(self) -> Classifier:
         """The classifier to explain: trained on the training images, then frozen."""
         model = self.new_classifier(CLASSIFIER).to(self.on.device)

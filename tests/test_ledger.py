@@ -76,12 +76,29 @@ def test_deviations_are_those_of_a_plain_subtraction(record):
     printed, measured = tables.published_layers()["mean"], layers.evidence(record).summary["mean"]
     gaps = [measured[("fashion_mnist", "vgg11", index, "rec_cladec")]
             - printed[("fashion_mnist", "vgg11", index, "rec_cladec")] for index in range(-5, 0)]  # fmt: skip
-    found = ledger.deviations(tables.published_layers(), layers.evidence(record).summary, {"rec_cladec": "Rec"})
-    (row,) = found.to_dict("records")
+    summaries = tables.published_layers(), layers.evidence(record).summary
+    (row,) = ledger.deviations(*summaries, {"rec_cladec": "Rec"}, True).to_dict("records")
     assert (row["cells"], row["higher here"]) == (5, sum(gap > 0 for gap in gaps))
     assert float(row["mean difference"]) == pytest.approx(sum(gaps) / 5, abs=0.0006)
     largest = max(gaps, key=abs)
     assert row["largest"] == f"{largest:+.3f} at {gaps.index(largest) - 5}"
+
+
+@pytest.mark.parametrize(
+    ("metric", "gap", "shorter", "reason"),
+    [
+        ("rec_cladec", 0.1, True, "shorter training"), ("acc_refae", -0.1, True, "shorter training"),
+        ("rec_cladec", -0.1, True, "another set-up or reading"), ("acc_refae", 0.1, True, "another set-up or reading"),
+        ("cladec_max", -0.1, False, "another set-up or reading"), ("d_acc", 0.1, True, "that of its two parts"),
+    ],
+)  # fmt: skip
+def test_the_likely_reason_fits_the_direction(metric, gap, shorter, reason):
+    index = pd.MultiIndex.from_tuples(
+        [("mnist", "vgg11", -1, metric)], names=["dataset", "architecture", "i", "metric"]
+    )
+    printed = pd.DataFrame({"mean": [0.5], "sd": [0.01], "n": [5]}, index)
+    found = ledger.deviations(printed, printed.assign(mean=0.5 + gap), {metric: "it"}, shorter)
+    assert found["likely reason"].tolist() == [reason]
 
 
 def test_verdicts_are_compared_on_the_same_cells(record):

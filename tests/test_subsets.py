@@ -16,7 +16,7 @@ from companion.figures import subsets as figures
 from companion.notebook import class_names
 from companion.records import read_record
 from companion.settings import last_convolution, settings_for
-from companion.study import Study, _span
+from companion.study import Study, span
 
 DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
 
@@ -57,9 +57,9 @@ def test_select_keeps_the_chosen_channels_and_the_decoder_follows_their_number(d
 
 
 def test_a_subset_is_named_briefly():
-    assert _span(range(10, 20)) == "10-19"
-    assert _span([7]) == "7-7"
-    assert _span([1, 2, 5]) == "1,2,5"
+    assert span(range(10, 20)) == "10-19"
+    assert span([7]) == "7-7"
+    assert span([1, 2, 5]) == "1,2,5"
 
 
 def test_the_last_convolution_and_its_channels():

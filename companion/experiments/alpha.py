@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
-from cladec_core import metrics, models
+from cladec_core import metrics
 from cladec_core.data import ImageData
-from companion.experiments.layers import Rows, Samples, as_uint8, sample_indices
-from companion.settings import AlphaSettings
+from companion.experiments.layers import Rows, Samples, as_uint8, originals, rows_of, sample_indices
+from companion.settings import AlphaSettings, last_convolution
 from companion.study import Study
 
 
@@ -24,15 +23,10 @@ class Part:
         return f"{self.layer} α={self.alpha}"
 
 
-def last_convolution(architecture: str) -> str:
-    """The layer of Tables 4 to 6 (reading C-19): second to last in the paper's text."""
-    return models.layer_name(architecture, -2, "paper")
-
-
 def cells(settings: AlphaSettings, architecture: str) -> Iterator[Part]:
-    """One part for each weight."""
+    """One part for each weight, at the layer of Tables 4 to 6 (reading C-19)."""
     for alpha in settings.alphas:
-        yield Part(last_convolution(architecture), alpha)
+        yield Part(last_convolution(architecture)[0], alpha)
 
 
 def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Samples]:
@@ -80,11 +74,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
         "mean image": metrics.reconstruction_losses(data.test_images, mean_image, std),
         "original": {"within_class_variance": metrics.within_class_variance(data.test_images, labels)},
     }
-    rows = [
-        {"layer": part.layer, "alpha": part.alpha, "method": method, "metric": metric, "value": value}
-        for method, measured in values.items()
-        for metric, value in measured.items()
-    ]
+    rows = rows_of(values, **vars(part))
     return rows, pictures(data, clean.argmax(1), {f"alpha={part.alpha}": images}) if keep_samples else {}
 
 
@@ -92,9 +82,4 @@ def pictures(data: ImageData, predicted: Tensor, reconstructions: dict[str, Tens
     """The test images that are shown, with what the prediction decides about the choice, and reconstructions."""
     at = sample_indices(data.test_labels, predicted).to(predicted.device)
     samples = {name: as_uint8(data.to_unit(images[at])) for name, images in reconstructions.items()}
-    return samples | {
-        "index": at.cpu().numpy().astype(np.int32),
-        "label": data.test_labels[at].cpu().numpy().astype(np.uint8),
-        "predicted": predicted[at].cpu().numpy().astype(np.uint8),
-        "original": as_uint8(data.to_unit(data.test_images[at])),
-    }
+    return samples | originals(data, at, predicted)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cladec_core import metrics
-from companion.experiments.alpha import last_convolution, pictures
-from companion.experiments.layers import Rows, Samples
-from companion.settings import EncoderTrainingSettings
+from companion.experiments.alpha import pictures
+from companion.experiments.layers import Rows, Samples, rows_of
+from companion.settings import EncoderTrainingSettings, last_convolution
 from companion.study import Study
 
 CODE_IMAGES = 500  # their pairs are compared: half a million distances would add nothing
@@ -27,7 +27,7 @@ class Part:
 
 def cells(settings: EncoderTrainingSettings, architecture: str) -> Iterator[Part]:
     """The RefAE, which no classifier can change; then the encoders, the untrained one twice (finding 5)."""
-    layer = last_convolution(architecture)
+    layer, _ = last_convolution(architecture)
     yield Part(layer, 0, REFERENCE)
     for epochs in settings.encoder_epochs:
         for batchnorm in (TRAINED,) if epochs else (CALIBRATED, INITIAL):
@@ -48,7 +48,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     if part.batchnorm == REFERENCE:
         method, explain, values = "refae", study.reference(part.layer), {}
     else:
-        study = study.variant(part.epochs, calibrated=part.batchnorm == CALIBRATED)
+        study = study.variant(part.epochs, calibrated=part.batchnorm != INITIAL)  # a trained one needs neither
         method, explain, values = "cladec", study.decoder(part.layer), _encoder(study, part.layer)
     images = study.test(explain)
     judge = study.evaluation_classifier(explain, f"{method} {part.layer}")
@@ -59,12 +59,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     if method == "cladec":
         predicted = study.test(study.classifier).argmax(1)
         values[method]["agreement"] = metrics.accuracy(study.test(study.classifier, images), predicted)
-    axes = {"layer": part.layer, "batchnorm": part.batchnorm, "encoder_epochs": part.epochs}
-    rows = [
-        axes | {"method": method, "metric": metric, "value": value}
-        for method, measured in values.items()
-        for metric, value in measured.items()
-    ]
+    rows = rows_of(values, layer=part.layer, batchnorm=part.batchnorm, encoder_epochs=part.epochs)
     # The labels stand in for the predictions, so that all encoders show the same images.
     return rows, pictures(data, labels, {str(part): images}) if keep_samples else {}
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cladec_core import metrics, models, training
+from cladec_core.data import ImageData
 from companion.settings import LayersSettings
 from companion.study import Study
 
@@ -56,14 +57,8 @@ def _measure_classifier(study: Study, keep_samples: bool) -> tuple[Rows, Samples
     values["original"] = {"within_class_variance": metrics.within_class_variance(data.test_images, data.test_labels)}
     samples = {}
     if keep_samples:
-        chosen = sample_indices(data.test_labels, logits.argmax(1))
-        samples = {
-            "index": chosen.numpy().astype(np.int32),
-            "label": data.test_labels[chosen.to(logits.device)].cpu().numpy().astype(np.uint8),
-            "predicted": logits.argmax(1).cpu()[chosen].numpy().astype(np.uint8),
-            "original": as_uint8(data.to_unit(data.test_images[chosen.to(logits.device)])),
-        }
-    return _rows(values), samples
+        samples = originals(data, sample_indices(data.test_labels, logits.argmax(1)), logits.argmax(1))
+    return rows_of(values), samples
 
 
 def _measure_layer(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, Samples]:
@@ -96,7 +91,7 @@ def _measure_layer(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, 
         at = sample_indices(labels, predicted).to(labels.device)
         samples = {f"{layer}/{method}": as_uint8(data.to_unit(images[method][at])) for method in images}
         samples[f"{layer}/gradcam"] = as_uint8(metrics.gradcam(study.classifier, layer, data.test_images[at]))
-    return _rows(values), samples
+    return rows_of(values), samples
 
 
 def _drift(study: Study, reconstructions: Tensor, judge: torch.nn.Module, predicted: Tensor) -> dict[str, float]:
@@ -156,9 +151,21 @@ def as_uint8(unit_images: Tensor) -> np.ndarray:
     return unit_images.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
 
 
-def _rows(values: dict[str, dict[str, float]]) -> Rows:
+def originals(data: ImageData, at: Tensor, predicted: Tensor) -> Samples:
+    """The test images that are shown: their places, classes and predictions, and themselves."""
+    at = at.to(predicted.device)
+    return {
+        "index": at.cpu().numpy().astype(np.int32),
+        "label": data.test_labels[at].cpu().numpy().astype(np.uint8),
+        "predicted": predicted[at].cpu().numpy().astype(np.uint8),
+        "original": as_uint8(data.to_unit(data.test_images[at])),
+    }
+
+
+def rows_of(values: dict[str, dict[str, float]], **axes: Any) -> Rows:
+    """Rows from values by method and metric, and what they have in common."""
     return [
-        {"method": method, "metric": metric, "value": value}
+        axes | {"method": method, "metric": metric, "value": value}
         for method, measured in values.items()
         for metric, value in measured.items()
     ]

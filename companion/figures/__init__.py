@@ -5,8 +5,10 @@ One module per chapter; this one holds what they share.
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,6 +33,19 @@ def style() -> Iterator[None]:
     }  # fmt: skip
     with sns.axes_style("whitegrid", {"grid.color": "#e5e5e5"}), plt.rc_context(settings):
         yield
+
+
+def drawn(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Mark a function that draws a figure: it is drawn in the house style, and shown only where a cell returns it."""
+
+    @wraps(draw)
+    def styled(*args: Any, **kwargs: Any) -> Figure:
+        with style():
+            figure = draw(*args, **kwargs)
+        plt.close(figure)
+        return figure
+
+    return styled
 
 
 def signed_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -90,18 +105,17 @@ def show(axis: plt.Axes, image: np.ndarray, cmap: str = "gray_r") -> None:
         spine.set_color("#cccccc")
 
 
+@drawn
 def grid(rows: list[tuple[str, list[np.ndarray]]], titles: list[str], size: float = 0.78) -> Figure:
     """Images in rows with a name at the left of each and a title above each column."""
-    with style():
-        figure, axes = plt.subplots(
-            len(rows), len(titles), figsize=(size * len(titles) + 1.3, size * len(rows) + 0.35), squeeze=False
-        )
-        for line, (name, images) in zip(axes, rows, strict=True):
-            for axis, image in zip(line, images, strict=True):
-                show(axis, image)
-            line[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
-        for axis, title in zip(axes[0], titles, strict=True):
-            axis.set_title(title, fontsize=7.5)
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
-    plt.close(figure)
+    figure, axes = plt.subplots(
+        len(rows), len(titles), figsize=(size * len(titles) + 1.3, size * len(rows) + 0.35), squeeze=False
+    )
+    for line, (name, images) in zip(axes, rows, strict=True):
+        for axis, image in zip(line, images, strict=True):
+            show(axis, image)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=7.5)
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     return figure

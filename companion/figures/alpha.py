@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from companion.claims.trends import Evidence
-from companion.figures import COLOURS, LABELS, grid, style
+from companion.figures import COLOURS, LABELS, drawn, grid
 from companion.figures.trends import legend_below, lines, run_prefix
 from companion.records import Record
 
@@ -41,6 +41,7 @@ def samples_by_alpha(
     return grid(rows, [classes[labels[at]] for at in chosen])
 
 
+@drawn
 def trade_off(sources: dict[str, Evidence]) -> Figure:
     """Both losses and the evaluation accuracy over α, with sd as error bars.
 
@@ -49,12 +50,10 @@ def trade_off(sources: dict[str, Evidence]) -> Figure:
     sources
         Evidence (`claims.alpha`) by name; `published` is drawn dashed.
     """
-    with style():
-        figure, axes = plt.subplots(1, len(PANELS), figsize=(8.4, 3.3))
-        for axis, (metric, title) in zip(axes, PANELS.items(), strict=True):
-            lines(axis, sources, metric, "α", COLOURS["cladec"])
-            axis.set_ylabel(title)
-        axes[0].set_yscale("log")
-        legend_below(figure)
-    plt.close(figure)
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(8.4, 3.3))
+    for axis, (metric, title) in zip(axes, PANELS.items(), strict=True):
+        lines(axis, sources, metric, "α", COLOURS["cladec"])
+        axis.set_ylabel(title)
+    axes[0].set_yscale("log")
+    legend_below(figure)
     return figure

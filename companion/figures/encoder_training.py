@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from companion.claims.trends import Evidence
 from companion.experiments.encoder_training import CALIBRATED, INITIAL, REFERENCE, TRAINED
-from companion.figures import COLOURS, LABELS, grey, grid, signed_difference, style
+from companion.figures import COLOURS, LABELS, drawn, grey, grid, signed_difference
 from companion.figures.trends import legend_below, lines, run_prefix
 from companion.records import Record
 
@@ -46,6 +46,7 @@ def encoders(
     return grid([(name, list(images)) for name, images in rows], titles)
 
 
+@drawn
 def over_epochs(sources: dict[str, Evidence]) -> Figure:
     """Loss and accuracies over the epochs of the classifier, with sd as error bars.
 
@@ -55,14 +56,12 @@ def over_epochs(sources: dict[str, Evidence]) -> Figure:
         Evidence (`claims.encoder_training`) by name; `published` is drawn dashed.
     """
     methods = {"cladec": "ClaDec, ", "refae": "RefAE, "}
-    with style():
-        figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.5))
-        for axis, metric in zip(axes, ("rec", "acc"), strict=True):
-            for method, name in methods.items():
-                lines(axis, sources, f"{metric}_{method}", "epochs of the classifier", COLOURS[method], name)
-        lines(axes[1], sources, "acc_classifier", "epochs of the classifier", COLOURS["original"], "C itself, ")
-        axes[0].set_ylabel("reconstruction loss\n(raw sum per image)")
-        axes[1].set_ylabel("accuracy")
-        legend_below(figure)
-    plt.close(figure)
+    figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.5))
+    for axis, metric in zip(axes, ("rec", "acc"), strict=True):
+        for method, name in methods.items():
+            lines(axis, sources, f"{metric}_{method}", "epochs of the classifier", COLOURS[method], name)
+    lines(axes[1], sources, "acc_classifier", "epochs of the classifier", COLOURS["original"], "C itself, ")
+    axes[0].set_ylabel("reconstruction loss\n(raw sum per image)")
+    axes[1].set_ylabel("accuracy")
+    legend_below(figure)
     return figure

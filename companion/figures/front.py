@@ -92,7 +92,7 @@ def case_picture(record: Record, case: Case, classes: Sequence[str]) -> Figure:
     }
     titles = LABELS | {"difference": r"$\hat X_R - \hat X_E$"}
     with style():
-        figure, axes = plt.subplots(1, 4, figsize=(5.6, 1.95))
+        figure, axes = plt.subplots(1, 4, figsize=(5.6, 1.95 if label == predicted else 2.15))
         for axis, (name, image) in zip(axes, images.items(), strict=True):
             _framed(axis, image, COLOURS.get(name, "#cccccc"))
             axis.set_title(titles[name], fontsize=12)

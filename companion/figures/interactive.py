@@ -28,13 +28,13 @@ from companion.records import ROOT, Record
 SCRIPT = ROOT / "book" / "static" / "interactive.js"
 MOVED = "moved predicted"  # the samples of the moved square that a record has if it has any
 STYLE = """
+.explorer {text-align: left}
 .explorer-stage {display: grid; gap: .5rem; justify-content: center}
-.explorer-stage.pictures {grid-template-columns: repeat(auto-fit, minmax(0, 10.5rem))}
-.explorer-stage figure {margin: 0; text-align: center}
-.explorer-stage figcaption {font-size: .85rem; line-height: 1.3}
+.explorer-stage > div {text-align: center; font-size: .85rem; line-height: 1.3}
+.explorer-stage.pictures {grid-template-columns: repeat(var(--panes), minmax(0, 10.5rem))}
 .explorer-stage canvas {width: 100%; image-rendering: pixelated; border: 3px solid; background: #fff}
 .explorer-stage canvas.draggable {cursor: move; touch-action: none}
-.explorer-stage svg {width: 100%; max-height: 24rem}
+.explorer-stage svg {width: 40rem; max-width: 100%; max-height: 24rem}
 .explorer-controls label {display: flex; flex-wrap: wrap; gap: .2rem .8rem; align-items: center; margin: .5rem 0}
 .explorer-controls label[hidden] {display: none}
 .explorer-controls span, .explorer-controls output {flex: 0 0 8rem}
@@ -261,7 +261,7 @@ def plane(points: np.ndarray, frames: pd.DataFrame) -> HTML:
     notes = [
         f"Loss {row.loss:.2f}; kept of x₁: {row.kept1:.0%}, kept of x₂: {row.kept2:.0%}" for row in frames.itertuples()
     ]
-    controls = [Control("Angle between the encoder (line) and u₁", [f"{angle:g}°" for angle in frames.index])]
+    controls = [Control("Angle from u₁", [f"{angle:g}°" for angle in frames.index])]
     drawn = [{"e": list(pair[:2]), "r": list(pair[2:])} for pair in rows[["e1", "e2", "r1", "r2"]].to_numpy().tolist()]
     about = "Inputs in the plane and their reconstructions from one number, for an angle of the encoder that you choose"
     parts = {"points": points.round(3).tolist(), "frames": drawn, "colours": COLOURS}

@@ -6,16 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cladec_core.models import LAYER_INDEX
-from companion.figures import COLOURS, LABELS, grey, grid, show, signed_difference, style
+from companion.figures import COLOURS, LABELS, drawn, grey, grid, show, signed_difference
+from companion.figures.trends import run_prefix
 from companion.records import Record
 from companion.tables import ARCHITECTURE_NAMES, DATASET_NAMES
-
-
-def _run(record: Record, dataset: str | None, architecture: str | None) -> str:
-    """Prefix of the samples of one data set and architecture, the first that the record has by default."""
-    runs = sorted({"/".join(name.split("/")[:2]) for name in record.samples})
-    wanted = [run for run in runs if (dataset or "") in run.split("/")[0] and (architecture or "") in run]
-    return wanted[0]
 
 
 def _titles(record: Record, run: str, chosen: np.ndarray, classes: tuple[str, ...]) -> list[str]:
@@ -43,7 +37,7 @@ def triples(
     only
         Show only this class.
     """
-    run = _run(record, dataset, architecture)
+    run = run_prefix(record, dataset, architecture)
     labels, predicted = record.samples[f"{run}/label"], record.samples[f"{run}/predicted"]
     right = np.flatnonzero((labels == predicted) & ((labels == only) if only is not None else True))
     chosen = right[:count]
@@ -57,6 +51,7 @@ def triples(
     return grid(rows, _titles(record, run, chosen, classes))
 
 
+@drawn
 def layers_by_samples(
     record: Record, layers: list[str], classes: tuple[str, ...], *, wrong: bool, count: int = 4,
     dataset: str | None = None, architecture: str | None = None, saliency: bool = True,
@@ -70,37 +65,36 @@ def layers_by_samples(
     wrong
         Misclassified test images instead of correctly classified ones.
     """
-    run = _run(record, dataset, architecture)
+    run = run_prefix(record, dataset, architecture)
     labels, predicted = record.samples[f"{run}/label"], record.samples[f"{run}/predicted"]
     chosen = np.flatnonzero((labels != predicted) == wrong)[:count]
     methods = ["refae", "cladec", *(["gradcam"] if saliency else [])]
-    with style():
-        figure, axes = plt.subplots(
-            1 + len(layers), len(chosen) * len(methods), squeeze=False,
-            figsize=(0.56 * len(methods) * len(chosen) + 1.0, 0.6 * (1 + len(layers)) + 0.4),
-        )  # fmt: skip
-        for axis in axes[0]:
-            axis.axis("off")
-        for column, (at, title) in enumerate(zip(chosen, _titles(record, run, chosen, classes), strict=True)):
-            first = column * len(methods)
-            axes[0, first].axis("on")
-            show(axes[0, first], record.samples[f"{run}/original"][at])
-            axes[0, first + 1].text(0.08, 0.5, title, transform=axes[0, first + 1].transAxes, va="center", fontsize=7)
-            for row, layer in enumerate(layers, start=1):
-                for offset, method in enumerate(methods):
-                    image = record.samples[f"{run}/{layer}/{method}"][at]
-                    show(axes[row, first + offset], image, "magma" if method == "gradcam" else "gray_r")
-                    if row == 1:
-                        name = {"refae": "RefAE", "cladec": "ClaDec", "gradcam": "GradCAM"}[method]
-                        axes[row, first + offset].set_title(name, fontsize=6.5, pad=2)
-        numbers = {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
-        for row, name in enumerate(["X", *(f"{layer} ({numbers[layer]})" for layer in layers)]):
-            axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
-        figure.get_layout_engine().set(w_pad=0.008, h_pad=0.008, wspace=0, hspace=0)
-    plt.close(figure)
+    figure, axes = plt.subplots(
+        1 + len(layers), len(chosen) * len(methods), squeeze=False,
+        figsize=(0.56 * len(methods) * len(chosen) + 1.0, 0.6 * (1 + len(layers)) + 0.4),
+    )  # fmt: skip
+    for axis in axes[0]:
+        axis.axis("off")
+    for column, (at, title) in enumerate(zip(chosen, _titles(record, run, chosen, classes), strict=True)):
+        first = column * len(methods)
+        axes[0, first].axis("on")
+        show(axes[0, first], record.samples[f"{run}/original"][at])
+        axes[0, first + 1].text(0.08, 0.5, title, transform=axes[0, first + 1].transAxes, va="center", fontsize=7)
+        for row, layer in enumerate(layers, start=1):
+            for offset, method in enumerate(methods):
+                image = record.samples[f"{run}/{layer}/{method}"][at]
+                show(axes[row, first + offset], image, "magma" if method == "gradcam" else "gray_r")
+                if row == 1:
+                    name = {"refae": "RefAE", "cladec": "ClaDec", "gradcam": "GradCAM"}[method]
+                    axes[row, first + offset].set_title(name, fontsize=6.5, pad=2)
+    numbers = _numbers(run)
+    for row, name in enumerate(["X", *(f"{layer} ({numbers[layer]})" for layer in layers)]):
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
+    figure.get_layout_engine().set(w_pad=0.008, h_pad=0.008, wspace=0, hspace=0)
     return figure
 
 
+@drawn
 def over_depth(sources: dict[str, pd.DataFrame], dataset: str, architecture: str) -> Figure:
     """Loss and evaluation accuracy per layer, ClaDec and RefAE, with sd as error bars.
 
@@ -109,20 +103,18 @@ def over_depth(sources: dict[str, pd.DataFrame], dataset: str, architecture: str
     sources
         Summaries (`tables.layers_summary`, `tables.published_layers`) by name; `published` is drawn dashed.
     """
-    with style():
-        figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7))
-        for name, summary in sources.items():
-            for method in ("refae", "cladec"):
-                for axis, metric in zip(axes, (f"rec_{method}", f"acc_{method}"), strict=True):
-                    _depth_line(axis, summary, (dataset, architecture), metric, method, name)
-        axes[0].set(yscale="log", ylabel="reconstruction loss\n(standardised mean)")
-        axes[1].set(ylabel="evaluation accuracy")
-        for axis in axes:
-            axis.set(xlabel="layer, counted from the output")
-            axis.set_xticks(sorted({index[2] for part in sources.values() for index in part.index}))
-        axes[0].legend(fontsize=7)
-        figure.suptitle(f"{DATASET_NAMES[dataset]}, {ARCHITECTURE_NAMES[architecture]}", fontsize=9)
-    plt.close(figure)
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7))
+    for name, summary in sources.items():
+        for method in ("refae", "cladec"):
+            for axis, metric in zip(axes, (f"rec_{method}", f"acc_{method}"), strict=True):
+                _depth_line(axis, summary, (dataset, architecture), metric, method, name)
+    axes[0].set(yscale="log", ylabel="reconstruction loss\n(standardised mean)")
+    axes[1].set(ylabel="evaluation accuracy")
+    for axis in axes:
+        axis.set(xlabel="layer, counted from the output")
+        axis.set_xticks(sorted({index[2] for part in sources.values() for index in part.index}))
+    axes[0].legend(fontsize=7)
+    figure.suptitle(f"{DATASET_NAMES[dataset]}, {ARCHITECTURE_NAMES[architecture]}", fontsize=9)
     return figure
 
 
@@ -141,7 +133,12 @@ def _depth_line(
     )  # fmt: skip
 
 
+def _numbers(run: str) -> dict[str, int]:
+    """Index of each numbered layer of a run ("dataset/architecture")."""
+    return {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
+
+
 def recorded_layers(record: Record, run: str) -> list[str]:
     """Numbered layers of which a run ("dataset/architecture") has images, from the output to the input."""
-    numbers = {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
+    numbers = _numbers(run)
     return sorted((name for name in numbers if f"{run}/{name}/cladec" in record.samples), key=numbers.get, reverse=True)

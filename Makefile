@@ -3,7 +3,7 @@ PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS = never
 RUN = .uv/bin/uv run --frozen --no-sync
 
-.PHONY: help setup book pdf test lint format lock clean
+.PHONY: help setup book pdf test bench lint format lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ pdf: setup ## Print every page of the book, slides included, to build/pdf
 
 test: setup ## Run all tests
 	$(RUN) pytest
+
+bench: setup ## Measure the training loop: against a plain one, and how its cost grows (5 minutes on 2 cores)
+	$(RUN) python -m benchmarks
 
 lint: setup ## Check style, types of quotes and that notebooks are stored without outputs
 	$(RUN) ruff check .

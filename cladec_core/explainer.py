@@ -215,6 +215,8 @@ class ClaDec:
             trained_on.append(part.reference)
         for encoder, decoder in trained_on:
             codes = training.apply(encoder, images[:1024], self.on, batch_size=space.at_once)
+            if not codes.isfinite().all():
+                raise UsageError(f"Layer {layer!r} puts out values that are NaN or infinite for some of the images.")
             decoder[0].standardise(codes)
         return part
 
@@ -277,7 +279,9 @@ class ClaDec:
         found = Explanations()
         for layer, part in self._parts.items():
             modules = (nn.Sequential(module, space.restore()) for module in (part.reference, part.explain))
-            made = (self._run(module, space.standardise(images), space) for module in modules)
+            made = [self._run(module, space.standardise(images), space) for module in modules]
+            if not made[1].isfinite().all():
+                raise UsageError(f"Layer {layer!r} puts out values that are NaN or infinite for these images.")
             label = self.references[layer]
             found[layer] = Explanation(layer, images, *made, prediction, probability, label, space.value_range)
         return found if len(self.layers) > 1 else found[self.layers[0]]

@@ -210,15 +210,15 @@ def status() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from companion.provenance import place
     from companion.records import BUILT, RECORDED, find_records
 
     table = Table("experiment", "profile", "where", "cells", "minutes", "device", "commit")
     for root in (RECORDED, Path(os.environ.get("CLADEC_RESULTS") or BUILT)):
         for record in find_records(root):
             last = record.manifest["runs"][-1]
-            where = "committed" if root == RECORDED else "this machine"
             table.add_row(
-                record.manifest["experiment"], record.folder.parent.name, where, str(len(record.cells)),
+                record.manifest["experiment"], record.folder.parent.name, place(record), str(len(record.cells)),
                 f"{record.minutes:.1f}", last["device"], last["commit"],
             )  # fmt: skip
     Console().print(table if table.row_count else "No record yet: `cladec run layers` makes one.")

@@ -170,8 +170,10 @@ def trainings(job: Job) -> list[Training] | None:
             return [classifier]
         case "subsets":
             total = _channels(job.cell.architecture, settings.width)
-            some = f" channels {span(part.channels(total, job.cell.seed))}" if part.size < total else ""
-            return [classifier, replace(decoder, label=decoder.label + some, channels=part.size)]
+            if part.size < total:
+                label = f"{decoder.label} channels {span(part.channels(total, job.cell.seed))}"
+                decoder = replace(decoder, label=label, channels=part.size)
+            return [classifier, decoder]
     return None
 
 
@@ -305,8 +307,8 @@ def plan_table(chosen: Sequence[Job], found: Costs, rates: Rates) -> Table:
 
 def with_unit(number: float) -> str:
     """1.2e13 -> `12 T`."""
-    power = max((power for power in range(6) if number >= 1000**power), default=0)
-    return f"{number / 1000**power:.3g} {' kMGTP'[power]}".strip()
+    power = max((power for power in range(7) if number >= 1000**power), default=0)
+    return f"{number / 1000**power:.3g} {' kMGTPE'[power]}".strip()
 
 
 # ---- training it

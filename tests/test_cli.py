@@ -36,7 +36,9 @@ WRONG = {
     "not YAML": (["run", "layers", "--set", "seeds=[0"], "'[0'", "YAML"),
     "unknown device": (["run", "layers", "--device", "tpu"], "'tpu'", "cpu"),
     "unknown experiment": (["train", "--only", "layer"], "'layer'", "layers"),
+    "unknown table": (["train", "--only", "table9"], "'table9'", "table8"),
     "bad budget": (["train", "--time-budget", "soon"], "'soon'", "9m"),
+    "training on an unknown device": (["train", "--profile", "smoke", "--device", "cuda:99"], "'cuda:99'", "cpu"),
     "unknown profile of the book": (["book", "--profile", "fast"], "'fast'", "quick"),
 }
 
@@ -69,15 +71,16 @@ def test_missing_data_is_a_failure_that_names_the_folder_and_the_way_out(monkeyp
 
 
 def test_train_records_within_its_budget_and_goes_on(monkeypatch, capsys, tmp_path):
-    arguments = ["train", "--profile", "smoke", "--set", "layers=[-5]", "--out", tmp_path / "out"]
-    code, out, _ = cladec(monkeypatch, capsys, *arguments, "--time-budget", "0.001s")
-    assert code == 0
+    arguments = ["train", "--profile", "smoke", "--only", "layers", "--set", "layers=[-5]", "--out", tmp_path / "out"]
+    code, out, err = cladec(monkeypatch, capsys, *arguments, "--time-budget", "0.001s")
+    assert code == 1
     assert "0 of 2 cells" in out
+    assert "too short for one cell" in err
     code, out, _ = cladec(monkeypatch, capsys, *arguments)
     assert "2 of 2 cells" in out
     trained = []
     monkeypatch.setattr(training, "fit", lambda *args, **kwargs: trained.append(args))
-    code, out, _ = cladec(monkeypatch, capsys, *arguments)
+    code, out, _ = cladec(monkeypatch, capsys, *arguments)  # nothing to measure, either
     assert code == 0
     assert "2 of 2 cells" in out
     assert not trained
@@ -109,7 +112,7 @@ def test_help_of_every_command_has_an_example():
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
     assert "Example" in told()
-    for command in ("run", "book", "train", "status"):
+    for command in ("run", "book", "train", "merge", "status"):
         assert f"cladec {command}" in told(command), command
 
 

@@ -250,6 +250,27 @@ def test_images_of_another_size_than_fitted_are_refused():
         fitted(small_net()).explain(torch.rand(2, 3, 20, 16))
 
 
+class Overflowing(nn.Module):
+    """Infinite for images whose first value is above a bound."""
+
+    def forward(self, images):
+        return images * torch.where(images[:, :1, :1, :1] > 0.9, torch.inf, 1.0)
+
+
+def test_activations_that_are_not_finite_for_some_images_are_named():
+    net = nn.Sequential(Overflowing(), nn.Flatten(), nn.Linear(3 * 16 * 16, CLASSES))
+    good = GOOD.clone()
+    good[:, 0, 0, 0] = 0.5
+    explainer = ClaDec(net, "0", device="cpu").fit(good, epochs=1, progress=False)
+    bad = good.clone()
+    bad[3:5, 0, 0, 0] = 1
+    with pytest.raises(UsageError, match="Layer '0' puts out values that are NaN or infinite for these images"):
+        explainer.explain(bad)
+    with pytest.raises(UsageError, match="Layer '0' puts out values that are NaN or infinite for some of the images"):
+        explainer.fit(bad, progress=False)
+    assert explainer.explain(good).losses.cladec.notna().all()
+
+
 def test_hooks_come_off_when_the_forward_pass_fails():
     net = small_net()
     with pytest.raises(RuntimeError), taps.capture(net, "conv1") as outputs:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_core import data, models, training
+from cladec_core import data, metrics, models, training
 from cladec_core.errors import RunError, UsageError
 from companion import branches, cli, experiments, grid, records
 from companion.experiments import runner
@@ -131,6 +131,7 @@ def test_every_cell_has_a_name_by_which_it_can_be_trained_alone():
 def test_the_plan_names_exactly_the_trainings_that_are_done(monkeypatch, tmp_path, on):
     """In the order of the grid, with models shared between cells and chapters."""
     monkeypatch.setattr(training, "fit", lambda model, *_, **__: model.eval() and [0.0])
+    monkeypatch.setattr(metrics, "linear_probe", lambda *_: 0.0)
     few = {"sizes": [64, 1], "disjoint_count": 1, "random_repeats": 1, "alphas": [0.0, 0.9], "layers": [-1]}
     jobs = [job for job in grid.jobs("smoke", changes=few) if job.settings.experiment in COUNTED]
     found, seen = grid.costs(jobs), set()
@@ -253,18 +254,10 @@ def test_a_rate_is_operations_by_time(on, monkeypatch):
 
 def test_the_peak_is_positive_and_numbers_have_units(on):
     assert grid.matmul_peak(on) > 0
-    assert [grid.with_unit(number) for number in (0, 12, 1.2e13, 3.456e15)] == ["0", "12", "12 T", "3.46 P"]
+    assert [grid.with_unit(number) for number in (0, 12, 1.2e13, 3.456e18)] == ["0", "12", "12 T", "3.46 E"]
 
 
 # ---- training
-
-
-def test_the_grid_gives_what_a_run_gives(free, whole_run, tmp_path, capsys):
-    grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu")
-    assert content(tmp_path / "smoke" / "layers") == content(whole_run.folder)
-    said = capsys.readouterr().out
-    assert "layers/digits/vgg11/conv2/0: " in said
-    assert "3 of 3 cells recorded" in said
 
 
 def test_a_cell_that_does_not_fit_is_not_begun(pretend, monkeypatch, tmp_path, capsys):
@@ -455,6 +448,7 @@ def test_a_grid_that_was_killed_again_and_again_ends_in_the_same_record(killed, 
 def test_training_needs_none_of_the_book_s_packages(killed):
     _, done = killed
     assert done.stdout.count("3 of 3 cells recorded") == 1
+    assert "layers/digits/vgg11/conv2/0: " in done.stdout
     assert "No module named" not in done.stdout + done.stderr
 
 
@@ -523,7 +517,7 @@ def test_cells_of_several_seeds_at_once_give_the_record_of_one_after_the_other(f
         return [{"method": "m", "metric": "sum", "value": images.double().sum().item()}], {}
 
     monkeypatch.setitem(runner.EXPERIMENTS, "layers", runner.Experiment(lambda *_: iter(["conv4"]), run_cell))
-    settings = settings_for("layers", "smoke", seeds=[0, 1, 2])
+    settings = settings_for("layers", "smoke", seeds=[0, 1])
     experiments.run(settings, root=tmp_path / "one", device="cpu", progress=False)
     monkeypatch.setattr(runner, "CACHE", tmp_path / "other models")
     cells = experiments.plan(settings)
@@ -621,10 +615,10 @@ def test_a_finished_record_can_be_used_while_another_process_writes(whole_run, s
 @needs_kill
 def test_the_lock_of_a_dead_process_holds_no_longer(tmp_path):
     folder = tmp_path / "smoke" / "layers"
-    code = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(); print('held', flush=True); input()"
+    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held'); input()"
     folder.parent.mkdir()
     (folder.parent / ".layers.holder").write_text("process 1 on elsewhere")
-    command = [sys.executable, "-c", code, str(folder.parent / ".layers.lock")]
+    command = [sys.executable, "-u", "-c", code, str(folder.parent / ".layers.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "held\n"
         with pytest.raises(RunError, match="is being written by process 1 on elsewhere"), locked(folder):

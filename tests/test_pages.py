@@ -1,13 +1,14 @@
 """The built book in a headless browser, with no network: what a reader sees is there and is drawn."""
 
-import shutil
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from companion import book
+from companion import book, printing
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = printing.chromium()
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run", "--disable-quic",
@@ -19,6 +20,9 @@ pytestmark = [
 ]
 PAGES = sorted(str(path.relative_to(book.HTML)) for path in book.HTML.glob("*/*.html") if path.parent.name[0] != "_")
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+SLIDES = [page for page in PAGES if page.startswith("book/slides")]
+EXPLORERS = [page for page in CHAPTERS if 'class="explorer"' in (book.HTML / page).read_text(encoding="utf-8")]
+LARGEST = 1_500_000  # bytes of a page with its pictures
 WITH_MATHEMATICS = [page for page in PAGES if 'class="math ' in (book.HTML / page).read_text(encoding="utf-8")]
 
 
@@ -63,6 +67,31 @@ def test_page_is_complete_without_network(name, open_page):
     assert not nameless
     page.wait_for_timeout(300)
     assert not outside
+    pictures = page.evaluate("[...document.querySelectorAll('article img')].map(i => i.src)")
+    files = [Path(address.removeprefix("file://")) for address in set(pictures) if address.startswith("file:")]
+    assert sum(path.stat().st_size for path in [book.HTML / name, *files]) < LARGEST
+
+
+def violations(page, *rules):
+    """What axe-core calls serious or critical: rule and first element. Formulas are MathJax's own affair."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = Axe().run(page, {"exclude": ["mjx-container"]}, options).response["violations"]
+    return [(rule["id"], rule["nodes"][0]["html"][:200]) for rule in found if rule["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_accessible(name, open_page):
+    page, _ = open_page(name)
+    assert not violations(page)
+
+
+@pytest.mark.parametrize("name", ["book/index.html", "book/reading.html", "notebooks/layers.html"])
+def test_dark_mode_is_legible(name, open_page):
+    page, _ = open_page(name)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    assert not violations(page, "color-contrast")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -98,13 +127,153 @@ def test_front_page_shows_its_picture_and_leads_on(open_page):
     assert "How to read" in page.title()
 
 
+def test_search_finds_occlusion(open_page):
+    page, outside = open_page("search.html")
+    page.goto(page.url + "?q=occlusion")
+    page.wait_for_selector("#search-results li a", timeout=15_000)
+    assert any("Which parts of an image" in text for text in page.locator("#search-results li a").all_inner_texts())
+    assert not outside
+
+
+def test_term_shows_its_definition(open_page):
+    page, _ = open_page("book/reading.html")
+    assert "auto-encoder" in page.locator("a:has(.std-term)", has_text="RefAE").first.get_attribute("title")
+
+
+@pytest.mark.parametrize("name", [page for page in PAGES if page not in SLIDES])
+def test_head_leads_to_what_can_be_checked(name, open_page):
+    page, _ = open_page(name)
+    if name in ("book/index.html", "book/changes.html", "book/references.html"):
+        return
+    head = page.locator(".chapter-head")
+    assert re.search(r"Reading: \d+ min", head.inner_text())
+    assert ("Computing:" in head.inner_text()) == (name in CHAPTERS)
+    links = head.locator("a").evaluate_all("all => all.map(a => a.href.split('/').pop())")
+    assert {*links, Path(name).name} >= {"claims.html", "deviations.html", "status.html"}
+
+
+def test_map_leads_to_every_chapter(open_page):
+    page, _ = open_page("book/index.html")
+    links = page.locator(".chapter-map a").evaluate_all("all => all.map(a => a.getAttribute('href').split('/').pop())")
+    assert set(links) >= {Path(name).name for name in CHAPTERS}
+
+
+def explorer(page):
+    """The first figure with controls: its last control, what its pictures show, and its sentence."""
+    figure = page.locator(".explorer").first
+    figure.scroll_into_view_if_needed()
+    page.wait_for_selector(".explorer [data-drawn], .explorer svg", state="attached")
+
+    def seen():
+        painted = "all => all.map(c => c.toDataURL())"
+        drawing = figure.locator("canvas").evaluate_all(painted) or [figure.locator("svg .encoder").get_attribute("x2")]
+        return drawing, figure.locator("p").inner_text()
+
+    return figure, figure.locator("input[type=range]").last, seen
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_figure_is_operated_by_keyboard(name, open_page):
+    page, _ = open_page(name)
+    figure, slider, seen = explorer(page)
+    before, said = seen(), slider.get_attribute("aria-valuetext")
+    slider.focus()
+    page.keyboard.press("End")
+    assert slider.input_value() == slider.get_attribute("max")
+    assert slider.get_attribute("aria-valuetext") == figure.locator("output").last.inner_text() != said
+    assert seen()[0] != before[0]
+    page.keyboard.press("Home")
+    assert seen() == before
+    page.keyboard.press("ArrowRight")
+    assert slider.input_value() == "1"
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_figure_is_operated_by_mouse(name, open_page):
+    page, _ = open_page(name)
+    figure, slider, seen = explorer(page)
+    before, box = seen(), slider.bounding_box()
+    page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
+    assert slider.input_value() == slider.get_attribute("max")
+    assert seen()[0] != before[0]
+    for choice in figure.locator("select:visible").all():
+        before = seen()
+        choice.select_option(index=0 if choice.input_value() != "0" else 1)
+        assert seen()[0] != before[0]
+
+
+def test_square_is_dragged(open_page):
+    page, _ = open_page("notebooks/occlusion.html")
+    figure, slider, seen = explorer(page)
+    canvas = figure.locator("canvas.draggable")
+    before, box = seen(), canvas.bounding_box()
+    page.mouse.move(box["x"] + 10, box["y"] + 10)
+    page.mouse.down()
+    assert slider.input_value() == "0"
+    page.mouse.move(box["x"] + box["width"] - 10, box["y"] + box["height"] - 10, steps=3)
+    page.mouse.up()
+    assert slider.input_value() == slider.get_attribute("max") == "15"
+    assert seen()[0][0] != before[0][0]
+    page.mouse.move(box["x"] + 10, box["y"] + 10)  # without a button nothing moves
+    assert slider.input_value() == "15"
+    slider.focus()
+    page.keyboard.press("ArrowUp")
+    assert slider.input_value() == "11"  # the row above
+
+
+@pytest.mark.parametrize("name", [page for page in EXPLORERS if "theory" not in page])
+def test_a_static_picture_stands_for_the_figure_in_print(name, open_page):
+    page, _ = open_page(name)
+    figure = page.locator(".explorer").first
+    assert not figure.locator("img").is_visible()
+    page.emulate_media(media="print")
+    assert figure.locator("img").is_visible()
+    assert not figure.locator("input").last.is_visible()
+
+
+@pytest.mark.parametrize("name", SLIDES)
+def test_slides_are_presented(name, open_page):
+    page, _ = open_page(name)
+    page.locator(".presenter button").click()
+    page.wait_for_function("document.fullscreenElement")
+    headings = page.locator("article section section h2").all_inner_texts()
+    tops = (
+        "[...document.querySelectorAll('article section section')].map(s => Math.round(s.getBoundingClientRect().top))"
+    )
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(600)
+    assert abs(page.evaluate(tops)[1]) < 40
+    assert len(headings) >= 10
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('article section section')].map(s => s.scrollHeight / innerHeight)"
+    )
+    assert max(sizes) < 1.05, list(zip(headings, sizes, strict=True))  # every slide fits
+
+
+def test_pages_and_slides_are_printed(tmp_path, monkeypatch, open_page):
+    monkeypatch.setattr(printing, "PRINTED", tmp_path)
+    chosen = ["book/reading", *(page.removesuffix(".html") for page in SLIDES)]
+    with ThreadPoolExecutor(1) as apart:  # playwright allows one driver in a thread
+        files = apart.submit(printing.print_book, print, chosen).result()
+    for name, path in zip(chosen, files, strict=True):
+        pages = len(re.findall(rb"/Type\s*/Page\b", path.read_bytes()))
+        if f"{name}.html" in SLIDES:
+            page, _ = open_page(f"{name}.html")
+            assert pages == 1 + page.locator("article section section h2").count()  # the title, and each slide
+        else:
+            assert 2 <= pages <= 8
+
+
 def test_internal_links_lead_to_pages_and_places_that_exist(open_page):
     missing = []
     ids = {}
     for name in PAGES:
         page, _ = open_page(name)
         ids[name] = set(page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)"))
-        links = page.evaluate("[...document.querySelectorAll('article a[href]')].map(a => a.href)")
+        links = page.evaluate(
+            "[...document.querySelectorAll('article a[href]')].map(a => new URL(a.getAttribute('href'), location).href)"
+        )
         for link in {link for link in links if link.startswith("file:")}:
             address, _, place = link.partition("#")
             target = Path(address.removeprefix("file://"))

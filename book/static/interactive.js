@@ -12,10 +12,11 @@
   // Small pictures side by side, cut out of one sprite.
   function pictures(stage, data, choose) {
     const side = data.side, sprite = new Image();
+    stage.style.setProperty("--panes", data.panes.length);
     const panes = data.panes.map(({name, colour, tiles}) => {
-      const figure = add(stage, "figure");
-      const canvas = add(figure, "canvas", {width: side, height: side, role: "img", style: `border-color:${colour}`});
-      add(figure, "figcaption", {}, name);
+      const pane = add(stage, "div");
+      const canvas = add(pane, "canvas", {width: side, height: side, role: "img", style: `border-color:${colour}`});
+      add(pane, "div", {"aria-hidden": "true"}, name);
       return {name, tiles, canvas, paint: canvas.getContext("2d")};
     });
     let last = () => {};

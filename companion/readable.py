@@ -1,4 +1,7 @@
-"""Sphinx extension: a term that is explained in the glossary shows its definition where it is pointed at."""
+"""Sphinx extension: definitions where a term is pointed at, and pages that can be used without a mouse."""
+
+import re
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -9,6 +12,7 @@ GLOSSARY = "book/glossary"
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.connect("doctree-resolved", show_definitions)
+    app.connect("html-page-context", mend)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -29,3 +33,10 @@ def show_definitions(app: Sphinx, doctree: nodes.document, name: str) -> None:
     for link in links:
         place = link.get("refid") or link.get("refuri", "").partition("#")[2]
         link["reftitle"] = definitions[place]
+
+
+def mend(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Let wide tables be scrolled by keyboard, and take a role from references that their entries do not fit."""
+    if "body" in context:
+        tables = re.sub(r'<table(?=[^>]*class="dataframe)', '<table tabindex="0"', context["body"])
+        context["body"] = tables.replace('<div role="list" class="citation-list">', '<div class="citation-list">')

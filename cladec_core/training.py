@@ -86,15 +86,16 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def compute(device: str = "auto", *, deterministic: bool = True) -> Compute:
+def compute(device: str = "auto") -> Compute:
     """Choose the device, and bf16 where the hardware has it natively.
+
+    `CLADEC_DETERMINISTIC=0` in the environment lets CUDA use algorithms that may be faster and do not repeat bit for
+    bit; a manifest says so.
 
     Parameters
     ----------
     device
         "auto" (CUDA, then MPS, then the CPU) or a name that torch knows.
-    deterministic
-        False lets CUDA use algorithms that may be faster and do not repeat bit for bit; a manifest says so.
 
     Raises
     ------
@@ -115,6 +116,7 @@ def compute(device: str = "auto", *, deterministic: bool = True) -> Compute:
         "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported,  # emulated bf16 is slower than float32
     }
     dtype = torch.bfloat16 if native.get(chosen.type, bool)() else torch.float32
+    deterministic = os.environ.get("CLADEC_DETERMINISTIC") != "0"
     return Compute(chosen, dtype, deterministic, graph=chosen.type == "cuda")
 
 

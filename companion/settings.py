@@ -182,7 +182,7 @@ class EncoderTrainingSettings(Settings):
     decoder_epochs: int = _epochs(1, 3, 4, 64, of="the decoders and of the RefAE")
     train_limit: int | None = _images_used(160, None, 20_000, None)
     encoder_epochs: tuple[int, ...] = parameter(
-        (0, 1), (0, 1, 8), *((0, 1, 4, 16, 64),) * 2,
+        (0, 1), (0, 1, 6), *((0, 1, 4, 16, 64),) * 2,
         "epochs of the classifier to explain; 0: untrained", axis=True, limits=(0, 10_000),
     )  # fmt: skip
 
@@ -313,7 +313,7 @@ class YourOwnSettings(Settings):
     datasets: tuple[str, ...] = _data_sets(("mnist",), ("mnist",))
     architectures: tuple[str, ...] = _networks(*(("vgg5",),) * 4)
     seeds: tuple[int, ...] = parameter((0,), (0,), *((0, 1, 2, 3, 4),) * 2, "one run for each", axis=True, limits=SEEDS)
-    decoder_epochs: int = _epochs(1, 5, 12, 64, of="decoder and reference")
+    decoder_epochs: int = _epochs(1, 4, 12, 64, of="decoder and reference")
     train_limit: int | None = _images_used(160, 1_000, 5_000, None)
     layer: str = parameter(*("conv3",) * 4, "the layer to explain")
     marked_class: int = parameter(*(8,) * 4, "the class that carries the marker, counted from 0", limits=(0, 9))
@@ -371,9 +371,20 @@ class UserStudySettings(Parameters):
         _check_range("pairs", self.pairs, 1, self.images)
 
 
+@dataclass(frozen=True)
+class CostSettings(Parameters):
+    """Parameters of the chapter `cost` (B50): how long it measures; it keeps no record."""
+
+    experiment: ClassVar[str] = "cost"
+    batch_size: int = parameter(8, *(128,) * 3, "images per training step", limits=(2, 65_536))
+    steps: int = parameter(1, *(2,) * 3, "training steps in each repeat", limits=(1, 10_000))
+    repeats: int = parameter(1, *(3,) * 3, "repeats, of which the median counts", limits=(1, 1000))
+    width: float = parameter(0.125, *(1.0,) * 3, "factor on the channels of every classifier layer", limits=WIDTHS)
+
+
 EVERY = (
     LayersSettings, AlphaSettings, EncoderTrainingSettings, OcclusionSettings, SubsetsSettings, PrototypesSettings,
-    ControlsSettings, YourOwnSettings, TheorySettings, UserStudySettings,
+    ControlsSettings, YourOwnSettings, TheorySettings, UserStudySettings, CostSettings,
 )  # fmt: skip
 SETTINGS: dict[str, type[Parameters]] = {kind.experiment: kind for kind in EVERY}
 

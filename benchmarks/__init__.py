@@ -2,3 +2,7 @@
 
 Run it with `make bench`, or `python -m benchmarks --help`.
 """
+
+import os
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler prints when it starts; read when torch is imported

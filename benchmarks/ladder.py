@@ -12,6 +12,7 @@ import torch
 import torch._dynamo  # the first optimiser would import it, at the expense of the loop that comes first
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
@@ -218,10 +219,26 @@ def _needs(start: Callable[[int], Epochs], batch: int, on: Compute) -> dict[str,
         events = sorted(found.profiler.kineto_results.events(), key=lambda event: event.start_ns())
         memory = max(itertools.accumulate(event.nbytes() for event in events if event.name() == "[memory]"))
     epochs = begin()
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    with Casts() as casts:
         next(epochs)
-    casts = sum(event.name() == "aten::_to_copy" for event in found.profiler.kineto_results.events())
-    return {"first_step_seconds": first, "megabytes": memory / 1e6, "casts_per_step": casts}
+    return {"first_step_seconds": first, "megabytes": memory / 1e6, "casts_per_step": casts.count}
+
+
+class Casts(TorchDispatchMode):
+    """Counts the `_to_copy` operations that change the precision of a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Look at each operation, also on the way back."""
+        result = operation(*args, **(kwargs or {}))
+        if operation is torch.ops.aten._to_copy.default:
+            self.count += result.dtype != args[0].dtype
+        return result
 
 
 def matmul_rate(on: Compute) -> float:

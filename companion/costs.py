@@ -67,7 +67,7 @@ def trainings(record: Record) -> pd.DataFrame:
             passes = epochs["decoder_epochs" if kind in ("decoder", "RefAE") else "classifier_epochs"]
             rows.append(
                 {
-                    "dataset": dataset, "architecture": architecture, "layer": layer if kind != "classifier" else "",
+                    "dataset": dataset, "architecture": architecture, "layer": layer if kind != "classifier" else "-",
                     "kind": kind, "seed": int(seed), "device": record.manifest["runs"][cell["run"]]["device"],
                     "milliseconds": 1000 * seconds / passes / counts[dataset],
                 }

@@ -449,7 +449,7 @@ class _Grid:
                 if time.monotonic() < self.deadline:
                     raise
                 self.stopped = f"{group[0]} took longer than expected and was given up"
-            except (MemoryError, RuntimeError) as error:
+            except (ImportError, MemoryError, RuntimeError) as error:
                 self._lose(group, groups, error)
                 trainer.studies.clear()
             else:
@@ -471,7 +471,7 @@ class _Grid:
     def _lose(self, group: list[Job], groups: deque[list[Job]], error: Exception) -> None:
         """Try the halves of a group that failed; a single cell is left out."""
         full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-        if not full and not isinstance(error, RunError):
+        if not full and not isinstance(error, (RunError, ImportError)):
             raise error
         traceback.clear_frames(error.__traceback__)  # they hold what fills the memory
         gc.collect()

@@ -302,8 +302,9 @@ def test_an_interrupt_of_the_user_is_one(pretend, tmp_path):
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
         MemoryError(),
         RunError("the loss is nan after epoch 1"),
+        ModuleNotFoundError("No module named 'captum'"),
     ],
-    ids=["CUDA", "CPU", "Python", "loss"],
+    ids=["CUDA", "CPU", "Python", "loss", "package"],
 )
 def test_a_cell_that_fails_is_named_and_the_others_are_trained(pretend, tmp_path, capsys, error):
     def fail(name):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
 from cladec_core import metrics, models
@@ -187,6 +188,17 @@ def test_gradcam_is_the_hand_written_one(two_layers, layer):
     expected = slow_gradcam(two_layers, layer, images)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     assert (expected.amax((1, 2)) == 1).any()
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2"])
+def test_gradcam_is_captum_s(two_layers, layer):
+    images = torch.randn(6, 1, 32, 32)
+    maps = LayerGradCam(two_layers, two_layers.get_submodule(layer)).attribute(
+        images, target=two_layers(images).argmax(1), relu_attributions=True
+    )
+    large = LayerAttribution.interpolate(maps.detach(), (32, 32), "bilinear").squeeze(1)
+    low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
+    torch.testing.assert_close(metrics.gradcam(two_layers, layer, images) * (high - low) + low, large)
 
 
 @pytest.mark.parametrize("layer", ["penultimate", "logits"])

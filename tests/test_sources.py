@@ -86,7 +86,7 @@ def test_environment_yml_is_the_conda_view_of_pyproject():
 def test_every_command_of_the_readme_exists():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in set(re.findall(r"`?make (?!PYTHON)([a-z]+)", readme)):
+    for target in set(re.findall(r"\bmake (?!PYTHON)([a-z]+)", readme)):
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 

@@ -118,7 +118,11 @@ def _inputs_key(name: str, parameters: dict[str, Any]) -> str:
     files = (path for package in ("cladec_core", "companion") for path in (ROOT / package).rglob("*"))
     code = (path for path in files if path.suffix in {".py", ".html", ".csv"})
     sources = [NOTEBOOKS / f"{name}.ipynb", *sorted(code)]
-    sources += [ROOT / "book" / "published.yml", *sorted(RECORDED.rglob("manifest.json"))]
+    sources += [
+        ROOT / "book" / "static" / "interactive.js",
+        ROOT / "book" / "published.yml",
+        *sorted(RECORDED.rglob("manifest.json")),
+    ]
     sources += [path for path in (ROOT / "uv.lock",) if path.exists()]
     text = json.dumps(parameters, sort_keys=True)
     return _digest([text.encode(), *(path.read_bytes() for path in sources)])

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import tomllib
 
 import nbformat
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from companion import chapters, theory
+from cladec_core.errors import RunError
+from companion import book, chapters, printing, theory
 from companion.figures import apart, front, grey, interactive, signed_difference
 from companion.records import ROOT, Record, recorded
 
@@ -248,16 +250,20 @@ def test_head_stands_below_the_title_with_links_to_what_can_be_checked(site):
 def test_map_leads_to_every_chapter_and_figures_are_taken_out(site):
     chapters.write(site, "quick")
     drawn = (site / "book" / "generated" / "map.html").read_text(encoding="utf-8")
-    assert re.findall(r'href="([^"]+)"', drawn) == ["reading.html", "../notebooks/layers.html"]
+    assert re.findall(r'<a href="([^"]+)"', drawn) == ["reading.html", "../notebooks/layers.html"]
     assert "Ideas &amp; more" in drawn
     assert "How &lt; to" in drawn
     assert (site / "book" / "generated" / "fig-a.png").read_bytes() == b"png"
     assert "| [Layers](../notebooks/layers.ipynb) | 1 min | 3 min |" in (site / "book/generated/times.md").read_text()
 
 
-def test_citation_names_the_version_of_the_project():
-    import tomllib
+def test_printing_without_a_book_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "HTML", tmp_path)
+    with pytest.raises(RunError, match="make book"):
+        printing.print_book()
 
+
+def test_citation_names_the_version_of_the_project():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     entries = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")

@@ -187,6 +187,15 @@ def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
     assert any(name.endswith("conv2/max reconstruction") for name in smoke_record.samples)
 
 
+def test_moved_square_is_kept_at_sixteen_places(smoke_record):
+    samples = {name.removeprefix("digits/vgg11/"): array for name, array in smoke_record.samples.items()}
+    assert samples["moved corners"].tolist() == [0, 7, 13, 20]
+    moved, most = samples["conv2/moved reconstruction"], samples["conv2/max reconstruction"][-occlusion.MOVED :]
+    assert samples["moved predicted"].shape == moved.shape[:2] == (len(most), 16)
+    corners = moved[:, [0, 3, 12, 15]].astype(int)  # the places that the run itself covers
+    assert (np.abs(corners - most[:, None]).max((2, 3, 4)).min(1) <= 1).all()
+
+
 def test_decoders_are_trained_once_for_each_classifier(digits, smoke, on, tmp_path, monkeypatch):
     first = Study(digits, "vgg11", 0, smoke, on, tmp_path)
     trained = first.test(first.decoder("conv3"))

@@ -1,7 +1,5 @@
 """The formulas of `theory` against fits, searches and samples that are written out the long way."""
 
-import json
-import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -299,15 +297,6 @@ def test_a_wrong_formula_is_noticed(inputs, monkeypatch, name, statements):
     monkeypatch.setattr(theory, name, lambda *values: 1.001 * right(*values))
     failed = {check.statement for check in all_exact_checks(inputs) if check.verdict == FAILS}
     assert failed == statements
-
-
-def test_slider_is_self_contained_and_shows_the_numbers_of_python():
-    frames = theory.angle_frames(theory.tilted((4.0, 1.0), 20), np.arange(0, 91, 30))
-    text = figures.angle_slider(np.array([[1.0, 2.0]]), frames).data
-    assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]  # a namespace; nothing is loaded
-    assert re.search(r'<input type="range"[^>]*aria-label="[^"]+"', text)
-    shown = json.loads(re.search(r"frames = (\[.*?\]), points", text)[1])
-    np.testing.assert_allclose(pd.DataFrame(shown).set_index("angle"), frames, atol=1e-4)
 
 
 def test_figures_are_drawn(inputs):

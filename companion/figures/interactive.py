@@ -164,8 +164,8 @@ def alpha(record: Record, count: int = 12) -> HTML:
     made = np.stack([record.samples[f"{run}/alpha={value}"][:count] for value in values], 1)
     measured = _measured(record, run, "alpha", record.rows)
     notes = [
-        f"All test images: reconstruction loss {measured.loc[value, 'loss_raw_sum']:.1f} (raw sum per image); the "
-        f"classifier says of {measured.loc[value, 'agreement']:.0%} what it says of the original."
+        f"All test images: reconstruction loss {measured.loc[value, 'loss_raw_sum']:.1f} (raw sum per image); of "
+        f"{measured.loc[value, 'agreement']:.0%} the classifier says what it says of the original."
         for value in values
     ]
     controls = [_images(record, run, count), Control("Weight α", [f"{value:g}" for value in values])]

@@ -489,8 +489,9 @@ class _Grid:
         alone = seconds_of(job, self.found, self.rates)
         self.foreseen += alone
         self.spent += seconds if alone else 0
-        share = sum((self.found[job] or {}).values()) / seconds / self.board.peak
-        _say(self.console, f"{job}: {seconds:.1f} s, {share:.0%} of the peak of a matrix product")
+        operations = sum((self.found[job] or {}).values())
+        share = f", {operations / seconds / self.board.peak:.0%} of the peak of a matrix product" if operations else ""
+        _say(self.console, f"{job}: {seconds:.1f} s{share}")
 
     def conclude(self) -> None:
         """Say why the pass ended before all was done, if it did."""

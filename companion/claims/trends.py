@@ -11,7 +11,6 @@ from scipy import stats
 from companion import tables
 from companion.claims import SIGNIFICANT, Evidence, Verdict, count
 from companion.records import Record
-from companion.tables import columns_of as columns_of
 
 # Two standard errors of the difference of two single runs, as a share of the loss: in Tables 4 to 6 most standard
 # deviations of a reconstruction loss are 1 to 4 % of its mean.

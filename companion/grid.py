@@ -6,6 +6,7 @@ of a run stand together and share its classifier. On CUDA, a cell is trained for
 """
 
 import gc
+import signal
 import threading
 import time
 import traceback
@@ -509,11 +510,16 @@ def _interrupted_at(deadline: float) -> Iterator[None]:
     """Raise KeyboardInterrupt in the main thread at the deadline (of `time.monotonic`)."""
     timer = threading.Timer(min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX), interrupt_main)
     timer.daemon = True
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # as a script's `command &` is started; the timer would then do nothing
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        if before is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, before)
 
 
 def _say(console: Console, line: str) -> None:

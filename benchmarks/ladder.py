@@ -19,6 +19,7 @@ from benchmarks import plain
 from cladec_core import data, models, training
 from cladec_core.models import Frozen
 from cladec_core.training import Compute, Recipe
+from companion.grid import matmul_peak
 
 DECODED = "conv3"
 BRANCHES = 8
@@ -180,7 +181,7 @@ def measure(case: Case, on: Compute, repeats: int) -> Iterator[dict[str, Any]]:
     needs = {name: _needs(start, case.batch, on) for name, start in starts.items()}
     running = {name: start(images) for name, start in starts.items()}
     for repeat in range(repeats + 1):  # the first one warms up
-        peak.append(matmul_rate(on))
+        peak.append(matmul_peak(on))
         for name, epochs in running.items():
             spent = timed(lambda epochs=epochs: next(epochs), on)
             if repeat:
@@ -239,13 +240,6 @@ class Casts(TorchDispatchMode):
         if operation is torch.ops.aten._to_copy.default:
             self.count += result.dtype != args[0].dtype
         return result
-
-
-def matmul_rate(on: Compute) -> float:
-    """Operations per second of a large matrix product: the most that the device does in this precision."""
-    size = 8192 if on.device.type == "cuda" else 2048
-    left, right = (torch.randn(size, size, device=on.device).to(on.dtype) for _ in range(2))
-    return max(2 * size**3 / timed(lambda: left @ right, on) for _ in range(3))
 
 
 def timed(work: Callable[[], Any], on: Compute) -> float:

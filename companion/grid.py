@@ -276,7 +276,7 @@ def _seconds_per_image(job: Job, part: Training, on: training.Compute) -> float:
 
 def matmul_peak(on: training.Compute) -> float:
     """Operations per second of a large matrix product in the precision of `on`: the best of some."""
-    size = 8192 if on.device.type == "cuda" else 1024
+    size = 8192 if on.device.type == "cuda" else 2048
     first, second = (torch.randn(size, size, device=on.device, dtype=on.dtype) for _ in range(2))
     took = []
     for _ in range(6):

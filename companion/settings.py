@@ -123,7 +123,7 @@ class Settings(Parameters):
     decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders and of the RefAE")
     # The few images of `quick` make few steps: small batches bring a network further in the same time.
     batch_size: int = parameter(32, 32, 128, 128, "images per training step", limits=(2, 65_536))
-    train_limit: int | None = _images_used(160, None, None, None)
+    train_limit: int | None = _images_used(160, None, 20_000, None)
     test_limit: int | None = _images_used(80, None, None, None, do="test")
     width: float = parameter(0.125, 1.0, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
     decoder_style: Literal["code", "table1"] = parameter(*("code",) * 4, "decoder of the authors' code, or of Table 1")
@@ -165,7 +165,6 @@ class AlphaSettings(Settings):
     experiment: ClassVar[str] = "alpha"
     datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
     decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders")
-    train_limit: int | None = _images_used(160, None, 20_000, None)
     alphas: tuple[float, ...] = parameter(
         (0.0, 0.9, 1.0), (0.0, 0.01, 0.9, 1.0), *((0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0),) * 2,
         "weights of the classification loss in Eq. 1, from 0 to 1", axis=True, limits=(0, 1),
@@ -180,7 +179,6 @@ class EncoderTrainingSettings(Settings):
     datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
     classifier_epochs: int = _epochs(1, 3, 4, 64, of="the evaluation classifiers")
     decoder_epochs: int = _epochs(1, 3, 4, 64, of="the decoders and of the RefAE")
-    train_limit: int | None = _images_used(160, None, 20_000, None)
     encoder_epochs: tuple[int, ...] = parameter(
         (0, 1), (0, 1, 6), *((0, 1, 4, 16, 64),) * 2,
         "epochs of the classifier to explain; 0: untrained", axis=True, limits=(0, 10_000),
@@ -228,17 +226,16 @@ class SubsetsSettings(Settings):
     experiment: ClassVar[str] = "subsets"
     datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
     decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders")
-    train_limit: int | None = _images_used(160, None, 20_000, None)
     sizes: tuple[int, ...] = parameter(
         (64, 10, 1), (512, 64, 10, 1), (512, 256, 128, 51, 10, 4, 1), (512, 256, 128, 64, 51, 32, 16, 10, 8, 4, 2, 1),
         "nested subsets: the first so many channels", axis=True,
     )  # fmt: skip
     disjoint_size: int = parameter(*(10,) * 4, "channels of each disjoint and of each random subset")
     disjoint_count: int = parameter(
-        2, 2, 5, 10, "disjoint subsets of consecutive channels", limits=(1, 10_000), axis=True
+        2, 2, 3, 10, "disjoint subsets of consecutive channels", limits=(1, 10_000), axis=True
     )
     random_repeats: int = parameter(
-        1, 2, 5, 10, "random subsets of the same size; 0: none", limits=(0, 10_000), axis=True
+        1, 2, 3, 10, "random subsets of the same size; 0: none", limits=(0, 10_000), axis=True
     )
 
     def __post_init__(self) -> None:
@@ -266,7 +263,6 @@ class PrototypesSettings(Settings):
     datasets: tuple[str, ...] = _data_sets(*(("mnist", "fashion_mnist"),) * 2)
     architectures: tuple[str, ...] = _networks(*(("vgg11",),) * 4)
     decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders")
-    train_limit: int | None = _images_used(160, None, 20_000, None)
     prototypes: tuple[int, ...] = parameter(
         (3,), *((15,),) * 3, "how many prototypes to learn", axis=True, limits=(1, 1_000)
     )
@@ -297,7 +293,7 @@ class ControlsSettings(LayersSettings):
     experiment: ClassVar[str] = "controls"
     datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
     decoder_epochs: int = _epochs(1, 5, 4, 64, of="the decoders and of the RefAE")
-    train_limit: int | None = _images_used(160, 640, 20_000, None)
+    train_limit: int | None = _images_used(160, 640, 10_000, None)
     width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
     layers: tuple[int | str, ...] = parameter(
         (-5,), (-5,), (-3,), (-1, -3), "layers to explain: the paper's index, or a name", axis=True

@@ -162,6 +162,8 @@ def trainings(job: Job) -> list[Training] | None:
             return [classifier, replace(decoder, label=label, judged=part.alpha > 0), judges["ClaDec"]]
         case "encoder_training" if part.batchnorm == encoder_training.REFERENCE:
             return [reference, judges["refae"]]
+        case "encoder_training" if part.batchnorm == encoder_training.SLOW:
+            return [replace(classifier, epochs=part.epochs, explained=part.batchnorm)]
         case "encoder_training" if part.epochs:
             decoder = replace(decoder, explained=str(part.epochs))
             return [replace(classifier, epochs=part.epochs), decoder, judges["cladec"]]

@@ -278,6 +278,7 @@ CONTROLS = {  # what is different from the baseline
     "other_half": "half of the training images for the classifier, the other half for everything else",
     "originals": "one evaluation classifier for both, trained on original images",
     "mean_loss": "reconstruction losses averaged over pixels, not summed",
+    "small_alpha": "the default of the authors' program: averaged losses, and 0.001 for α in ClaDec's",
     "unit": "images in [0, 1], not standardised",
     "sigmoid": "images in [0, 1], and decoders that end in a sigmoid",
     "table1": "the decoder of Table 1",

@@ -80,6 +80,7 @@ class Study:
         self.on, self.cache, self.progress, self.data_dir = on, cache, progress, data_dir
         self.encoder_epochs: int | None = None  # of the classifier to explain, if not `classifier_epochs`
         self.calibrated = True
+        self.momentum: float | None = None  # of the classifier's BatchNorm, if not PyTorch's 0.1
         self.sigmoid = False  # whether decoders end in one
         self.mean_loss = False  # whether reconstruction losses are averaged over pixels instead of summed
         self.train: Train = alone  # or side by side with those of other runs
@@ -100,14 +101,17 @@ class Study:
     def classifier(self) -> Classifier:
         """The classifier to explain: trained on the training images, then frozen."""
         model = self.new_classifier(CLASSIFIER).to(self.on.device)
+        if self.momentum is not None:
+            for norm in filter(lambda module: isinstance(module, nn.BatchNorm2d), model.modules()):
+                norm.momentum = self.momentum
         if self.encoder_epochs == 0:
             if self.calibrated:
                 training.calibrate(model, self.data.train_images, self.on)
         else:
-            self._trained(model, CLASSIFIER, self._fit_classifier)
+            self._trained(model, CLASSIFIER, self._fit_classifier, self._averages)
         return model.eval().requires_grad_(False)
 
-    def variant(self, encoder_epochs: int, *, calibrated: bool = True) -> "Study":
+    def variant(self, encoder_epochs: int, *, calibrated: bool = True, momentum: float | None = None) -> "Study":
         """The same run with a classifier to explain that was trained for other epochs (section 6.3).
 
         Parameters
@@ -116,8 +120,10 @@ class Study:
             0 leaves the initial weights, which are the same for every number of epochs.
         calibrated
             Without training, whether BatchNorm's statistics are estimated on the training images.
+        momentum
+            Share of each batch in BatchNorm's running averages; None: PyTorch's 0.1.
         """
-        return self.changed(encoder_epochs=encoder_epochs, calibrated=calibrated)
+        return self.changed(encoder_epochs=encoder_epochs, calibrated=calibrated, momentum=momentum)
 
     def changed(self, **changes: Any) -> "Study":
         """The same run with other attributes (data, architecture, settings...) and a classifier of its own."""
@@ -192,7 +198,7 @@ class Study:
 
     def _fit_images(self, model: nn.Module, inputs: Tensor, label: str, alpha: float = 0.0) -> None:
         targets = (self.data.train_images, self.data.train_labels)
-        loss = _mean_loss if self.mean_loss else training.ClaDecLoss(self.classifier if alpha else None, alpha)
+        loss = training.ClaDecLoss(self.classifier if alpha else None, alpha, self.mean_loss)
         self._fit(model, inputs, targets, loss, training.ADAM, label)
 
     def _fit(
@@ -244,7 +250,13 @@ class Study:
     @cached_property
     def _explained(self) -> str:
         """Name of the classifier to explain."""
-        return self._fingerprint(CLASSIFIER, training.SGD) + ("" if self.calibrated else " uncalibrated")
+        name = self._fingerprint(CLASSIFIER + self._averages, training.SGD)
+        return name + ("" if self.calibrated else " uncalibrated")
+
+    @property
+    def _averages(self) -> str:
+        """Part of the classifier's name where BatchNorm's running averages are slower than usual."""
+        return "" if self.momentum is None else f" momentum={self.momentum}"
 
     @property
     def _how(self) -> str:
@@ -268,11 +280,6 @@ class Study:
             asdict(recipe), self._epochs(recipe, label), settings, self.on.description, torch.__version__, code,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _mean_loss(output: Tensor, images: Tensor, _: Tensor) -> Tensor:
-    """Squared error averaged over pixels as in the authors' code (I13), at α = 0."""
-    return nn.functional.mse_loss(output, images)
 
 
 def span(channels: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ from torch import nn
 
 from cladec_core import data, models, training
 from cladec_core.errors import UsageError
-from companion import experiments, study
+from companion import experiments
 from companion.claims import FAILS, HOLDS, UNDECIDED
 from companion.claims.controls import answers, evidence, printed, robustness, runs, survival, survival_table
 from companion.experiments import controls
@@ -109,15 +109,32 @@ def test_one_classifier_trained_on_originals_judges_both(base, monkeypatch):
 
 def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base, monkeypatch):
     output, images = torch.randn(2, 5, 3, 8, 8)
-    assert study._mean_loss(output, images, None).item() == pytest.approx(
+    assert training.ClaDecLoss(None, 0.0, mean=True)(output, images, None).item() == pytest.approx(
         training.reconstruction_loss(output, images).item() / (3 * 8 * 8)
     )
     used, control = [], RUNS["mean_loss"](base)
     monkeypatch.setattr(training, "fit", lambda *_, **options: used.append(options["loss"]))
     for run in (base, control):
         run.explained(cache=None, mean_loss=run.mean_loss).reference(LAYER)
-    assert isinstance(used[0], training.ClaDecLoss)
-    assert used[1] is study._mean_loss
+    assert used == [training.ClaDecLoss(None, 0.0), training.ClaDecLoss(None, 0.0, mean=True)]
+
+
+def test_the_small_alpha_is_in_the_loss_of_the_explanation_only(base, monkeypatch):
+    used = {}
+
+    def spy(model, inputs, targets, loss, *_, label, **options):
+        used[label.split(" ", 2)[2].split(",")[0]] = loss
+
+    base.classifier  # noqa: B018 (trained before the spy is there)
+    monkeypatch.setattr(training, "fit", spy)
+    monkeypatch.setattr(controls.metrics, "accuracy", lambda *_: 0.0)
+    controls.run_cell(base.explained(cache=None), controls.Part(LAYER, "small_alpha"), False)
+    decoder, reference = used[f"decoder {LAYER} α=0.001"], used[f"RefAE {LAYER}"]
+    assert (decoder.alpha, decoder.mean, reference.alpha, reference.mean) == (0.001, True, 0.0, True)
+    images, labels = base.data.test_images[:4], base.data.test_labels[:4]
+    output = images + 1
+    crossed = training.classification_loss(decoder.classifier(output), labels)
+    assert decoder(output, images, labels).item() == pytest.approx(0.999 * 1 + 0.001 * crossed.item(), rel=1e-5)
 
 
 def test_unit_inputs_are_the_grey_values_themselves(base):

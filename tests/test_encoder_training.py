@@ -13,7 +13,7 @@ from cladec_core import metrics, training
 from cladec_core.errors import UsageError
 from companion import experiments
 from companion.claims import FAILS, HOLDS, UNDECIDED
-from companion.claims.encoder_training import CLAIMS, evidence, printed
+from companion.claims.encoder_training import CLAIMS, evidence, printed, slow_averages
 from companion.claims.trends import compare, ends, holm
 from companion.figures import encoder_training as figures
 from companion.records import Record
@@ -97,6 +97,17 @@ def test_epochs_decide_which_classifier_the_cache_gives(study):
     # The study itself has one epoch at this profile, which is the same training.
     assert same(weights(study.classifier), weights(one))
     assert len(list(study.cache.glob("*"))) == 2
+
+
+def test_slow_averages_change_nothing_but_the_running_statistics(study):
+    usual, slow = study.variant(1), study.variant(1, momentum=0.01)
+    assert same(weights(usual.classifier), weights(slow.classifier))
+    first, second = (run.classifier.conv1[1] for run in (usual, slow))
+    assert (first.momentum, second.momentum) == (0.1, 0.01)
+    # Both started at a variance of 1: the slow one is still nearer to it.
+    assert (second.running_var - 1).abs().sum() < (first.running_var - 1).abs().sum()
+    assert len(list(study.cache.glob("*"))) == 2
+    assert same(slow.variant(1, momentum=0.01).classifier.state_dict(), slow.classifier.state_dict())
 
 
 def test_all_variants_share_one_reference(study):
@@ -243,13 +254,16 @@ def test_the_experiment_explains_every_encoder(tmp_path):
     )
     found = experiments.run(settings, root=tmp_path, device="cpu", progress=False)
     assert [name.split("/")[2] for name in found.cells] == [
-        "conv4 RefAE", "conv4 calibrated", "conv4 initial", "conv4 trained 1 epochs",
+        "conv4 RefAE", "conv4 calibrated", "conv4 initial", "conv4 trained 1 epochs", "conv4 slow 1 epochs",
     ]  # fmt: skip
     again = experiments.run(settings, root=tmp_path, device="cpu", progress=False)
     assert again.manifest["files"] == found.manifest["files"]
     measured = evidence(again)
     assert {name for name, _ in measured.summary.groupby(level="encoder_epochs")} == {0, 1}
     assert not measured.summary["mean"].isna().any()
+    least = slow_averages(again)
+    assert list(least.columns) == ["slow averages", "usual averages"]
+    assert list(least.index.get_level_values("encoder_epochs")) == [1]
     shown = figures.encoders(again, [str(digit) for digit in range(10)], count=2)
     assert {"X", "untrained", "1 epoch"} <= {axis.get_ylabel() for axis in shown.axes}
     assert len(figures.over_epochs({"published": printed(), "this run": measured}).axes) == 2

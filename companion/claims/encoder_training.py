@@ -17,7 +17,7 @@ from companion.claims.trends import (
     significance,
     trend,
 )  # fmt: skip
-from companion.experiments.encoder_training import CALIBRATED, INITIAL, REFERENCE
+from companion.experiments.encoder_training import CALIBRATED, INITIAL, REFERENCE, SLOW, TRAINED
 from companion.records import Record
 from companion.tables import columns_of
 
@@ -56,9 +56,18 @@ def evidence(record: Record, untrained: str = CALIBRATED) -> Evidence:
     """
     rows = record.rows
     other = INITIAL if untrained == CALIBRATED else CALIBRATED
-    runs = columns_of(rows[~rows["batchnorm"].isin([REFERENCE, other])], COLUMNS, [*KEYS, "seed"])
+    runs = columns_of(rows[~rows["batchnorm"].isin([REFERENCE, SLOW, other])], COLUMNS, [*KEYS, "seed"])
     runs = runs.join(columns_of(rows, REFERENCE_COLUMNS, [*RUN, "seed"]), on=[*RUN, "seed"])
     return evidence_of(record, tables.with_differences(runs, tables.DIFFERENCES))
+
+
+def slow_averages(record: Record) -> pd.DataFrame:
+    """Accuracy of the least trained classifier with PyTorch's and with TensorFlow's averages in BatchNorm (I15)."""
+    rows = record.rows[record.rows["batchnorm"].isin([TRAINED, SLOW]) & (record.rows["method"] == "classifier")]
+    rows = rows[rows["metric"] == "accuracy"]
+    least = rows.loc[rows["batchnorm"] == SLOW, [*KEYS]].drop_duplicates()
+    found = rows.merge(least, on=KEYS).pivot_table("value", [*KEYS, "seed"], "batchnorm")
+    return found.rename(columns={TRAINED: "usual averages", SLOW: "slow averages"}).rename_axis(columns=None)
 
 
 def b24(evidence: Evidence) -> Verdict:

@@ -15,6 +15,8 @@ from companion.settings import BASELINE, ControlsSettings
 from companion.study import Study
 
 ORIGINALS = "originals"
+SMALL_ALPHA = "small_alpha"
+ALPHAS = {SMALL_ALPHA: 0.001}  # of ClaDec's loss; 0 elsewhere
 POOLED = {"vgg11": "vgg11_maxpool"}
 
 
@@ -68,6 +70,7 @@ RUNS: dict[str, Callable[[Study], Study]] = {
     "other_half": _other_half,
     ORIGINALS: lambda study: study,
     "mean_loss": lambda study: study.explained(mean_loss=True),
+    SMALL_ALPHA: lambda study: study.explained(mean_loss=True),
     "unit": _unit,
     "sigmoid": lambda study: _unit(study).explained(sigmoid=True),
     "table1": lambda study: study.explained(settings=replace(study.settings, decoder_style="table1")),
@@ -98,7 +101,8 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     """
     run = RUNS[part.control](study)
     labels = run.data.test_labels
-    models_of = {"cladec": run.decoder(part.layer), "refae": run.reference(part.layer)}
+    decoder = run.decoder(part.layer, alpha=ALPHAS.get(part.control, 0.0))
+    models_of = {"cladec": decoder, "refae": run.reference(part.layer)}
     images = {method: run.test(model) for method, model in models_of.items()}
     values: dict[str, dict[str, float]] = {
         "classifier": {

@@ -10,7 +10,8 @@ from companion.settings import EncoderTrainingSettings, last_convolution
 from companion.study import Study
 
 CODE_IMAGES = 500  # their pairs are compared: half a million distances would add nothing
-REFERENCE, TRAINED, CALIBRATED, INITIAL = "RefAE", "trained", "calibrated", "initial"
+REFERENCE, TRAINED, CALIBRATED, INITIAL, SLOW = "RefAE", "trained", "calibrated", "initial", "slow"
+SLOW_MOMENTUM = 0.01  # TensorFlow's default, in PyTorch's terms
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,18 @@ class Part:
 
 
 def cells(settings: EncoderTrainingSettings, architecture: str) -> Iterator[Part]:
-    """The RefAE, which no classifier can change; then the encoders, the untrained one twice (finding 5)."""
+    """The RefAE, which no classifier can change; then the encoders, the untrained one twice (finding 5).
+
+    Last the classifier that was trained least, once more with slow running averages (reading C-4, I15).
+    """
     layer, _ = last_convolution(architecture)
     yield Part(layer, 0, REFERENCE)
     for epochs in settings.encoder_epochs:
         for batchnorm in (TRAINED,) if epochs else (CALIBRATED, INITIAL):
             yield Part(layer, epochs, batchnorm)
+    trained = [epochs for epochs in settings.encoder_epochs if epochs]
+    if trained:
+        yield Part(layer, min(trained), SLOW)
 
 
 def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Samples]:
@@ -45,6 +52,10 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
         uint8 images at fixed test images, if asked for.
     """
     data, labels = study.data, study.data.test_labels
+    if part.batchnorm == SLOW:  # the question is only how accurate it is
+        study = study.variant(part.epochs, momentum=SLOW_MOMENTUM)
+        found = {"classifier": {"accuracy": metrics.accuracy(study.test(study.classifier), labels)}}
+        return rows_of(found, layer=part.layer, batchnorm=part.batchnorm, encoder_epochs=part.epochs), {}
     if part.batchnorm == REFERENCE:
         method, explain, values = "refae", study.reference(part.layer), {}
     else:

@@ -1,5 +1,7 @@
 """Figures of the chapter `layers` (the paper's Figures 5 to 10)."""
 
+from functools import reduce
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -92,6 +94,34 @@ def layers_by_samples(
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
     figure.get_layout_engine().set(w_pad=0.008, h_pad=0.008, wspace=0, hspace=0)
     return figure
+
+
+def networks(record: Record, classes: tuple[str, ...], dataset: str, *, count: int = 8) -> Figure:
+    """The same test images from VGG-11 and from ResNet-10, for each layer that both have (Fig. 10).
+
+    Parameters
+    ----------
+    record
+        Of the experiment `layers`. Of a network that it lacks, there are no rows.
+    dataset
+        Of which both networks were recorded.
+    """
+    both = {f"{dataset}/{name}": name for name in ("vgg11", "resnet10")}
+    runs = [run for run in both if f"{run}/index" in record.samples]
+    shown = reduce(np.intersect1d, [record.samples[f"{run}/index"] for run in runs])[:count]
+    at = {run: [list(record.samples[f"{run}/index"]).index(index) for index in shown] for run in runs}
+    used = record.manifest["configuration"]["index_map"]
+    rows = [(LABELS["original"], list(record.samples[f"{runs[0]}/original"][at[runs[0]]]))]
+    for index in LAYER_INDEX["vgg11"][used]:
+        parts = {run: f"{run}/{LAYER_INDEX[both[run]][used][index]}" for run in runs}
+        if all(f"{part}/cladec" in record.samples for part in parts.values()):
+            rows += [
+                (f"{sign} {ARCHITECTURE_NAMES[both[run]]}, {index}", list(record.samples[f"{part}/{method}"][at[run]]))
+                for method, sign in (("refae", r"$\hat X_R$"), ("cladec", r"$\hat X_E$"))
+                for run, part in parts.items()
+            ]  # fmt: skip
+    titles = [classes[label] for label in record.samples[f"{runs[0]}/label"][at[runs[0]]]]
+    return grid(rows, titles, size=0.62)
 
 
 @drawn

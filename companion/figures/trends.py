@@ -14,8 +14,8 @@ MARKERS = {"vgg11": "o", "resnet10": "s", "vgg5": "^", "vgg11_maxpool": "D"}
 
 def run_prefix(record: Record, dataset: str | None = None, architecture: str | None = None) -> str:
     """Prefix of the samples of one data set and architecture, the first that the record has by default."""
-    runs = sorted({"/".join(name.split("/")[:2]) for name in record.samples})
-    return next(run for run in runs if (dataset or "") in run.split("/")[0] and (architecture or "") in run)
+    runs = sorted({tuple(name.split("/")[:2]) for name in record.samples})
+    return "/".join(next(run for run in runs if (dataset or run[0], architecture or run[1]) == run))
 
 
 def lines(axis: plt.Axes, sources: dict[str, Evidence], metric: str, title: str, colour: str, name: str = "") -> None:

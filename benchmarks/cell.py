@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks import plain
 from benchmarks.ladder import DECODED, images_of, timed
-from cladec_core import data
+from cladec_core import data, training
 from cladec_core.data import ImageData
 from cladec_core.models import Classifier
 from cladec_core.training import Compute
@@ -55,7 +55,7 @@ def memory(on: Compute, images: int) -> dict[str, Any]:
     return {"layer": DECODED, "images": images, "megabytes_of_the_process": highest / 1e6}
 
 
-SETTINGS = settings_for("layers", "quick", classifier_epochs=1, decoder_epochs=1)
+SETTINGS = settings_for("layers", "quick", classifier_epochs=1, decoder_epochs=1, batch_size=training.BATCH_SIZE)
 
 
 def _task(on: Compute, images: int) -> tuple[ImageData, Classifier]:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS = never
 RUN = .uv/bin/uv run --frozen --no-sync
 
-.PHONY: help setup book pdf test bench lint format lock clean
+.PHONY: help setup book pdf test bench workflow lint format lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,15 @@ test: setup ## Run all tests
 
 bench: setup ## Measure the training loop: against a plain one, and how its cost grows (5 minutes on 2 cores)
 	$(RUN) python -m benchmarks
+
+workflow: setup .venv-workflow/.synced ## Test the grid as Snakemake jobs, and a grid that is killed 50 times
+	PATH="$(CURDIR)/.venv-workflow/bin:$$PATH" $(RUN) pytest -n0 tests/test_workflow.py
+	$(RUN) python -m workflow.kill_test --kills 50
+
+.venv-workflow/.synced: workflow/requirements.txt | .uv/bin/uv
+	.uv/bin/uv venv --quiet --clear --python .uv/bin/python .venv-workflow
+	.uv/bin/uv pip install --quiet --python .venv-workflow/bin/python -r workflow/requirements.txt
+	@touch $@
 
 lint: setup ## Check style, types of quotes and that notebooks are stored without outputs
 	$(RUN) ruff check .

@@ -24,6 +24,7 @@ VALUES_PER_STEP, VALUES_AT_ONCE = 2**21, 2**22  # in a batch, with training or w
 FLAT, PATIENCE = 0.005, 125  # a loss that falls by less than this share over the last so many steps is flat
 WEIGHTS_PER_VALUE = 10  # with more for each value of all images, an encoder is too large to be trained on them
 NARROW_BELOW = 5000  # images; fewer get a decoder of half the width
+FEWEST_HELD_OUT, MOST_HELD_OUT = 16, 512
 MEMORY_SHARE = 0.25  # of what is free, for the activations of a layer
 REFERENCES = {
     "copy": "RefAE (copied encoder)",
@@ -186,6 +187,16 @@ def choose_reference(kind: str, tap: Tap, images: Tensor, count: int) -> tuple[s
         f"Reference of {tap.layer}: {why}, so the RefAE has the project's own encoder of the same code size. Another "
         f"choice is reference='random'."
     )
+
+
+def decoder_width(images: int) -> int:
+    """Width of the decoder for so many images."""
+    return shapes.WIDTH if images >= NARROW_BELOW else shapes.WIDTH // 2
+
+
+def held_out(images: int) -> int:
+    """How many of the images are not trained on: their loss says when to end."""
+    return min(max(images // 10, FEWEST_HELD_OUT), MOST_HELD_OUT)
 
 
 def plan(images: int, values: int, steps: int = STEPS) -> tuple[int, int, int]:

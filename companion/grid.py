@@ -11,11 +11,12 @@ import threading
 import time
 import traceback
 from _thread import interrupt_main
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cladec_core import models, training
+from cladec_core import fitting, models, shapes, training
 from cladec_core.data import SIZE
 from cladec_core.errors import RunError, UsageError, one_of
-from companion.experiments import EXPERIMENTS, encoder_training, subsets
+from companion import prototype_network
+from companion.experiments import EXPERIMENTS, controls, encoder_training, subsets, your_own
 from companion.experiments.layers import CLASSIFIER
 from companion.experiments.runner import Cell, Trainer, opened, plan
-from companion.settings import SETTINGS, last_convolution, settings_for
+from companion.settings import BASELINE, SETTINGS, last_convolution, settings_for
 from companion.study import span
 
 # The paper's tables -> experiment and network.
@@ -58,6 +60,12 @@ class Job:
 
     def __str__(self) -> str:
         return f"{self.settings.experiment}/{self.cell}"
+
+    @property
+    def lacks(self) -> str:
+        """The package that it needs and that is not installed; empty if there is none."""
+        needs = EXPERIMENTS[self.settings.experiment].needs.get(str(self.cell.part), "")
+        return needs if needs and find_spec(needs) is None else ""
 
 
 def jobs(profile: str, only: str | None = None, changes: dict[str, Any] | None = None) -> list[Job]:
@@ -122,8 +130,16 @@ class Training:
         Whether the encoder is trained, too (RefAE), and whether a classifier is part of the loss (Eq. 1, α > 0).
     channels
         How many of the layer's; None for all.
-    explained
-        Which classifier, where there are several.
+    variant
+        Which classifier, data or loss, where there are several.
+    architecture, style
+        Of the classifier and of the decoder, where they are not those of the cell.
+    halved
+        Whether only half of the images are trained on.
+    prototypes
+        How many a prototype network learns; 0 for all other networks.
+    explainer
+        Width of the decoder where it is `ClaDec`'s, which is trained in its own way; 0 elsewhere.
     """
 
     label: str
@@ -132,19 +148,24 @@ class Training:
     encoder: bool = False
     judged: bool = False
     channels: int | None = None
-    explained: str = ""
+    variant: str = ""
+    architecture: str = ""
+    style: str = ""
+    halved: bool = False
+    prototypes: int = 0
+    explainer: int = 0
 
 
-Costs = dict[Job, dict[Training, float] | None]  # operations of each training; None where they are not counted
-Rates = dict[tuple[str, bool], float]  # (architecture, whether it makes images) -> operations per second
+Costs = dict[Job, dict[Training, float]]  # operations of each training
+Rates = dict[tuple[str, bool], float]  # (network, whether it makes images) -> operations per second
 
 
-def trainings(job: Job) -> list[Training] | None:
-    """What a cell trains, with the classifier to explain; None for experiments that are not counted."""
+def trainings(job: Job) -> list[Training]:
+    """What a cell trains, with the classifier to explain; those of `ClaDec` may end after fewer epochs."""
     settings, part = job.settings, job.cell.part
     layer = getattr(part, "layer", str(part))
     classifier = Training(CLASSIFIER, settings.classifier_epochs)
-    decoder = Training(f"decoder {layer}", settings.decoder_epochs, layer, explained=str(classifier.epochs))
+    decoder = Training(f"decoder {layer}", settings.decoder_epochs, layer, variant=str(classifier.epochs))
     reference = Training(f"RefAE {layer}", settings.decoder_epochs, layer, encoder=True)
     judges = {
         name: Training(f"evaluation {name} {layer}", classifier.epochs)
@@ -155,6 +176,11 @@ def trainings(job: Job) -> list[Training] | None:
             return [classifier]
         case "layers":
             return [classifier, decoder, reference, judges["ClaDec"], judges["RefAE"]]
+        case "controls":
+            return _controlled(job, classifier, decoder, reference, judges["ClaDec"], judges["RefAE"])
+        case "prototypes":
+            label = f"{part.prototypes} prototypes"
+            return [classifier, decoder, Training(label, settings.prototype_epochs, prototypes=part.prototypes)]
         case "occlusion":
             return [classifier, decoder]
         case "alpha":
@@ -163,12 +189,12 @@ def trainings(job: Job) -> list[Training] | None:
         case "encoder_training" if part.batchnorm == encoder_training.REFERENCE:
             return [reference, judges["refae"]]
         case "encoder_training" if part.batchnorm == encoder_training.SLOW:
-            return [replace(classifier, epochs=part.epochs, explained=part.batchnorm)]
+            return [replace(classifier, epochs=part.epochs, variant=part.batchnorm)]
         case "encoder_training" if part.epochs:
-            decoder = replace(decoder, explained=str(part.epochs))
+            decoder = replace(decoder, variant=str(part.epochs))
             return [replace(classifier, epochs=part.epochs), decoder, judges["cladec"]]
         case "encoder_training":
-            return [replace(decoder, explained=part.batchnorm), judges["cladec"]]
+            return [replace(decoder, variant=part.batchnorm), judges["cladec"]]
         case "subsets" if part.subset == subsets.FLOORS:
             return [classifier]
         case "subsets":
@@ -177,7 +203,37 @@ def trainings(job: Job) -> list[Training] | None:
                 label = f"{decoder.label} channels {span(part.channels(total, job.cell.seed))}"
                 decoder = replace(decoder, label=label, channels=part.size)
             return [classifier, decoder]
-    return None
+        case "your_own":
+            pair = (your_own.BIASED, your_own.HONEST)
+            explained = [] if part == CLASSIFIER else [decoder, reference]
+            width = fitting.decoder_width(_available(job))
+            return [replace(classifier, variant=name) for name in pair] + [
+                replace(model, variant=name, explainer=width) for name in pair for model in explained
+            ]
+    raise NotImplementedError(settings.experiment)
+
+
+def _controlled(
+    job: Job, classifier: Training, decoder: Training, reference: Training, *judges: Training
+) -> list[Training]:
+    """What a cell of `layers` trains, as a control changes it."""
+    control = job.cell.part.control
+    if control == BASELINE:
+        return [classifier, decoder, reference, *judges]
+    if control == controls.ORIGINALS:
+        return [classifier, decoder, reference, replace(classifier, label=f"evaluation {controls.ORIGINALS}")]
+    if control in controls.ALPHAS:
+        decoder = replace(decoder, label=f"{decoder.label} α={controls.ALPHAS[control]}", judged=True)
+    changes = {
+        "variant": control, "halved": control in {"same_half", "other_half"},
+        "architecture": controls.POOLED[job.cell.architecture] if control == "max_pooling" else "",
+        "style": control if control == "table1" else "",
+    }  # fmt: skip
+    decoder, reference, *judges = (replace(part, **changes) for part in (decoder, reference, *judges))
+    if control not in {"mean_loss", controls.SMALL_ALPHA, "table1"}:
+        classifier = replace(classifier, **changes | {"variant": "unit" if control == "sigmoid" else control})
+    twin = {"other_half": "same_half", controls.SMALL_ALPHA: "mean_loss"}.get(control)  # has the same RefAE
+    return [classifier, decoder, replace(reference, variant=twin or control), *judges]
 
 
 @cache
@@ -191,24 +247,45 @@ def costs(waiting: Sequence[Job]) -> Costs:
     shared = set()
     for job in waiting:
         settings, parts = job.settings, trainings(job)
-        images = min(SIZES[job.cell.dataset][0], settings.train_limit or SIZES[job.cell.dataset][0])
-        images -= images % min(settings.batch_size, images)
         alike = (settings.train_limit, settings.batch_size, settings.width, settings.decoder_style, settings.resize)
-        new = {part for part in parts or () if (job.cell.run, alike, part) not in shared}
+        new = [part for part in parts if (job.cell.run, alike, part) not in shared]
         shared |= {(job.cell.run, alike, part) for part in new if not part.label.startswith("evaluation")}
-        counts = {part: per_image(job, part) * images * part.epochs for part in parts or () if part in new}
-        found[job] = None if parts is None else counts
+        found[job] = {part: per_image(job, part) * _images(job, part) * part.epochs for part in new}
     return found
+
+
+def _available(job: Job) -> int:
+    """How many training images there are."""
+    return min(SIZES[job.cell.dataset][0], job.settings.train_limit or SIZES[job.cell.dataset][0])
+
+
+def _images(job: Job, part: Training) -> int:
+    """How many images an epoch uses: whole batches."""
+    images = _available(job) // (2 if part.halved else 1)
+    images -= fitting.held_out(images) if part.explainer else 0
+    return images - images % min(_batch_size(job, part), images)
+
+
+def _batch_size(job: Job, part: Training) -> int:
+    if part.explainer:
+        images = _available(job)
+        return fitting.plan(images - fitting.held_out(images), SIZES[job.cell.dataset][1] * SIZE**2)[0]
+    return job.settings.prototype_batch_size if part.prototypes else job.settings.batch_size
 
 
 def per_image(job: Job, part: Training) -> float:
     """Operations of a training step per image (see `operations`)."""
-    return operations(replace(part, label="", epochs=0, explained=""), *_network(job))
+    return operations(replace(part, label="", epochs=0, variant="", halved=False), *_network(job, part))
 
 
-def _network(job: Job) -> tuple[str, int, int, float, str]:
-    settings = job.settings
-    return job.cell.architecture, *SIZES[job.cell.dataset][1:], settings.width, settings.decoder_style
+def _network(job: Job, part: Training) -> tuple[str, int, int, float, str]:
+    settings, sizes = job.settings, SIZES[job.cell.dataset][1:]
+    return part.architecture or job.cell.architecture, *sizes, settings.width, part.style or settings.decoder_style
+
+
+def _kind(job: Job, part: Training) -> tuple[str, bool]:
+    """What trainings of the same speed have in common: the network, and whether it makes images."""
+    return ("prototypes", True) if part.prototypes else (_network(job, part)[0], bool(part.layer))
 
 
 @cache
@@ -231,13 +308,22 @@ def _task(
     part: Training, architecture: str, channels: int, classes: int, width: float, style: str
 ) -> tuple[nn.Module, tuple[int, ...], Callable[..., Tensor]]:
     """The model that is trained, the shape of what it is given, and its loss."""
-    classifier, image = models.classifier(architecture, channels, classes, width), (channels, SIZE, SIZE)
+    image = (channels, SIZE, SIZE)
+    if part.prototypes:
+        network = prototype_network.PrototypeNetwork(channels, classes, part.prototypes)
+        compare = prototype_network.PrototypeLoss(network)
+        return network, image, lambda output, images, labels: compare(output, labels)
+    classifier = models.classifier(architecture, channels, classes, width)
     if not part.layer:
         return classifier, image, lambda output, images, labels: training.classification_loss(output, labels)
     encoder = classifier.up_to(part.layer)
     shape = models.activation_shape(encoder, channels)
     shape = (part.channels or shape[0], *shape[1:])
-    decoder = models.decoder(shape, channels, style)
+    decoder = (
+        shapes.decoder(shape, channels, (SIZE, SIZE), part.explainer)
+        if part.explainer
+        else models.decoder(shape, channels, style)
+    )
     loss = training.ClaDecLoss(classifier.eval().requires_grad_(False) if part.judged else None, 0.5)
     return (nn.Sequential(encoder, decoder), image, loss) if part.encoder else (decoder, shape, loss)
 
@@ -246,24 +332,24 @@ def measured_rates(found: Costs, on: training.Compute) -> Rates:
     """Time real training steps of each network, on images of noise."""
     rates: Rates = {}
     for job, counts in found.items():
-        for part in counts or {}:
-            key = (job.cell.architecture, bool(part.layer))
+        for part in counts:
+            key = _kind(job, part)
             if key not in rates:
                 rates[key] = per_image(job, part) / _seconds_per_image(job, part, on)
     return rates
 
 
 def _seconds_per_image(job: Job, part: Training, on: training.Compute) -> float:
-    batch, channels = job.settings.batch_size, SIZES[job.cell.dataset][1]
+    batch, channels = _batch_size(job, part), SIZES[job.cell.dataset][1]
 
     def seconds(steps: int) -> float:
         with training.seeded(0):
-            model, shape, loss = _task(part, *_network(job))
+            model, shape, loss = _task(part, *_network(job, part))
             inputs, images = (torch.randn(steps * batch, *size) for size in (shape, (channels, SIZE, SIZE)))
         inputs, images, labels = (
             tensor.to(on.device) for tensor in (inputs, images, torch.zeros(steps * batch, dtype=torch.int64))
         )
-        recipe = training.ADAM if part.layer else training.SGD
+        recipe = training.ADAM if part.layer or part.prototypes else training.SGD
         began = time.perf_counter()
         training.fit(
             model.to(on.device), inputs, (images, labels), loss, recipe, epochs=1, seed=0, on=on, batch_size=batch
@@ -289,22 +375,20 @@ def matmul_peak(on: training.Compute) -> float:
 
 
 def seconds_of(job: Job, found: Costs, rates: Rates) -> float:
-    """Seconds that the trainings of a cell are expected to take; 0 where they are not counted."""
-    counts = found[job] or {}
-    return sum(count / rates[job.cell.architecture, bool(part.layer)] for part, count in counts.items())
+    """Seconds that the trainings of a cell are expected to take; 0 if other cells have trained all its models."""
+    return sum(count / rates[_kind(job, part)] for part, count in found[job].items())
 
 
 def plan_table(chosen: Sequence[Job], found: Costs, rates: Rates) -> Table:
-    """By experiment: what is done and missing, and what that takes; `?` where it is not counted."""
+    """By experiment: what is done and missing, and what that takes."""
     table = Table("experiment", "cells", "done", "missing", "trainings", "operations", "minutes")
     for name in dict.fromkeys(job.settings.experiment for job in chosen):
         own = [job for job in chosen if job.settings.experiment == name]
         waiting = [job for job in own if job in found]
-        counts = [list(found[job].values()) for job in waiting if found[job] is not None]
+        counts = [count for job in waiting for count in found[job].values()]
         minutes = sum(seconds_of(job, found, rates) for job in waiting) / 60
-        cost = [str(sum(map(len, counts))), with_unit(sum(map(sum, counts))), f"{minutes:.1f}"]
-        known = cost if len(counts) == len(waiting) else ["?"] * 3
-        table.add_row(name, str(len(own)), str(len(own) - len(waiting)), str(len(waiting)), *known)
+        cost = str(len(counts)), with_unit(sum(counts)), f"{minutes:.1f}"
+        table.add_row(name, str(len(own)), str(len(own) - len(waiting)), str(len(waiting)), *cost)
     return table
 
 
@@ -320,13 +404,20 @@ def with_unit(number: float) -> str:
 class Board:
     """A live table of trainings, the running ones last: loss, speed and share of the peak of a matrix product."""
 
-    def __init__(self, peak: float, found: Costs) -> None:
-        self.peak, self.rows, self.title, self.batch_size = peak, [], "", 0
-        self.per_image = {
-            f"{job.cell.dataset} {job.cell.architecture} {part.label}, seed {job.cell.seed}": per_image(job, part)
-            for job, counts in found.items()
-            for part in counts or {}
-        }
+    def __init__(self, peak: float) -> None:
+        self.peak, self.rows, self.title = peak, [], ""
+        self.expected: dict[str, tuple[int, float]] = {}  # images in a step, operations per image
+
+    def expect(self, group: Sequence[Job], found: Costs, title: str) -> None:
+        """Be ready for the trainings of some cells."""
+        self.title = title
+        self.expected = {
+            f"{job.cell.dataset} {_network(job, part)[0]} {part.label}, seed {job.cell.seed}": (
+                _batch_size(job, part), per_image(job, part)
+            )
+            for job in group
+            for part in found[job]
+        }  # fmt: skip
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -346,9 +437,11 @@ class Board:
         def update(count: int, loss: float) -> None:
             nonlocal done
             done += count
-            speed = done * self.batch_size / (time.perf_counter() - began)
-            share = f"{speed * self.per_image[label] / self.peak:.0%}" if label in self.per_image else ""
-            row[1:] = [f"{done / steps:.0%}", f"{loss:.4g}", f"{speed:,.0f}", share]
+            row[1:3] = f"{done / steps:.0%}", f"{loss:.4g}"
+            if label in self.expected:
+                batch, operations_per_image = self.expected[label]
+                speed = done * batch / (time.perf_counter() - began)
+                row[3:] = f"{speed:,.0f}", f"{speed * operations_per_image / self.peak:.0%}"
 
         yield update
 
@@ -402,11 +495,15 @@ def train(
             for settings in dict.fromkeys(job.settings for job in chosen)
         }
         waiting = [job for job in chosen if str(job.cell) not in trainers[job.settings].record.cells]
+        lacking = {job: f"the package {job.lacks} is not installed" for job in waiting if job.lacks}
+        waiting = [job for job in waiting if job not in lacking]
         found = costs(waiting)
-        rates, board = measured_rates(found, on), Board(matmul_peak(on), found)
-        console.print(plan_table(chosen, found, rates))
+        rates, board = measured_rates(found, on), Board(matmul_peak(on))
+        console.print(plan_table([job for job in chosen if job not in lacking], found, rates))
+        for (name, reason), count in Counter((job.settings.experiment, lacking[job]) for job in lacking).items():
+            _say(console, f"{name}: {reason}, so its {count} missing cells are left out")
         _say(console, f"{on.description}; {with_unit(board.peak)} operations/s in a matrix product")
-        grid = _Grid(trainers, found, rates, board, console, deadline)
+        grid = _Grid(trainers, found, rates, board, console, deadline, failed=lacking)
         with board.shown(), Live(board, console=console, transient=True) if console.is_terminal else nullcontext():
             grid.train(grouped(waiting, training.BRANCHES if on.device.type == "cuda" else 1))
         for settings, trainer in trainers.items():
@@ -464,8 +561,8 @@ class _Grid:
         pace = self.spent / self.foreseen if self.foreseen else 1.0
         need = sum(seconds_of(job, self.found, self.rates) for job in group) * pace
         left = self.deadline - time.monotonic()
-        self.board.title = f"{group[0]}, {self.finished + len(self.failed)} of {len(self.found)} cells before it"
-        self.board.batch_size = group[0].settings.batch_size
+        title = f"{group[0]}, {self.finished + len(self.failed)} of {len(self.found)} cells before it"
+        self.board.expect(group, self.found, title)
         if need < left:
             return True
         self.stopped = f"{group[0]} needs about {need / 60:.1f} minutes, {max(left, 0) / 60:.1f} are left"
@@ -492,7 +589,7 @@ class _Grid:
         alone = seconds_of(job, self.found, self.rates)
         self.foreseen += alone
         self.spent += seconds if alone else 0
-        operations = sum((self.found[job] or {}).values())
+        operations = sum(self.found[job].values())
         share = f", {operations / seconds / self.board.peak:.0%} of the peak of a matrix product" if operations else ""
         _say(self.console, f"{job}: {seconds:.1f} s{share}")
 

@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import json
 import os
+import pickle
 import platform
 import time
 import warnings
@@ -233,9 +234,14 @@ class Study:
         recipe = training.SGD if fit == self._fit_classifier else training.ADAM
         path = self.cache / f"{self._fingerprint(label + beside, recipe)}.pt" if self.cache else None
         if path and path.exists():
-            model.load_state_dict(torch.load(path, weights_only=True))
-            model.to(self.on.device, memory_format=torch.channels_last).eval()
-            return
+            try:
+                kept = torch.load(path, weights_only=True)
+            except (RuntimeError, EOFError, pickle.UnpicklingError) as error:  # such as after a power cut
+                warnings.warn(f"{label} is trained again: {path} cannot be read ({error})", stacklevel=2)
+            else:
+                model.load_state_dict(kept)
+                model.to(self.on.device, memory_format=torch.channels_last).eval()
+                return
         fit(model, self.data.train_images, label)
         if path:
             temporary = path.with_suffix(f".{platform.node()}.{os.getpid()}.new")

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import textwrap
 import time
+import tomllib
 from collections import defaultdict, deque
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -17,15 +19,14 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_core import data, metrics, models, training
+from cladec_core import data, metrics, models, shapes, training
 from cladec_core.errors import RunError, UsageError
-from companion import branches, cli, experiments, grid, records
+from companion import branches, cli, experiments, grid, prototype_network, records
 from companion.experiments import runner
 from companion.records import locked, merge, open_record, read_record
 from companion.settings import settings_for
 
 FILES = ("metrics.csv", "samples.npz")
-COUNTED = ("layers", "alpha", "encoder_training", "occlusion", "subsets")
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 
 
@@ -44,15 +45,15 @@ def free(monkeypatch):
 def pretend(monkeypatch, free):
     """Replace what cells do: `pretend(act)` calls `act(cell)` in the place of all training."""
 
-    def replace(act=lambda name: None):
+    def pretended(act=lambda name: None):
         def run_cell(study, part, keep_samples):
             act(f"{study.data.name}/{study.architecture}/{part}/{study.seed}")
             return [{"method": "m", "metric": "seed", "value": study.seed}], {}
 
         for name, found in list(runner.EXPERIMENTS.items()):
-            monkeypatch.setitem(runner.EXPERIMENTS, name, runner.Experiment(found.cells, run_cell))
+            monkeypatch.setitem(runner.EXPERIMENTS, name, replace(found, run_cell=run_cell))
 
-    return replace
+    return pretended
 
 
 # ---- the order
@@ -128,20 +129,49 @@ def test_every_cell_has_a_name_by_which_it_can_be_trained_alone():
 # ---- the costs
 
 
-def test_the_plan_names_exactly_the_trainings_that_are_done(monkeypatch, tmp_path, on):
-    """In the order of the grid, with models shared between cells and chapters."""
-    monkeypatch.setattr(training, "fit", lambda model, *_, **__: model.eval() and [0.0])
+@pytest.mark.filterwarnings("ignore:.*images are few")
+def test_the_plan_counts_exactly_the_trainings_that_are_done(monkeypatch, tmp_path, on):
+    """Their names and, by a slow count, their operations.
+
+    In the order of the grid, with models shared between cells and chapters.
+    """
+    done = []
+
+    def fit(model, inputs, targets, loss, recipe, *, epochs, seed, batch_size, **_):
+        if seed:  # no trial of an explainer
+            size = min(batch_size, len(inputs))
+            done.append(slow_training_step(model, inputs[:2], loss) * (len(inputs) // size * size) * epochs)
+        return [1.0] * epochs
+
+    monkeypatch.setattr(training, "fit", fit)
     monkeypatch.setattr(metrics, "linear_probe", lambda *_: 0.0)
-    few = {"sizes": [64, 1], "disjoint_count": 1, "random_repeats": 1, "alphas": [0.0, 0.9], "layers": [-1]}
-    jobs = [job for job in grid.jobs("smoke", changes=few) if job.settings.experiment in COUNTED]
+    few = {
+        "sizes": [64, 1], "disjoint_count": 1, "random_repeats": 1, "alphas": [0.0, 0.9], "layers": ["penultimate"],
+        "train_limit": 70, "test_limit": 20,
+    }  # fmt: skip
+    jobs = grid.jobs("smoke", changes=few)
     found, seen = grid.costs(jobs), set()
     for job in jobs:
+        done.clear()
         with runner.opened(job.settings, on, tmp_path) as trainer:
             trainer.prepare([job.cell])
             (measured,) = trainer.measure([job.cell])
-        assert sorted(part.label for part in found[job]) == sorted(measured.trainings), job
+        if job.settings.experiment != "your_own":  # explainers note no times
+            assert sorted(part.label for part in found[job]) == sorted(measured.trainings), job
+        assert sorted(found[job].values()) == sorted(done), job
         seen |= {(job.settings.experiment, label.split()[0]) for label in measured.trainings}
-    assert {name for name, _ in seen} == set(COUNTED) - {"occlusion"}  # all its models are those of `layers`
+    assert {name for name, _ in seen} == experiments.EXPERIMENTS.keys() - {"occlusion"}  # its models are `layers`'
+
+
+def slow_training_step(model, inputs, loss):
+    """Operations per image."""
+    total, output = slow_count(model.eval(), inputs)
+    if getattr(loss, "classifier", None) is not None:
+        total += slow_count(loss.classifier, output, weights=False, entry=True)[0]
+    if isinstance(model, prototype_network.PrototypeNetwork):
+        field = 2 * 2 * 32**3  # rows and columns of a shift in two directions are blurred; nothing learns from it
+        total += 2 * (field + 3 * model.weights.numel())
+    return total
 
 
 def slow_count(model, inputs, *, weights=True, entry=False):
@@ -176,7 +206,7 @@ def slow_count(model, inputs, *, weights=True, entry=False):
 
 
 @pytest.mark.parametrize("architecture", ["vgg11", "resnet10"])
-@pytest.mark.parametrize("kind", ["classifier", "decoder", "subset", "RefAE", "judged"])
+@pytest.mark.parametrize("kind", ["classifier", "decoder", "subset", "RefAE", "judged", "explainer"])
 def test_operations_are_those_of_a_slow_count(architecture, kind):
     channels, classes, width = 3, 7, 0.125
     layer = {"vgg11": "conv4", "resnet10": "block2"}[architecture]
@@ -186,6 +216,8 @@ def test_operations_are_those_of_a_slow_count(architecture, kind):
     kept = 5 if kind == "subset" else None
     code = encoder(images)[:, :kept]
     decoder = models.decoder(tuple(code.shape[1:]), channels)
+    if kind == "explainer":
+        decoder = shapes.decoder(code.shape[1:], channels, (32, 32), width=16)
     if kind == "classifier":
         expected, _ = slow_count(net, images)
     elif kind == "RefAE":
@@ -195,8 +227,9 @@ def test_operations_are_those_of_a_slow_count(architecture, kind):
         if kind == "judged":
             expected += slow_count(net, output, weights=False, entry=True)[0]
     part = grid.Training(
-        "", 0, "" if kind == "classifier" else layer, kind == "RefAE", judged=kind == "judged", channels=kept
-    )
+        "", 0, "" if kind == "classifier" else layer, kind == "RefAE", judged=kind == "judged", channels=kept,
+        explainer=16 if kind == "explainer" else 0,
+    )  # fmt: skip
     assert grid.operations(part, architecture, channels, classes, width, "code") == expected
 
 
@@ -213,13 +246,6 @@ def test_the_sizes_of_the_data_sets_are_those_of_the_data():
     assert grid.SIZES.keys() == data.DATASETS.keys()
     digits = data.load("digits")
     assert grid.SIZES["digits"] == (len(digits.train_images), digits.channels, len(digits.classes))
-
-
-def test_what_is_not_counted_is_said_to_be_unknown():
-    jobs = grid.jobs("smoke", "prototypes")
-    found = grid.costs(jobs)
-    assert set(found.values()) == {None}
-    assert list(grid.plan_table(jobs, found, {}).columns[-1].cells) == ["?"]
 
 
 def test_the_plan_says_what_is_missing_and_how_long_it_takes():
@@ -331,6 +357,22 @@ def test_a_cell_that_fails_is_named_and_the_others_are_trained(pretend, tmp_path
     assert len(read_record(tmp_path / "smoke" / "layers").cells) == 3
 
 
+def test_what_needs_a_package_that_is_not_there_is_named_at_once_and_left_out(pretend, monkeypatch, tmp_path, capsys):
+    pretend()
+    jobs = grid.jobs("smoke", "your_own") + grid.jobs("smoke", "layers")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "captum", None)
+        with pytest.raises(RunError, match=r"could not be trained; your_own/.*: the package captum is not installed"):
+            grid.train(jobs, tmp_path, device="cpu")
+    said = capsys.readouterr().out
+    assert said.index("your_own: the package captum is not installed, so its ") < said.index("layers/digits/vgg11/")
+    assert list(_cells(tmp_path, jobs[0])) == [str(job.cell) for job in jobs[1:-3]]  # only its first cell needs it
+    assert len(_cells(tmp_path, jobs[-1])) == 3
+    grid.train(jobs, tmp_path, device="cpu")
+    monkeypatch.setitem(sys.modules, "captum", None)
+    grid.train(jobs, tmp_path, device="cpu")  # what is recorded needs nothing
+
+
 def test_a_mistake_in_the_program_is_not_hidden(pretend, tmp_path):
     def fail(name):
         raise RuntimeError("shapes do not match")
@@ -361,6 +403,20 @@ def test_data_that_are_not_there_cost_only_their_own_cells(pretend, monkeypatch,
 
 def _cells(root, job):
     return read_record(root / job.settings.record_name() / job.settings.experiment).cells
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "metrics.csv"])
+def test_a_corrupt_or_foreign_record_is_named_before_anything_is_trained(pretend, tmp_path, name):
+    pretend()
+    jobs = grid.jobs("smoke", "layers") + grid.jobs("smoke", "prototypes")
+    grid.train(jobs[:3], tmp_path, device="cpu")
+    (tmp_path / "smoke" / "layers" / name).write_text('{"name": "a web page"}')
+    before = content(tmp_path / "smoke" / "layers")
+    pretend(lambda cell: pytest.fail(f"{cell} is trained"))
+    with pytest.raises(RunError) as caught:
+        grid.train(jobs, tmp_path, device="cpu")
+    assert str(tmp_path / "smoke" / "layers" / name) in str(caught.value)
+    assert content(tmp_path / "smoke" / "layers") == before
 
 
 def test_a_full_disk_stops_the_grid_and_loses_nothing(pretend, monkeypatch, tmp_path):
@@ -395,53 +451,27 @@ def test_a_full_disk_for_models_costs_only_time(monkeypatch, tmp_path, on, digit
 # ---- killed, and without what training does not need
 
 
+NEEDED = {"numpy", "pandas", "pyyaml", "rich", "scikit-learn", "torch", "torchvision", "tqdm", "typer"}
+WITH_THEM = {"filelock", "scipy"}  # torch and scikit-learn bring these
+IMPORTED = {"ipykernel": "IPython", "jupyter-book": "jupyter_book"}  # names that differ
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A grid that is killed at random moments and then finished, where the optional packages do not exist.
-
-    One process imports everything; each attempt is a fork of it.
-    """
+    """A grid that is killed at random moments and then finished, where only the packages named above exist."""
     root = tmp_path_factory.mktemp("killed")
-    code = """
-        import os, random, signal, sys, time
-        from collections import defaultdict
-
-        class Absent:
-            blocked = {"matplotlib", "seaborn", "papermill", "captum", "jupyter", "jupyter_client", "jupyter_core",
-                       "jupyter_book", "IPython", "ipykernel", "nbformat", "notebook", "sphinx", "zennit"}
-
-            def find_spec(self, name, path=None, target=None):
-                if name.partition(".")[0] in self.blocked:
-                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-        sys.meta_path.insert(0, Absent())
-        from companion import cli, grid
-        from companion.experiments import runner
-        import sklearn.linear_model, scipy.stats
-
-        root, random = sys.argv[1], random.Random(0)
-        grid.measured_rates = lambda found, on: defaultdict(lambda: 1e30)
-        grid.matmul_peak = lambda on: 1e9
-        sys.argv = ["cladec", "train", "--profile", "smoke", "--only", "layers", "--device", "cpu", "--out", root]
-
-        def attempt():
-            child = os.fork()
-            if child == 0:
-                cli.main()
-            return child
-
-        began = time.monotonic()
-        moments = [0.05, 0.3, 0.6, 1.0, 1.5]
-        for moment in moments:
-            child = attempt()
-            time.sleep(moment * random.uniform(0.7, 1.3))
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        sys.exit(os.waitstatus_to_exitcode(os.waitpid(attempt(), 0)[1]))
+    project = tomllib.loads((records.ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    assert names >= NEEDED | WITH_THEM
+    absent = [IMPORTED.get(name, name.replace("-", "_")) for name in sorted(names - NEEDED - WITH_THEM)]
+    code = f"""
+        import runpy, sys
+        sys.modules |= dict.fromkeys({absent})
+        sys.argv[0] = "kill_test"
+        runpy.run_module("workflow.kill_test", run_name="__main__")
     """
-    environment = os.environ | {"CLADEC_MODELS": str(root / "models")}
-    command = [sys.executable, "-c", textwrap.dedent(code), str(root)]
-    done = subprocess.run(command, cwd=records.ROOT, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", textwrap.dedent(code), "--kills", "5", "--out", str(root)]
+    done = subprocess.run(command, cwd=records.ROOT, capture_output=True, text=True, check=False)
     return root, done
 
 
@@ -449,16 +479,16 @@ def killed(tmp_path_factory):
 def test_a_grid_that_was_killed_again_and_again_ends_in_the_same_record(killed, whole_run):
     root, done = killed
     assert (done.returncode, done.stderr) == (0, "")
-    assert content(root / "smoke" / "layers") == content(whole_run.folder)
-    assert {path.name for path in (root / "smoke" / "layers").iterdir()} == {*FILES, "manifest.json"}
+    assert done.stdout.startswith("5 kills of ")
+    assert content(root / "1" / "smoke" / "layers") == content(whole_run.folder)
 
 
 @needs_kill
 def test_training_needs_none_of_the_book_s_packages(killed):
-    _, done = killed
-    assert done.stdout.count("3 of 3 cells recorded") == 1
-    assert "layers/digits/vgg11/conv2/0: " in done.stdout
-    assert "No module named" not in done.stdout + done.stderr
+    root, _ = killed
+    said = (root / "whole" / "log").read_text()
+    assert "3 of 3 cells recorded" in said
+    assert "No module named" not in said
 
 
 # ---- side by side
@@ -561,8 +591,8 @@ def test_out_of_memory_halves_what_is_trained_at_once(pretend, tmp_path, on, cap
             return measure(cells)
 
         trainer.measure = narrow
-        found = dict.fromkeys(jobs)
-        board = grid.Board(1e9, found)
+        found = {job: {} for job in jobs}
+        board = grid.Board(1e9)
         whole = grid._Grid({jobs[0].settings: trainer}, found, {}, board, grid.Console(), float("inf"))
         whole.train(deque([jobs]))
     assert asked == [4, 2, 1, 1, 2, 1, 1]
@@ -575,11 +605,11 @@ def test_out_of_memory_halves_what_is_trained_at_once(pretend, tmp_path, on, cap
 
 
 def test_the_live_table_tells_loss_speed_and_share_of_the_peak(on, monkeypatch):
-    jobs = grid.jobs("smoke", "layers")
+    jobs = grid.jobs("smoke", "layers", {"batch_size": 50})
     found = grid.costs(jobs)
     (part,) = found[jobs[0]]
-    board = grid.Board(1000 * grid.per_image(jobs[0], part), found)
-    board.batch_size, clock = 50, [0.0]
+    board, clock = grid.Board(1000 * grid.per_image(jobs[0], part)), [0.0]
+    board.expect(jobs[:1], found, "a title")
     monkeypatch.setattr(grid.time, "perf_counter", lambda: clock[0])
     with board.bar("digits vgg11 classifier, seed 0", 4, True) as update:
         clock[0] = 0.25
@@ -593,7 +623,7 @@ def test_the_live_table_tells_loss_speed_and_share_of_the_peak(on, monkeypatch):
             nn.Linear(4, 2), torch.randn(10, 4), (torch.zeros(10, dtype=torch.int64),), training.classification_loss,
             training.SGD, epochs=2, seed=0, on=on, batch_size=5, label="a training",
         )  # fmt: skip
-    assert board.rows[1][:2] == ["a training", "100%"]
+    assert (board.rows[1][:2], board.rows[1][3:]) == (["a training", "100%"], ["", ""])  # its cost is not known
     console = grid.Console(record=True, width=120, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(board)
     assert "a training" in console.export_text()
@@ -762,47 +792,3 @@ def test_the_names_of_the_cells_can_be_listed(monkeypatch, capsys, tmp_path):
         f"smoke/layers\tlayers/digits/vgg11/{part}/0" for part in ("classifier", "penultimate", "conv2")
     ]
     assert not list(tmp_path.iterdir())
-
-
-# ---- Snakemake
-
-
-@pytest.fixture
-def snakemake(tmp_path):
-    """Run the workflow in a folder of its own."""
-    program = shutil.which("snakemake")
-    if not program:
-        pytest.skip("the command snakemake is not installed (uv tool install snakemake)")
-
-    def run(*options, **others):
-        profile = records.ROOT / "workflow" / "profiles" / "local"
-        command = [
-            program, "-s", records.ROOT / "workflow" / "Snakefile", "-d", tmp_path, "--workflow-profile", profile,
-            *options, "--config", "profile=smoke", "only=layers", "device=cpu", f"python={sys.executable}",
-        ]  # fmt: skip
-        return subprocess.Popen(
-            list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **others
-        )
-
-    return run
-
-
-def test_snakemake_plans_a_job_for_each_cell(snakemake):
-    said, _ = snakemake("-n").communicate()
-    assert re.search(r"cell +3\n", said), said
-    assert "layers_digits_vgg11_penultimate_0" in said
-
-
-def test_snakemake_after_a_kill_gives_the_record_of_the_grid(snakemake, whole_run, tmp_path):
-    child = snakemake(start_new_session=True)
-    done = tmp_path / "build/grid/cells/layers_digits_vgg11_classifier_0/smoke/layers/manifest.json"
-    while not done.exists() and child.poll() is None:
-        time.sleep(0.1)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.communicate()
-    assert not (tmp_path / "build/grid/results/smoke").exists()
-    snakemake("--unlock").communicate()
-    again = snakemake()
-    said, _ = again.communicate()
-    assert again.returncode == 0, said
-    assert content(tmp_path / "build/grid/results/smoke/layers") == content(whole_run.folder)

@@ -127,7 +127,7 @@ def train(study: Study, count: int) -> tuple[prototype_network.PrototypeNetwork,
         "epochs": settings.prototype_epochs,
         "seed": training.derive_seed(study.seed, label, "order"), "on": replace(study.on, dtype=torch.float32),
         "batch_size": settings.prototype_batch_size, "progress": study.progress,
-        "label": f"{data.name} {label}, seed {study.seed}",
+        "label": f"{data.name} {study.architecture} {label}, seed {study.seed}",
     }  # fmt: skip
     history = study.train(job)
     study.seconds[label] = round(time.perf_counter() - began, 2)

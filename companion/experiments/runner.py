@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -33,10 +33,13 @@ class Experiment:
         `cells(settings, architecture)` gives the parts that are trained one by one; each has a name of its own (`str`).
     run_cell
         `run_cell(study, part, keep_samples)` gives rows and uint8 images. A row that names no layer has the part's.
+    needs
+        Parts that import a package beside those that training needs: name -> package.
     """
 
     cells: Callable[[Any, str], Iterator[Any]]
     run_cell: Callable[[Study, Any, bool], tuple[list[dict[str, Any]], dict[str, np.ndarray]]]
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 EXPERIMENTS = {
@@ -47,7 +50,7 @@ EXPERIMENTS = {
     "subsets": Experiment(subsets.cells, subsets.run_cell),
     "prototypes": Experiment(prototypes.cells, prototypes.run_cell),
     "controls": Experiment(controls.cells, controls.run_cell),
-    "your_own": Experiment(your_own.cells, your_own.run_cell),
+    "your_own": Experiment(your_own.cells, your_own.run_cell, needs={your_own.CLASSIFIER: "captum"}),
 }
 
 

@@ -223,6 +223,12 @@ DATASETS: dict[str, tuple[Callable[[Path], tuple[Split, Split]], list[str] | Non
 
 
 def check_limit(name: str, limit: int | None) -> None:
-    """Refuse a number of images that is not a positive integer."""
+    """Refuse a number of images that is not a positive integer.
+
+    Raises
+    ------
+    UsageError
+        If it is below 1; None, for all images, is fine.
+    """
     if limit is not None and limit < 1:
         raise UsageError(f"{name} is {limit}; valid: an integer from 1, or None for all images.")

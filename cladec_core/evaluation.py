@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cladec_core import fitting, models, taps, training
 from cladec_core.fitting import Part, Space
-from cladec_core.shapes import Resize
+from cladec_core.shapes import resize
 from cladec_core.taps import Logits
 from cladec_core.training import Compute
 
@@ -92,7 +92,7 @@ class Evaluation:
             if not stuck and weights <= fitting.WEIGHTS_PER_VALUE * count * math.prod(self.space.shape):
                 return nn.Sequential(self.space.restore(), fresh), "fresh copy of the classifier"
             small = models.classifier("vgg5", self.space.shape[0], self.classes)
-        return nn.Sequential(Resize((models.SIZE, models.SIZE)), small), "the project's VGG-5"
+        return nn.Sequential(resize((models.SIZE, models.SIZE)), small), "the project's VGG-5"
 
     def squares(self) -> Tensor:
         """Masks of 16 squares (by their shares of the sides) that overlap a little: (16, height, width)."""

@@ -1,6 +1,7 @@
 """`ClaDec`: what does a layer of your own classifier keep? Any module, any named layer, in five lines."""
 
 import copy
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,6 @@ from cladec_core.evaluation import Evaluation
 from cladec_core.explanation import Comparison, Explanation, Explanations
 from cladec_core.fitting import REFERENCES, Job, Part, Space
 from cladec_core.intake import Images, Labels
-from cladec_core.shapes import WIDTH
 from cladec_core.taps import Logits, Preprocess, Tap
 
 FILE = "explainer.pt"
@@ -25,6 +25,10 @@ FEWEST, FEW = 32, 1000  # images without which there is no batch, and below whic
 FEW_IMAGES = (
     "{} images are few: reference and reconstruction then also show what little data allows, not only what the layer "
     "keeps (section 7). Read the difference of the two; better {} or more."
+)
+CHANNELS_FIRST = (
+    "Layer {0!r}: {1} is read as (channels, height, width); if the channels come last, pass adapter={{{0!r}: lambda "
+    "output: output.movedim(3, 1)}}."
 )
 Adapter = Callable[[Any], Tensor] | Mapping[str, Callable[[Any], Tensor]] | None
 
@@ -39,7 +43,9 @@ class ClaDec:
     model
         Any module that maps images (n, channels, height, width) to logits (n, classes).
     layer, layers
-        Name of one submodule, as in `model.named_modules()`, or several names.
+        Name of one submodule, as in `model.named_modules()`, or several names. Valid activations: (n, units),
+        (n, channels, height, width), (n, tokens, channels), or (n, height, width, channels) as of Swin; `fit` says how
+        it reads them.
     preprocess
         What brings images in [0, 1] to what the model takes, on batches (as torchvision's `Normalize`). None: the
         images go in as they are.
@@ -48,8 +54,8 @@ class ClaDec:
     alpha
         Weight of the classification loss (Eq. 1), 0..1; above 0, `fit` needs labels.
     adapter
-        Makes logits of a model's output that is no tensor; or a mapping {name: function} for layers that put out no
-        tensor, where "" is the model.
+        Makes logits of a model's output that is no tensor; or a mapping {name: function}, where the empty name is the
+        model, and the activation of a layer becomes (n, units) or (n, channels, height, width).
     class_token
         For layers of tokens: "keep" repeats those that are no patches at each place of the grid, "drop" omits them.
     reference
@@ -65,8 +71,6 @@ class ClaDec:
     ----------
     layers : tuple of str
         Names of the explained layers.
-    references, epochs : dict
-        By layer: what the reference is; how many epochs "cladec" and "reference" were trained.
     notes : list of str
         What `fit` said: costs, what is kept or recomputed, warnings.
 
@@ -156,7 +160,7 @@ class ClaDec:
         epochs
             At most so many; None: as many as the number of images asks for.
         time_budget
-            Seconds for each layer; without `epochs`, fewer epochs are done if a measured step predicts more.
+            Seconds for each layer; if a measured step predicts more, and no number is given, fewer epochs are done.
         progress
             Print what it will cost, and show progress bars.
 
@@ -201,13 +205,16 @@ class ClaDec:
         """The modules of a layer, untrained."""
         tap, raw = self._tap(layer), space.restore().to(images.device)(images[:2])
         code = training.apply(tap, raw, self.on, exact=True).shape[1:]
+        ambiguous = len(code) == 3 and all(taps.like_image(sides, space.shape[1:]) for sides in (code[:2], code[1:]))
+        if ambiguous and layer not in self.adapters:
+            notes.say(CHANNELS_FIRST.format(layer, tuple(code)))
         if self.channels is not None:
             if not self.channels or min(self.channels) < 0 or max(self.channels) >= code[0]:
                 raise UsageError(f"channels is {self.channels}; valid for layer {layer!r}: 0 to {code[0] - 1}.")
             code = (len(self.channels), *code[1:])
         kind, note = fitting.choose_reference(self.reference, tap, raw, len(images))
         notes.warn(note)
-        width = WIDTH if len(images) >= fitting.NARROW_BELOW else WIDTH // 2
+        width = fitting.decoder_width(len(images))
         part = fitting.assemble(tap, space, self.channels, self.seed, kind=kind, width=width, code=code)
         trained_on = [(part.encoder, part.decoder)]
         if kind == "random":
@@ -227,12 +234,14 @@ class ClaDec:
         self, layer: str, part: Part, space: Space, images: Tensor, labels: Tensor | None, notes: "_Notes"
     ) -> dict[tuple[str, str], Job]:
         """The two trainings of a layer."""
-        size = len(images) * torch.Size(part.settings["code"]).numel() * self.on.dtype.itemsize
+        units, *grid = code = part.settings["code"]
+        size = len(images) * math.prod(code) * self.on.dtype.itemsize
         fits = size <= fitting.MEMORY_SHARE * intake.free_memory(self.on.device)
         done = "kept" if fits else "recomputed for each batch: too much for the memory"
-        notes.say(f"Activations of {layer} ({size / 2**20:.0f} MB) are {done}.")
+        what = f"{units} channels of {'x'.join(map(str, grid))}" if grid else f"{units} units"
+        notes.say(f"Activations of {layer} ({what}, {size / 2**20:.0f} MB) are {done}.")
         loss, targets = training.reconstruction_loss, (images,)
-        common = (min(max(len(images) // 10, FEWEST // 2), 512), self.on, space.at_once)
+        common = (fitting.held_out(len(images)), self.on, space.at_once)
         kept = size if fits and part.settings["kind"] == "random" else 0
         reference = Job(f"{layer} reference", *part.reference, kept, loss, targets, *common)
         if labels is not None:
@@ -373,10 +382,16 @@ class ClaDec:
         classes
             Only images of these classes: by their label, or without labels by either model's prediction.
 
+        Returns
+        -------
+        Comparison
+            Both reconstructions of each image, with their losses and their distance.
+
         Raises
         ------
         UsageError
-            If either explains several layers, or no image is of these classes.
+            Before `fit`, if either explains several layers, for images or labels that cannot be used, or if no image is
+            of these classes.
         """
         if len(self.layers) + len(other.layers) > 2:
             raise UsageError("Only explainers of one layer each can be compared.")
@@ -391,9 +406,24 @@ class ClaDec:
         return Comparison.of(first, second, labels)
 
     def save(self, directory: Path | str) -> Path:
-        """Keep decoders and references, not the classifier and the images, in a folder; returns the file.
+        """Keep decoders and references, not the classifier and the images, in a folder.
 
         The file is whole or not there: it is written under another name first.
+
+        Parameters
+        ----------
+        directory
+            Made if it does not exist; an earlier explainer in it is replaced.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        UsageError
+            Before `fit`.
         """
         space = self._ready()
         parts = {
@@ -441,6 +471,11 @@ class ClaDec:
         device
             As in `ClaDec`.
 
+        Returns
+        -------
+        ClaDec
+            Fitted; for further seeds of `evaluate` it lacks the images.
+
         Raises
         ------
         UsageError
@@ -453,20 +488,13 @@ class ClaDec:
             raise UsageError(f"No explainer in {directory}: {FILE} is missing.")
         try:
             kept = torch.load(path, map_location="cpu", weights_only=True)
-            options, space, fitted = kept["options"], Space(**kept["space"]), kept["shapes"]
+            options, space = kept["options"], Space(**kept["space"])
         except Exception as error:
             raise RunError(f"{path} is damaged, or no explainer ({type(error).__name__}); fit again.") from error
         if taps.fingerprint(model) != kept["fingerprint"]:
-            sides = {
-                "missing": fitted.items() - _shapes(model).items(),
-                "unexpected": _shapes(model).items() - fitted.items(),
-            }
-            found = [f"{kind}: {', '.join(f'{name} {shape}' for name, shape in sorted(side)[:3])}, {len(side)} in all"
-                     for kind, side in sides.items() if side]  # fmt: skip
-            raise UsageError(f"It was fitted on another model: {'; '.join(found) or 'the weights differ'}.")
-        explainer = cls(
-            model, **options, preprocess=_restored(kept["preprocess"], preprocess), adapter=adapter, device=device
-        )
+            raise UsageError(f"It was fitted on another model: {_differences(kept['shapes'], _shapes(model))}.")
+        preprocess = _restored(kept["preprocess"], preprocess)
+        explainer = cls(model, **options, preprocess=preprocess, adapter=adapter, device=device)
         if sorted(explainer.adapters) != kept["adapters"]:
             raise UsageError(f"It was fitted with an adapter for {kept['adapters']}; pass the same one.")
         if not torch.allclose(explainer._probed(space), kept["probed"], rtol=1e-2, atol=1e-3):
@@ -507,13 +535,22 @@ class _Notes(list[str]):
 
 def _check_labels(labels: Tensor | None, classes: int) -> None:
     if labels is None:
-        raise UsageError("Labels are missing; pass labels=..., or a Dataset or DataLoader of (image, label).")
+        pairs = f"a Dataset or DataLoader of (image, label), integers 0 to {classes - 1}"
+        raise UsageError(f"Labels are missing; pass labels=..., or {pairs}.")
     if not 0 <= labels.min() <= labels.max() < classes:
         raise UsageError(f"labels are {labels.min()} to {labels.max()}; valid for this model: 0 to {classes - 1}.")
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _differences(fitted: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]) -> str:
+    sides = {"missing": fitted.items() - given.items(), "unexpected": given.items() - fitted.items()}
+    return "; ".join(
+        f"{kind}: {', '.join(f'{name} {shape}' for name, shape in sorted(side)[:3])}, {len(side)} in all"
+        for kind, side in sides.items() if side
+    ) or "the weights differ"  # fmt: skip
 
 
 def _described(preprocess: Preprocess) -> dict[str, list[float]] | str | None:

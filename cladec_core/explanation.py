@@ -24,6 +24,16 @@ class Shown:
 
         Rows of differences (with a minus sign in their name) have one scale, white where nothing differs: green is
         brighter in the first of the two, pink in the second.
+
+        Parameters
+        ----------
+        images
+            At most so many.
+
+        Returns
+        -------
+        Figure
+            Of matplotlib, already closed: a notebook shows it once.
         """
         import matplotlib.pyplot as plt
 
@@ -87,12 +97,12 @@ class Explanation(Shown):
 
     @property
     def difference(self) -> Tensor:
-        """Reconstruction - reference: where the layer, not the decoding, makes the difference (Fig. 7)."""
+        """Reconstruction - reference, which shows where the layer, not the decoding, makes the difference (Fig. 7)."""
         return self.reconstruction - self.reference
 
     @property
     def losses(self) -> pd.DataFrame:
-        """Mean squared error per value of each image: cladec, reference, and difference = cladec - reference."""
+        """Mean squared error per value of each image by cladec and reference, and difference = cladec - reference."""
         cladec, reference = (_errors(self.original, part) for part in (self.reconstruction, self.reference))
         return pd.DataFrame({"cladec": cladec, "reference": reference, "difference": cladec - reference})
 
@@ -160,7 +170,19 @@ class Comparison(Shown):
 
     @classmethod
     def of(cls, first: Explanation, second: Explanation, labels: Tensor | None) -> "Comparison":
-        """Put two explanations of the same images side by side."""
+        """Put two explanations side by side.
+
+        Parameters
+        ----------
+        first, second
+            Of the same n images.
+        labels
+            int64 (n,), or None if they are unknown.
+
+        Returns
+        -------
+        Comparison
+        """
         columns = {"label": np.full(len(first), -1) if labels is None else labels.numpy()}
         for name, part in (("first", first), ("second", second)):
             columns |= {f"prediction_{name}": part.prediction.numpy(), f"loss_{name}": part.losses.cladec.to_numpy()}

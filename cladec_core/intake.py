@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -23,7 +24,7 @@ def gather(images: Images, labels: Labels, *, unit: bool) -> tuple[Tensor, Tenso
     images
         A Tensor, or a Dataset or DataLoader of images or (image, label, ...).
     labels
-        Integers, one for each image; None to take those that come with the images.
+        Integers, one for each image; None to take those that come with the images, if they are integers.
     unit
         Whether values must be in [0, 1], as a preprocessing expects.
 
@@ -43,12 +44,20 @@ def gather(images: Images, labels: Labels, *, unit: bool) -> tuple[Tensor, Tenso
         images, found = _read(images if isinstance(images, DataLoader) else DataLoader(images, BATCH))
         labels = found if labels is None else labels
     images = as_images(images, unit=unit)
-    if labels is None:
-        return images, None
-    labels = torch.as_tensor(labels).cpu()
-    if labels.shape != images.shape[:1] or labels.is_floating_point():
-        raise UsageError(f"labels have the shape {tuple(labels.shape)}, {labels.dtype}; valid: {len(images)} integers.")
-    return images, labels.long()
+    return images, None if labels is None else _as_labels(labels, len(images))
+
+
+def _as_labels(labels: Any, images: int) -> Tensor:
+    try:
+        found = np.asarray(labels.tolist() if isinstance(labels, Tensor) else labels)
+    except (TypeError, ValueError):  # such as rows of several lengths
+        found = np.array(str(labels))
+    if found.shape != (images,) or found.dtype.kind not in "biu":
+        raise UsageError(
+            f"labels of shape {found.shape} start with {found.ravel()[:3].tolist()}; valid: shape ({images},), with "
+            f"integers 0 to K - 1 for the model's K classes."
+        )
+    return torch.from_numpy(found.astype(np.int64))
 
 
 def as_images(images: Any, *, unit: bool, shape: Sequence[int] | None = None) -> Tensor:
@@ -91,7 +100,7 @@ def _read(loader: DataLoader) -> tuple[Tensor, Tensor | None]:
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(f"The images cannot be stacked; valid: tensors of one size ({reason}).") from error
     labelled = len(labels) == len(images) and all(isinstance(label, Tensor) and label.ndim == 1 for label in labels)
-    return everything, torch.cat(labels) if labelled else None
+    return everything, torch.cat(labels) if labelled and not labels[0].is_floating_point() else None
 
 
 def free_memory(device: torch.device) -> int:

@@ -39,17 +39,17 @@ def reconstruction_losses(images: Tensor, reconstructions: Tensor, std: Tensor) 
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of rows whose largest logit is the label's."""
+    """Share of rows of logits (n, classes) whose largest one is that of the label, (n,)."""
     return (logits.argmax(1) == labels).double().mean().item()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    """Mean classification loss in nats."""
+    """Mean classification loss of logits (n, classes) for labels (n,), in nats."""
     return F.cross_entropy(logits.double(), labels).item()
 
 
 def mean_image(data: ImageData) -> Tensor:
-    """The training mean as the reconstruction of every test image: zero by standardisation."""
+    """The training mean as the reconstruction of every test image, (n, channels, 32, 32): zero by standardisation."""
     return torch.zeros_like(data.test_images)
 
 
@@ -72,7 +72,7 @@ class Pool(nn.Module):
 
 
 def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Test accuracy of a ridge classifier on a layer's pooled activations: what can be read off linearly."""
+    """Test accuracy of a ridge classifier on a layer's pooled activations (n, values): what is readable linearly."""
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -107,7 +107,7 @@ def code_statistics(activations: Tensor) -> dict[str, float]:
 
 
 def loss_rank_correlation(images: Tensor, first: Tensor, second: Tensor) -> float:
-    """Spearman correlation, over images, of two reconstructions' losses (claim B52)."""
+    """Spearman correlation, over images (n, ...), of the losses of two reconstructions of them (claim B52)."""
     from scipy.stats import spearmanr
 
     losses = [(images - part).square().flatten(1).sum(1).cpu().numpy() for part in (first, second)]
@@ -134,7 +134,7 @@ def distance_rank_correlation(images: Tensor, codes: Tensor) -> float:
 
 
 def distance(first: Tensor, second: Tensor) -> float:
-    """Mean squared difference of two sets of standardised images."""
+    """Mean squared difference, per value, of two sets of standardised images of one shape."""
     return (first - second).double().square().mean().item()
 
 

@@ -8,8 +8,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from cladec_core.models import ConvTranspose2d
 
@@ -20,18 +19,9 @@ ENTRY_WEIGHTS = 2**23  # of the layer that makes a map of a vector
 WASTE = 1.35  # a vector's map may have so many times the pixels of the image before it is resized
 
 
-class Resize(nn.Module):
-    """Bring maps to a size, bilinearly; nothing is done to maps that have it."""
-
-    def __init__(self, size: Sequence[int]) -> None:
-        super().__init__()
-        self.size = tuple(size)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(n, channels, ...) -> (n, channels, *size)."""
-        if maps.shape[-2:] == self.size:
-            return maps
-        return F.interpolate(maps, size=self.size, mode="bilinear", align_corners=False)
+def resize(size: Sequence[int]) -> nn.Upsample:
+    """Build what brings maps (n, channels, ...) to a size, bilinearly."""
+    return nn.Upsample(tuple(size), mode="bilinear", align_corners=False)
 
 
 def decoder(shape: Sequence[int], channels: int, size: Sequence[int], width: int = WIDTH) -> nn.Sequential:
@@ -61,7 +51,7 @@ def decoder(shape: Sequence[int], channels: int, size: Sequence[int], width: int
         chain += [ConvTranspose2d(before, after, 4, 2, 1), nn.ReLU()]
     if fits:
         return nn.Sequential(*chain[:-1])  # no ReLU at the end: standardised images have negative values
-    return nn.Sequential(*chain, Resize(size), nn.Conv2d([entry, *maps][-1], channels, 3, padding=1))
+    return nn.Sequential(*chain, resize(size), nn.Conv2d([entry, *maps][-1], channels, 3, padding=1))
 
 
 def vector_grid(size: Sequence[int]) -> tuple[int, list[int]]:
@@ -87,7 +77,7 @@ def encoder(shape: Sequence[int], channels: int, size: Sequence[int], width: int
     for step, (before, after) in enumerate(pairwise(maps)):
         chain += [nn.Conv2d(before, after, 3, 2 if step < halvings else 1, padding=1, bias=False)]
         chain += [nn.BatchNorm2d(after), nn.ReLU()]
-    chain.append(Resize(target))
+    chain.append(resize(target))
     if grid:
         return nn.Sequential(*chain, nn.Conv2d(maps[-1], units, 3, padding=1))
     return nn.Sequential(*chain, nn.Flatten(), nn.Linear(maps[-1] * math.prod(target), units))

@@ -60,7 +60,9 @@ class Tap(Logits):
     """A classifier up to a layer: images, in the user's units, to that layer's activation as a vector or a map.
 
     Tokens (n, tokens, c) are laid out on the grid of the image's patches. With `class_token` "keep", those that are
-    no patches are repeated at every place of the grid, as further channels.
+    no patches are repeated at every place of the grid, as further channels. Where only the first two sides of
+    (n, height, width, c) have the ratio of the image's (Swin, blocks of ConvNeXt), the channels are put in front; what
+    an adapter makes is taken as it is.
     """
 
     def __init__(self, layer: str, class_token: str, *classifier: Any) -> None:
@@ -73,14 +75,23 @@ class Tap(Logits):
         with capture(self.model, self.layer, stop=True) as outputs:
             self.model(inputs)
         activation = _adapted(outputs[0], self.layer, self.adapters)
-        if activation.ndim != 3:
+        shape, size = activation.shape[1:], inputs.shape[-2:]
+        if len(shape) == 3 and self.layer not in self.adapters and like_image(shape[:2], size):
+            return activation if like_image(shape[1:], size) else activation.movedim(3, 1)
+        if len(shape) != 2:
             return activation
-        extra, grid = token_grid(self.layer, activation.shape[1], inputs.shape[-2:])
+        extra, grid = token_grid(self.layer, shape[0], size)
         maps = activation[:, extra:].transpose(1, 2).unflatten(2, grid)
         if not extra or self.class_token == "drop":
             return maps
         others = activation[:, :extra].flatten(1)[:, :, None, None].expand(-1, -1, *grid)
         return torch.cat([maps, others], 1)
+
+
+def like_image(grid: Sequence[int], size: Sequence[int]) -> bool:
+    """Whether (height, width) are no larger than the image's sides, and in their ratio up to rounding."""
+    height, width = grid
+    return height <= size[0] and width <= size[1] and abs(height * size[1] / (width * size[0]) - 1) < 0.15
 
 
 def token_grid(layer: str, tokens: int, size: Sequence[int]) -> tuple[int, tuple[int, int]]:
@@ -94,7 +105,7 @@ def token_grid(layer: str, tokens: int, size: Sequence[int]) -> tuple[int, tuple
     for extra in range(min(3, tokens)):
         height = max(1, round(((tokens - extra) * size[0] / size[1]) ** 0.5))
         width = (tokens - extra) // height
-        if height * width == tokens - extra and abs(height * size[1] / (width * size[0]) - 1) < 0.15:
+        if height * width == tokens - extra and like_image((height, width), size):
             return extra, (height, width)
     raise UsageError(
         f"Layer {layer!r} puts out {tokens} tokens, no grid on images of {size[0]}x{size[1]}; pass adapter="
@@ -114,7 +125,13 @@ def _adapted(output: Any, name: str, adapters: Adapters) -> Tensor:
 
 
 def check_layer(model: nn.Module, layer: str) -> None:
-    """Refuse a layer that the model does not have; near matches are named."""
+    """Refuse a layer that the model does not have.
+
+    Raises
+    ------
+    UsageError
+        It names near matches.
+    """
     names = [name for name, _ in model.named_modules() if name]
     if layer not in names:
         near = get_close_matches(str(layer), names, n=5, cutoff=0.4) or names[:5]
@@ -179,7 +196,7 @@ def _check_activation(layer: str, activations: list[Any], images: int, adapters:
     elif activation.ndim < 2 or len(activation) != images:
         wrong = "the first axis must be the batch"
     elif activation.ndim > 4:
-        wrong = "valid: (n, units), (n, channels, height, width) or (n, tokens, channels)"
+        wrong = "valid: (n, units), (n, channels, height, width), (n, height, width, channels) or (n, tokens, channels)"
     elif not activation.isfinite().all():
         wrong = "some values are NaN or infinite"
     if wrong:

@@ -69,7 +69,7 @@ class Compute:
 
     @property
     def description(self) -> str:
-        """One line for a manifest: device, its name, precision and CPU threads."""
+        """One line for a manifest with device, its name, precision and CPU threads."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()
         precision = str(self.dtype).removeprefix("torch.")
         free = "" if self.deterministic else ", not deterministic"
@@ -140,7 +140,7 @@ def reconstruction_loss(output: Tensor, images: Tensor) -> Tensor:
 
 
 def classification_loss(output: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy in nats, averaged over the batch."""
+    """Cross entropy of logits (n, classes) and labels (n,) in nats, averaged over the batch."""
     return F.cross_entropy(output, labels)
 
 

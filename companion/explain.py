@@ -318,20 +318,27 @@ def explain(
     budget = {} if time_budget is None else {"time_budget": time_budget}
     explainer = ClaDec(model, layers=list(layers), preprocess=preprocess, alpha=alpha, device=device, seed=seed)
     train, held_out = split(len(folder.images), seed)
-    labels = None if folder.labels is None else folder.labels[held_out]
     known = None if folder.labels is None or not alpha else folder.labels[train]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the report has what `fit` warns about
         explainer.fit(folder.images[train], known, epochs=epochs, progress=progress, **budget)
-    found = explainer.explain(folder.images[held_out])
-    explanations = {found.layer: found} if isinstance(found, Explanation) else found
-    table, notes = None, list(explainer.notes)
-    if labels is not None and seeds and len(held_out) < MEASURED:
-        notes.append(
+    table = None
+    if folder.labels is not None and seeds and len(held_out) >= MEASURED:
+        table = explainer.evaluate(folder.images[held_out], folder.labels[held_out], seeds=seeds, progress=progress)
+    elif folder.labels is not None and seeds:
+        explainer.notes.append(
             f"No table: it needs {MEASURED} held-out images, so {3 * MEASURED} in all; there are {len(held_out)}."
         )
-    elif labels is not None and seeds:
-        table = explainer.evaluate(folder.images[held_out], labels, seeds=seeds, progress=progress)
+    return _write(out, _report(explainer, folder, held_out, table, facts))
+
+
+def _report(
+    explainer: ClaDec, folder: Folder, held_out: Tensor, table: pd.DataFrame | None, facts: dict[str, str]
+) -> dict[str, str]:
+    """The files of the report about the images held out: name -> text."""
+    found = explainer.explain(folder.images[held_out])
+    explanations = {found.layer: found} if isinstance(found, Explanation) else found
+    labels = None if folder.labels is None else folder.labels[held_out]
     names = [folder.names[at] for at in held_out]
     sections = [_section(layer, part, labels, names) for layer, part in explanations.items()]
     right = None if labels is None else next(iter(explanations.values())).prediction == labels
@@ -339,12 +346,12 @@ def explain(
         part.losses.assign(layer=layer, prediction=part.prediction, image=names) for layer, part in explanations.items()
     )
     page = _page(
-        sections=sections, facts=facts | _versions(), notes=notes, skipped=folder.skipped,
+        sections=sections, facts=facts | _versions(), notes=explainer.notes, skipped=folder.skipped,
         table=None if table is None else summary(table).to_html(border=0),
         accuracy=None if right is None else right.double().mean().item(),
-        counts={"train": len(train), "held_out": len(held_out)}, classes=folder.classes,
+        counts={"train": len(folder.images) - len(held_out), "held_out": len(held_out)}, classes=folder.classes,
     )  # fmt: skip
-    return _write(out, {"index.html": page, "losses.csv": losses.set_index("image").to_csv()})
+    return {"index.html": page, "losses.csv": losses.set_index("image").to_csv()}
 
 
 def _section(layer: str, part: Explanation, labels: Tensor | None, names: list[str]) -> dict[str, Any]:

@@ -36,7 +36,11 @@ def show_definitions(app: Sphinx, doctree: nodes.document, name: str) -> None:
 
 
 def mend(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Let wide tables be scrolled by keyboard, and take a role from references that their entries do not fit."""
+    """Let wide tables be scrolled by keyboard, and mend what is called a list and is none.
+
+    References have entries that do not fit that role; the lines of a signature are definitions without a term.
+    """
     if "body" in context:
         tables = re.sub(r'<table(?=[^>]*class="dataframe)', '<table tabindex="0"', context["body"])
-        context["body"] = tables.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+        references = tables.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+        context["body"] = references.replace("<dl>\n<dd>", '<dl role="presentation">\n<dd>')

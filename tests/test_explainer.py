@@ -37,6 +37,11 @@ def vit():
     return torchvision.models.VisionTransformer(32, 8, 2, 2, 8, 16, num_classes=CLASSES)
 
 
+def swin():
+    """torchvision's (swin_t is an instance of the same class), thin: blocks put out (n, height, width, channels)."""
+    return torchvision.models.SwinTransformer([4, 4], 12, [1, 1], [2, 2], [4, 4], num_classes=CLASSES)
+
+
 def vgg11_bn():
     """torchvision's, with one small layer in place of the 120 million weights of its head."""
     with torch.device("meta"):
@@ -63,6 +68,7 @@ CASES = {
     "vgg11_bn": (vgg11_bn, (3, 32, 32), "features.7", (128, 8, 8), "copied"),
     "convnext_tiny": (torchvision_net("convnext_tiny"), (3, 32, 32), "features.1.0", (96, 8, 8), "project's"),
     "vit": (vit, (3, 32, 32), "encoder.layers.encoder_layer_0", (16, 4, 4), "project's"),
+    "swin": (swin, (3, 32, 48), "features.1", (12, 8, 12), "project's"),
 }
 
 
@@ -238,11 +244,25 @@ def test_images_that_cannot_be_used_are_named(images, message):
 def test_labels_that_cannot_be_used_are_named():
     explainer = ClaDec(small_net(), "conv1", alpha=0.5, device="cpu")
     for labels, message in (
-        (torch.arange(31), "valid: 32 integers"),
-        (torch.full((32,), 4), "labels are 4 to 4; valid"),
+        (torch.arange(31), r"of shape \(31,\) start with \[0, 1, 2\]; valid: shape \(32,\)"),
+        (["cat", "dog"] * 16, r"start with \['cat', 'dog', 'cat'\]; valid: .* integers 0 to K - 1"),
+        (torch.full((32,), 0.5), r"start with \[0.5, 0.5, 0.5\]"),
+        ([[1], [2, 3]] * 16, r"of shape \(\) start with"),
+        (torch.full((32,), 4), "labels are 4 to 4; valid for this model: 0 to 3"),
+        ([-1] * 32, "labels are -1 to -1; valid"),
     ):
         with pytest.raises(UsageError, match=message):
             explainer.fit(GOOD, labels, progress=False)
+    with pytest.raises(UsageError, match=r"start with \['cat', "):  # also where they are not used
+        fitted(small_net(), labels=["cat"] * 32)
+
+
+@pytest.mark.parametrize("label", ["cat", 0.5])
+def test_labels_of_a_dataset_that_are_no_integers_are_as_good_as_none(label):
+    pairs = [(image, label) for image in GOOD]
+    assert ClaDec(small_net(), "conv1", device="cpu").fit(pairs, epochs=1, progress=False).epochs
+    with pytest.raises(UsageError, match=r"Labels are missing; pass .* of \(image, label\), integers 0 to 3"):
+        ClaDec(small_net(), "conv1", alpha=0.5, device="cpu").fit(pairs, epochs=1, progress=False)
 
 
 def test_images_of_another_size_than_fitted_are_refused():
@@ -320,6 +340,30 @@ def test_class_token_is_repeated_or_dropped():
             assert torch.equal(kept[:, :, row, column], torch.cat([tokens[:, 1 + 4 * row + column], tokens[:, 0]], 1))
 
 
+@pytest.mark.parametrize("size", [(32, 32), (16, 40)])
+def test_channels_that_come_last_are_put_in_front(size):
+    net, images = swin().eval(), batch((3, *size), 2)
+    for layer in ("features.0", "features.1.0"):
+        with taps.capture(net, layer) as outputs:
+            net(images)
+        assert outputs[0].shape == (2, size[0] // 4, size[1] // 4, 12)
+        assert torch.equal(taps.Tap(layer, "keep", net, None, {})(images), outputs[0].permute(0, 3, 1, 2))
+        as_it_is = taps.Tap(layer, "keep", net, None, {layer: lambda output: output})
+        assert torch.equal(as_it_is(images), outputs[0])
+    with taps.capture(net, "permute") as outputs:
+        net(images)
+    assert torch.equal(taps.Tap("permute", "keep", net, None, {})(images), outputs[0])
+
+
+def test_how_an_activation_is_read_is_said_and_doubt_too():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
+    first = "Layer '0': (8, 8, 8) is read as (channels, height, width); if the channels come last, pass adapter={'0': "
+    assert any(note.startswith(first) for note in fitted(net, "0").notes)
+    for notes in (fitted(net, "0", adapter={"0": lambda output: output}).notes, fitted(net, "0", (3, 16, 24)).notes):
+        assert not any("is read as" in note for note in notes)
+    assert any("Activations of 2 (8 units, 0 MB) are kept" in note for note in fitted(net, "2").notes)
+
+
 @pytest.mark.parametrize("shape", [(512,), (10,), (512, 1, 1), (256, 4, 4), (128, 16, 16), (64, 32, 32)])
 def test_decoder_at_32x32_is_the_papers(shape):
     ours, papers = shapes.decoder(shape, 3, (32, 32)), models.decoder(shape, 3)
@@ -388,7 +432,7 @@ def test_few_images_are_warned_of():
 def test_says_what_it_costs_before_it_trains(capsys):
     ClaDec(small_net(), "conv1", device="cpu").fit(GOOD, epochs=2)
     said = capsys.readouterr().out
-    assert "Activations of conv1 (0 MB) are kept" in said
+    assert "Activations of conv1 (6 channels of 8x8, 0 MB) are kept" in said
     assert "On cpu: at most 2 epochs of 1 steps of 16 images, about" in said
 
 
@@ -469,7 +513,7 @@ def test_losses_are_mean_squared_errors_per_image():
     assert "RefAE (copied encoder)" in repr(explanation)
 
 
-@pytest.mark.parametrize("case", ["vector", "vit"])
+@pytest.mark.parametrize("case", ["vector", "vit", "swin"])
 def test_saved_explainer_explains_as_before(case, tmp_path):
     build, shape, layer, *_ = CASES[case]
     net = build()
@@ -534,6 +578,8 @@ def test_evaluation_is_a_table_by_layer_and_seed(monkeypatch):
         explainer.evaluate(images[:40], labels[:40], seeds=1)
     with pytest.raises(UsageError, match="Labels are missing"):
         explainer.evaluate(images, seeds=1)
+    with pytest.raises(UsageError, match=r"start with \['cat', 'cat', 'cat'\]; valid"):
+        explainer.evaluate(images, ["cat"] * 64, seeds=1)
 
 
 def test_occlusion_relevance_is_the_squared_change_inside_the_square():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import yaml
 
 from cladec_core.errors import RunError, one_of
 from companion.records import BUILT, RECORDED, ROOT
@@ -158,12 +159,13 @@ def build(profile: str = "quick", *, force: bool = False, report: Callable[[str]
 
 def _stage(executed: dict[str, Path], profile: str) -> None:
     """Copy the sources to `build/site`, with each executed notebook at its own place, and write generated pages."""
-    from companion import chapters, pages
+    from companion import chapters, launch, pages
 
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(ROOT / "book", SITE / "book", ignore=shutil.ignore_patterns("results"))
-    for name in ("_config.yml", "CHANGELOG.md"):
-        shutil.copy(ROOT / name, SITE / name)
+    shutil.copy(ROOT / "CHANGELOG.md", SITE / "CHANGELOG.md")
+    configuration = yaml.safe_dump(launch.configuration(launch.address()), sort_keys=False, allow_unicode=True)
+    (SITE / "_config.yml").write_text(configuration, encoding="utf-8")
     (SITE / "notebooks").mkdir()
     for name, path in executed.items():
         shutil.copy(path, SITE / "notebooks" / f"{name}.ipynb")

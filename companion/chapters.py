@@ -12,11 +12,12 @@ import nbformat
 import numpy as np
 import yaml
 
+from companion import launch
 from companion.figures import data_url, front
 from companion.records import BUILT
 
 WORDS_PER_MINUTE = 200
-WITHOUT_HEAD = ("book/index", "book/slides_layers", "book/slides_trust", "book/changes", "book/references")
+WITHOUT_HEAD = ("book/index", "book/slides_layers", "book/slides_trust", "book/changes", "book/api", "book/references")
 TRUST = {"claims": "the ledger of claims", "deviations": "our readings and deviations", "status": "what ran"}
 
 
@@ -66,7 +67,10 @@ def write(site: Path, profile: str) -> None:
         for name, png in figures(notebook).items():
             (generated / f"{name}.png").write_bytes(png)
     for chapter in found:
-        _put(site, chapter, head(chapter, profile))
+        parts = [head(chapter, profile)]
+        if chapter.computing is not None:
+            parts.append(launch.how_to_run(Path(chapter.file).name, profile, launch.address()))
+        _put(site, chapter, "\n\n".join(parts))
 
 
 def head(chapter: Chapter, profile: str) -> str:
@@ -239,4 +243,4 @@ def _put(site: Path, chapter: Chapter, line: str) -> None:
 
 
 def _below_title(text: str, line: str) -> str:
-    return re.sub(r"^(# .+)$", rf"\1\n\n{line}", text, count=1, flags=re.M)
+    return re.sub(r"^# .+$", lambda title: f"{title[0]}\n\n{line}", text, count=1, flags=re.M)

@@ -4,6 +4,7 @@ import os
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
@@ -18,7 +19,8 @@ from companion.settings import Settings
 RECORDED_PROFILES = ("paper", "laptop")  # the closest to the paper first
 
 __all__ = [
-    "class_names", "provenance", "run", "saved", "settings_for", "side_by_side", "sources", "verdicts", "wrapped",
+    "check", "class_names", "provenance", "run", "saved", "settings_for", "side_by_side", "sources", "verdicts",
+    "wrapped",
 ]  # fmt: skip
 
 
@@ -90,3 +92,30 @@ def wrapped(table: pd.DataFrame) -> Styler:
         return f"border-left: 4px solid {colour}" if colour else ""
 
     return table.reset_index().style.map(mark).hide(axis="index").set_table_attributes('class="dataframe wrapped"')
+
+
+def check(answer: Any, right: Any, tolerance: float = 1e-6) -> None:
+    """Say whether an exercise is solved.
+
+    Parameters
+    ----------
+    answer
+        The reader's; None as long as the template is untouched.
+    right
+        What it should be. Numbers may be off by `tolerance`, everything else must be the same.
+    tolerance
+        Relative to the right number.
+    """
+    if answer is None:
+        print("Not solved yet: put your own answer in the place of None, and run this cell again.")
+    elif _same(answer, right, tolerance):
+        print("Correct.")
+    else:
+        print(f"Not yet: {answer!r} is not the answer. Try again, or unfold the solution.")
+
+
+def _same(answer: Any, right: Any, tolerance: float) -> bool:
+    try:
+        return np.shape(answer) == np.shape(right) and np.allclose(answer, right, rtol=tolerance, atol=1e-12)
+    except (TypeError, ValueError):  # no numbers
+        return np.array_equal(answer, right)

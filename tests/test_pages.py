@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from companion import book, printing
+from companion import book, launch, printing
 
 CHROMIUM = printing.chromium()
 FLAGS = [
@@ -25,6 +25,8 @@ SLIDES = [page for page in PAGES if page.startswith("book/slides")]
 EXPLORERS = [page for page in CHAPTERS if 'class="explorer"' in (book.HTML / page).read_text(encoding="utf-8")]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 900}
 LARGEST = 1_500_000  # bytes of a page with its pictures
+BLOCKING = 2_500_000  # bytes of styles and scripts that are read before anything is painted
+SHEET = {"width": 673, "height": 1001}  # what the margins leave of A4, in CSS pixels
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +129,31 @@ def test_chapter_shows_numbered_figures_and_tables(opened):
 
 def test_head_leads_to_what_can_be_checked(opened):
     name, page, _ = opened
-    if name in SLIDES or name in ("book/index.html", "book/changes.html", "book/references.html"):
+    if name in SLIDES or name in [f"book/{page}.html" for page in ("index", "changes", "api", "references")]:
         return
     head = page.locator(".chapter-head")
     assert re.search(r"Reading: \d+ min", head.inner_text())
     assert ("Computing:" in head.inner_text()) == (name in CHAPTERS)
     links = head.locator("a").evaluate_all("all => all.map(a => a.href.split('/').pop())")
     assert {*links, Path(name).name} >= {"claims.html", "deviations.html", "status.html"}
+
+
+def test_every_notebook_says_how_to_run_it(opened):
+    name, page, _ = opened
+    assert page.locator("details.launch").count() == (name in CHAPTERS)
+    elsewhere = page.locator("a[href*='//mybinder.org/'], a[href*='//colab.']").count()
+    assert (elsewhere > 0) == (name in CHAPTERS and launch.address() is not None)
+
+
+def test_definitions_and_theorems_have_a_number_and_a_name(opened):
+    _, page, _ = opened
+    kinds = "Definition|Theorem|Proposition|Corollary|Example"
+    for title in page.locator("div.proof > .admonition-title").all_inner_texts():
+        assert re.fullmatch(rf"({kinds}) \d+ +\(.+\)", title), title
+    links = page.locator("a.reference", has_text=re.compile(rf"^({kinds}) \d+$"))
+    for link in links.evaluate_all("all => all.map(a => a.href)"):
+        path, _, place = link.removeprefix("file://").partition("#")
+        assert f'id="{place}"' in Path(unquote(path)).read_text(encoding="utf-8")
 
 
 def test_links_lead_to_pages_and_places_that_exist(opened):
@@ -155,6 +175,8 @@ def test_phone_needs_no_sideways_scrolling(opened):
     _, page, _ = opened
     page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    widths = "all => all.map(note => note.offsetWidth / note.parentElement.offsetWidth)"
+    assert all(share > 0.9 for share in page.locator("article aside.margin").evaluate_all(widths))
     page.set_viewport_size(DESKTOP)
 
 
@@ -164,6 +186,15 @@ def test_front_page_shows_its_picture_and_leads_on(open_page):
     page.locator("article a", has_text="How to read an explanation").first.click()
     page.wait_for_load_state()
     assert "How to read" in page.title()
+
+
+def test_front_page_is_painted_after_little_was_read(open_page):
+    page, _ = open_page("book/index.html")
+    needed = "head link[rel=stylesheet], head script[src]:not([defer]):not([async])"
+    files = page.locator(needed).evaluate_all("all => all.map(part => part.href || part.src)")
+    paths = [Path(unquote(file.removeprefix("file://").partition("?")[0])) for file in files]
+    assert len(paths) > 5
+    assert sum(path.stat().st_size for path in paths) < BLOCKING
 
 
 def test_search_finds_occlusion(open_page):
@@ -273,18 +304,27 @@ def test_slides_are_presented(name, open_page):
     assert max(heights) < 1.02  # every slide fits
 
 
+def sheets(page):
+    """How many sheets of paper a page fills, if it may be cut anywhere."""
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise")
+    page.set_viewport_size(SHEET)
+    page.emulate_media(media="print")
+    return page.evaluate("document.documentElement.scrollHeight") / SHEET["height"]
+
+
 def test_pages_and_slides_are_printed(tmp_path, monkeypatch, open_page):
     monkeypatch.setattr(printing, "PRINTED", tmp_path)
-    chosen = ["book/reading", *(page.removesuffix(".html") for page in SLIDES)]
+    chosen = ["book/reading", "notebooks/subsets", *(page.removesuffix(".html") for page in SLIDES)]
     with ThreadPoolExecutor(1) as apart:  # playwright allows one driver in a thread
         files = apart.submit(printing.print_book, print, chosen).result()
     for name, path in zip(chosen, files, strict=True):
         pages = len(re.findall(rb"/Type\s*/Page\b", path.read_bytes()))
+        page, _ = open_page(f"{name}.html")
         if f"{name}.html" in SLIDES:
-            page, _ = open_page(f"{name}.html")
             assert pages == 1 + page.locator("article section section h2").count()  # the title, and each slide
         else:
-            assert 2 <= pages <= 8
+            assert sheets(page) <= pages <= 1.3 * sheets(page) + 1
 
 
 def test_committed_numbers_reach_their_page(open_page):

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 from papermill import inspect_notebook
 
 from companion.settings import SETTINGS
@@ -44,6 +45,18 @@ def test_notebook_has_the_parts_of_its_contract(notebook):
     assert text.count("```{exercise}") == text.count("```{solution}") >= 3
 
 
+def test_asides_of_a_notebook_stand_in_the_margin_and_are_few(notebook):
+    assert 1 <= sum(cell.source.count("```{margin}") for cell in notebook[1].cells) <= 2
+
+
+def test_statements_of_the_theory_stand_in_boxes():
+    cells = nbformat.read(ROOT / "notebooks" / "theory.ipynb", 4).cells
+    titles = re.findall(r"^```\{prf:\w+\} (.+)$", "\n".join(cell.source for cell in cells), re.M)
+    boxed = re.findall(r"\bD\d+\b", " ".join(titles))
+    assert len(boxed) == len(set(boxed))
+    assert {f"D{number}" for number in range(1, 17)} - set(boxed) == {"D14", "D16"}  # questions, not statements
+
+
 def test_every_figure_has_a_name_a_caption_and_alternative_text(notebook):
     for cell in code_cells(notebook[1]):
         shown = cell.metadata.get("mystnb", {})
@@ -77,9 +90,9 @@ def test_environment_yml_is_the_conda_view_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = set(project["project"]["dependencies"]) | set(project["dependency-groups"]["dev"])
     conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    python = [item for item in conda if isinstance(item, str) and item.startswith("python")]
+    python = next(item for item in conda if isinstance(item, str) and item.startswith("python="))
     pip = next(item["pip"] for item in conda if isinstance(item, dict))
-    assert python == [f"python{project['project']['requires-python'].replace(',', ',')}"]
+    assert python.removeprefix("python=") in SpecifierSet(project["project"]["requires-python"])
     assert set(pip) - {"--editable ."} == wanted
 
 

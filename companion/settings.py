@@ -310,21 +310,30 @@ class YourOwnSettings(Settings):
     datasets: tuple[str, ...] = _data_sets(("mnist",), ("mnist",))
     architectures: tuple[str, ...] = _networks(*(("vgg5",),) * 4)
     seeds: tuple[int, ...] = parameter((0,), (0,), *((0, 1, 2, 3, 4),) * 2, "one run for each", axis=True, limits=SEEDS)
-    decoder_epochs: int = _epochs(1, 4, 12, 64, of="decoder and reference")
-    train_limit: int | None = _images_used(160, 1_000, 5_000, None)
-    layer: str = parameter(*("conv3",) * 4, "the layer to explain")
+    decoder_epochs: int = _epochs(1, 4, 36, 64, of="decoder and reference")
+    batch_size: int = parameter(32, 32, 32, 128, "images per training step of a classifier", limits=(2, 65_536))
+    # With so few images explainers have small batches and narrow decoders: twice the steps in the same time.
+    train_limit: int | None = _images_used(160, 1_000, 2_000, None)
+    layers: tuple[str, ...] = parameter(
+        ("conv4",), ("conv3", "conv4"), *(("conv3", "conv4", "penultimate"),) * 2,
+        "layers to explain, by name", axis=True,
+    )  # fmt: skip
     marked_class: int = parameter(*(8,) * 4, "the class that carries the marker, counted from 0", limits=(0, 9))
     marker: int = parameter(*(6,) * 4, "side of the marker in pixels, 1..16", limits=(1, 16))
+    fitted_on: Literal["biased", "honest"] = parameter(
+        *("biased",) * 4, "explainers see the training images of this classifier: the marker on its class, or anywhere"
+    )
     images: int = parameter(2, 12, 24, 100, "marked test images that are explained", limits=(1, 10_000))
     lime_samples: int = parameter(
         20, 200, 500, 1000, "covered copies of an image that LIME asks about", limits=(10, 100_000)
     )
 
     def __post_init__(self) -> None:
-        """Check the layer against every architecture."""
+        """Check the layers against every architecture."""
         super().__post_init__()
         for architecture in self.architectures:
-            models.layer_name(architecture, self.layer)
+            for layer in self.layers:
+                models.layer_name(architecture, layer)
 
 
 @dataclass(frozen=True)

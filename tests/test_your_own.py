@@ -1,23 +1,29 @@
-"""The classifier that cheats: its marker, the measure of an explanation, and whether it is found out."""
+"""The classifier that cheats: its marker, what is measured of an explanation, and whether it is found out."""
 
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from cladec_core.errors import UsageError
 from companion import experiments
-from companion.experiments import your_own
+from companion.claims import your_own as claims
+from companion.experiments import runner, your_own
 from companion.figures import your_own as figures
+from companion.records import Record
 from companion.settings import settings_for
+
+GREY = SimpleNamespace(mean=torch.tensor([0.25, 0.6])[:, None, None], std=torch.tensor([0.25, 0.1])[:, None, None])
 
 
 def test_the_marker_covers_its_corner_of_the_chosen_images_only():
     images = torch.randn(3, 2, 32, 32)
-    inside = your_own.corner(5)
-    colour = torch.tensor([1.0, -1.0])[:, None, None]
-    marked = your_own.marker_on(images, torch.tensor([True, False, True]), inside, colour)
+    marked = your_own.marker_on(GREY, images, torch.tensor([True, False, True]), your_own.corner(5))
     for index in (0, 2):
         for channel, value in enumerate((1.0, -1.0)):
-            assert (marked[index, channel, :5, :5] == value).all()
+            assert marked[index, channel, :5, :5] == pytest.approx(value)
     assert torch.equal(marked[1], images[1])
     assert torch.equal(marked[:, :, 5:], images[:, :, 5:])
     assert torch.equal(marked[:, :, :, 5:], images[:, :, :, 5:])
@@ -35,32 +41,121 @@ def test_the_share_of_a_map_inside_the_marker():
     assert your_own.share(maps, inside) == pytest.approx(4 / 20)
 
 
+def test_how_much_of_a_marker_is_drawn_whatever_is_elsewhere():
+    inside, bare = your_own.corner(6), torch.randn(4, 2, 32, 32)
+    with_marker = your_own.marker_on(GREY, bare, torch.ones(4).bool(), inside)
+    for part in (0.0, 0.25, 1.0, 1.5):
+        reconstructions = bare + part * (with_marker - bare)
+        reconstructions[:, :, 10:] += torch.randn(4, 2, 22, 32)
+        assert your_own.drawn(reconstructions, with_marker, bare, inside) == pytest.approx(part, abs=1e-5)
+
+
+def test_the_change_of_the_rest_leaves_out_the_marker():
+    inside, bare = your_own.corner(6), torch.randn(4, 1, 32, 32)
+    other = bare.clone()
+    other[:, :, :6, :6] += 7
+    assert your_own.changed(other, bare, inside) == 0
+    other[:, :, 8, 8] += 2
+    assert your_own.changed(other, bare, inside) == pytest.approx(4 / (1024 - 36), rel=1e-4)
+
+
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     root = tmp_path_factory.mktemp("records")
-    changes = {"train_limit": 600, "test_limit": 200, "classifier_epochs": 5, "decoder_epochs": 5, "width": 0.5}
-    return experiments.run(settings_for("your_own", "smoke", **changes), root=root, progress=False)
+    settings = settings_for(
+        "your_own", "smoke", train_limit=600, test_limit=200, classifier_epochs=5, decoder_epochs=6, width=0.5,
+        images=12, lime_samples=100,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "CACHE", root / "models")
+        return experiments.run(settings, root=root, device="cpu", progress=False)
 
 
 def test_the_biased_classifier_is_found(record):
-    table = figures.table(record)
-    fooled = table["others with the marker taken for the class"]
-    assert fooled["biased"] > fooled["honest"] + 0.1
-    values = record.rows.set_index(["method", "metric"])["value"]
-    # What only the biased classifier keeps lies where the marker is.
-    assert values["two models", "share"] > 2 * values["area", "share"]
+    fooled = figures.accuracies(record)["others with the marker taken for the class"]
+    assert fooled["classifier, biased"] > fooled["classifier, honest"] + 0.1
+    runs = claims.by_run(record).loc["conv4"].iloc[0]
+    # On other classes a decoder cannot guess the marker: only what the layer says of it is drawn.
+    kept = {
+        name: runs[f"ClaDec, {name}", "drawn_others"] - runs[f"ClaDec, {name}", "drawn_bare_others"]
+        for name in ("biased", "honest")
+    }
+    assert kept["biased"] > 2 * kept["honest"]
+    assert runs["two models", "share_others"] > runs["area", "share"]
+    assert runs["ClaDec, biased", "changed_others"] > 3 * runs["ClaDec, honest", "changed_others"]
+
+
+def test_classifiers_are_trained_once_and_what_knows_no_layer_is_measured_once(record):
+    seconds = {key: cell["trainings"] for key, cell in record.cells.items()}
+    assert seconds["digits/vgg5/classifier/0"].keys() == {"classifier"}
+    assert seconds["digits/vgg5/conv4/0"] == {}
+    found = record.rows.groupby("layer")["method"].unique()
+    assert set(found["classifier"]) == {"area"} | {
+        f"{method}, {name}" for method in ("classifier", "occlusion", "LIME") for name in ("biased", "honest")
+    }
+    assert not set(found["conv4"]) & set(found["classifier"])
 
 
 def test_every_figure_can_be_drawn(record):
-    drawn = [figures.reconstructions(record, kind) for kind in ("marked", "others")]
-    drawn += [figures.maps(record), figures.shares(record)]
-    assert all(figure.axes for figure in drawn)
+    drawn = [draw(record, kind) for draw in (figures.reconstructions, figures.maps) for kind in ("marked", "others")]
+    assert all(figure.axes for figure in [*drawn, figures.shares(record)])
+    assert list(figures.kept(record).loc["conv4"].index) == ["ClaDec, biased", "ClaDec, honest", "reference"]
+
+
+def made_up(**changes):
+    """A record of two seeds in which everything gives the biased classifier away, but for some changes in seed 1."""
+    clear = {
+        "conv4": {
+            ("ClaDec, biased", "share"): 0.2, ("ClaDec, biased", "share_others"): 0.2, ("two models", "share"): 0.3,
+            ("two models", "share_others"): 0.4, ("ClaDec, honest", "drawn_bare"): 0.7,
+            ("ClaDec, biased", "drawn_others"): 0.8, ("ClaDec, honest", "drawn_others"): 0.1,
+            ("ClaDec, biased", "changed_others"): 0.1, ("ClaDec, honest", "changed_others"): 0.01,
+        },
+        "classifier": {
+            ("area", "share"): 0.04, ("occlusion, biased", "share"): 0.7, ("LIME, biased", "share"): 0.5,
+        },
+    }  # fmt: skip
+    rows = [
+        {"dataset": "mnist", "architecture": "vgg5", "layer": layer, "method": method, "seed": seed, "metric": metric,
+         "value": changes.get(f"{method}, {metric}", value) if seed else value}
+        for seed in (0, 1)
+        for layer, values in clear.items()
+        for (method, metric), value in values.items()
+    ]  # fmt: skip
+    return Record(None, pd.DataFrame(rows), {}, {})
+
+
+def test_a_finding_holds_if_it_does_in_every_run():
+    assert set(claims.findings(made_up())["conv4"]) == {"holds: so in 2 of 2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "fails"),
+    [
+        ({"LIME, biased, share": 0.07}, [0]),
+        ({"ClaDec, biased, share": 0.07}, [1]),
+        ({"two models, share": 0.07}, [2]),
+        ({"ClaDec, honest, drawn_bare": 0.3}, [3]),
+        ({"ClaDec, biased, share_others": 0.07}, [4]),
+        ({"two models, share_others": 0.07}, [5]),
+        ({"ClaDec, honest, drawn_others": 0.6}, [6]),
+        ({"ClaDec, biased, drawn_others": 0.4}, [6]),
+        ({"ClaDec, honest, changed_others": 0.06}, [7]),
+        ({"area, share": 0.3}, [0, 1, 2, 4, 5]),
+    ],
+)
+def test_a_finding_fails_by_its_own_numbers(change, fails):
+    found = claims.findings(made_up(**change))["conv4"]
+    assert list(np.flatnonzero(found == "does not hold: so in 1 of 2")) == fails
+    assert set(found.drop(found.index[fails])) == {"holds: so in 2 of 2"}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layer": "conv9"}, "conv9"),
+        ({"layers": ["conv9"]}, "conv9"),
+        ({"layers": []}, "layers is"),
+        ({"fitted_on": "both"}, "both"),
         ({"marker": 17}, "marker is 17"),
         ({"images": 0}, "images is 0"),
         ({"marked_class": 10}, "10"),

@@ -2,9 +2,14 @@
 
 The marker sits on every image of one class, so accuracy on such images cannot tell a network that looks at the
 marker from one that looks at the object. The control is the same network trained with the marker on random images.
+
+By default explainers are fitted on the images that the cheating network was trained on, as there may be no others. A
+decoder then learns that marker and class go together, and guesses one from the other. What the layer itself says shows
+on images that break the link: other classes with the marker, and the class without it.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,66 +17,137 @@ from torch import Tensor, nn
 
 from cladec_core import ClaDec, metrics, training
 from cladec_core.data import SIZE, ImageData
-from companion.experiments.layers import Rows, Samples, as_uint8
+from cladec_core.explanation import Explanation
+from companion.experiments.layers import CLASSIFIER, Rows, Samples, as_uint8, rows_of
 from companion.settings import YourOwnSettings
 from companion.study import Study
 
 BIASED, HONEST = "biased", "honest"
+MARKED, OTHERS = "marked", "others"  # images of the marked class, and of all others
 SHOWN = 8
 SUPERPIXEL = 4  # side of LIME's areas in pixels
 
 
+@dataclass(frozen=True)
+class Trial:
+    """Two classifiers, and the images that they are explained with.
+
+    Attributes
+    ----------
+    inside
+        Mask of the marker, bool (32, 32).
+    runs
+        By classifier: the study whose training images carry the marker as they did in its training.
+    bare, with_marker
+        By kind (`MARKED`, `OTHERS`): the same test images without and with the marker.
+    """
+
+    inside: Tensor
+    runs: dict[str, Study]
+    bare: dict[str, Tensor]
+    with_marker: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, study: Study) -> "Trial":
+        """Put the marker on the images of a study."""
+        data, settings, inside = study.data, study.settings, corner(study.settings.marker)
+        carriers = {BIASED: data.train_labels == settings.marked_class, HONEST: _anywhere(study)}
+        runs = {
+            name: study.changed(data=replace(data, train_images=marker_on(data, data.train_images, which, inside)))
+            for name, which in carriers.items()
+        }
+        in_class = data.test_labels == settings.marked_class
+        bare = {kind: data.test_images[which] for kind, which in {MARKED: in_class, OTHERS: ~in_class}.items()}
+        bare = {kind: images[: settings.images] for kind, images in bare.items()}
+        marked = {
+            kind: marker_on(data, images, images.new_ones(len(images)).bool(), inside) for kind, images in bare.items()
+        }
+        return cls(inside, runs, bare, marked)
+
+
 def cells(settings: YourOwnSettings, architecture: str) -> Iterator[str]:
-    """One part: the layer that is explained."""
-    yield settings.layer
+    """Name the layers to explain, after what does not depend on a layer."""
+    yield CLASSIFIER
+    yield from settings.layers
 
 
 def run_cell(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, Samples]:
-    """Train both classifiers, explain them, and measure how much of each explanation lies in the marker.
+    """Measure both classifiers and what heat maps say of them, or explain one layer of both.
 
     Returns
     -------
     rows
-        `share` of each method and classifier: energy (square of the positive part; for ClaDec of any sign) inside
-        the marker. For each classifier `accuracy` with the marker on its class, `accuracy_clean` without any
-        marker, and `fooled`: images of other classes that the marker turns into the marked class.
+        Of each method, classifier and kind of images (`_others` in the name of a metric: other classes).
+        `share`: energy (squares; of heat maps the positive part) of a map inside the marker. `drawn`, `drawn_bare`:
+        see `drawn`, for images with and without the marker. `changed`: see `changed`. Of each classifier `accuracy`
+        with the marker on its class, `accuracy_clean` without any marker, and `fooled`: images of other classes that
+        the marker turns into the marked class.
     samples
-        Images and explanations of some marked test images, if asked for.
+        Images, reconstructions and maps of some test images, if asked for.
     """
-    settings, data = study.settings, study.data
-    inside = corner(settings.marker)
-    grey = ((0.5 - data.mean) / data.std).to(data.train_images)
-    marked = {
-        BIASED: marker_on(data.train_images, data.train_labels == settings.marked_class, inside, grey),
-        HONEST: marker_on(data.train_images, _anywhere(study), inside, grey),
-    }
-    test = {
-        BIASED: marker_on(data.test_images, data.test_labels == settings.marked_class, inside, grey),
-        HONEST: marker_on(data.test_images, data.test_labels != settings.marked_class, inside, grey),
-    }
-    shown = test[BIASED][data.test_labels == settings.marked_class][: settings.images]
-    others = test[HONEST][data.test_labels != settings.marked_class][: settings.images]
-    models = {name: _classifier(study, name, images) for name, images in marked.items()}
-    explainers = {name: _explainer(study, layer, model, marked[BIASED]) for name, model in models.items()}
-    maps = {name: explanations(explainers[name], models[name], layer, shown, settings) for name in models}
-    pair = explainers[BIASED].compare(explainers[HONEST], shown.cpu())
-    rows: Rows = [_row("area", "", "share", inside.double().mean().item())]
-    rows.append(_row("two models", "", "share", share(pair.difference, inside)))
-    for name, found in maps.items():
-        rows += [_row(method, name, "share", share(values, inside)) for method, values in found.items()]
-        measured = _measured(study, models[name], test)
-        rows += [_row("classifier", name, metric, value) for metric, value in measured.items()]
-    samples: Samples = {}
-    if keep_samples:
-        for kind, images in {"marked": shown[:SHOWN], "others": others[:SHOWN]}.items():
-            samples[kind] = as_uint8(data.to_unit(images))
-            for name in models:
-                found = explainers[name].explain(images.cpu())
-                samples[f"{name}/{kind}"] = as_uint8(data.to_unit(found.reconstruction))
-                samples[f"reference/{kind}"] = as_uint8(data.to_unit(found.reference))
-        for name in models:
-            samples |= {f"{name}/{method}": _drawn(values[:SHOWN]) for method, values in maps[name].items()}
-    return rows, samples
+    trial = Trial.of(study)
+    values, images, maps = _classifiers(study, trial) if layer == CLASSIFIER else _layer(study, trial, layer)
+    if not keep_samples:
+        return rows_of(values), {}
+    place = "" if layer == CLASSIFIER else f"{layer}/"
+    samples = {f"{place}{name}": as_uint8(study.data.to_unit(part[:SHOWN])) for name, part in images.items()}
+    return rows_of(values), samples | {f"{place}{name}": _strength(part[:SHOWN]) for name, part in maps.items()}
+
+
+Found = tuple[dict[str, dict[str, float]], dict[str, Tensor], dict[str, Tensor]]  # values, images, maps
+
+
+def _classifiers(study: Study, trial: Trial) -> Found:
+    """Accuracies of both classifiers, and what methods that know no layers say."""
+    values: dict[str, dict[str, float]] = {"area": {"share": trial.inside.double().mean().item()}}
+    maps = {}
+    for name, run in trial.runs.items():
+        values[f"{CLASSIFIER}, {name}"] = _measured(run, trial.inside)
+        for kind, images in trial.with_marker.items():
+            for method, found in attributions(run.classifier, images, study).items():
+                values.setdefault(f"{method}, {name}", {})[_metric("share", kind)] = share(found, trial.inside)
+                maps[f"{name}/{kind}/{method}"] = found
+    return values, trial.with_marker, maps
+
+
+def _layer(study: Study, trial: Trial, layer: str) -> Found:
+    """What a layer of both classifiers keeps, and GradCAM of it."""
+    explainers = {name: _explainer(trial, name, layer) for name in trial.runs}
+    values: dict[str, dict[str, float]] = {}
+    images, maps = {}, {}
+    for kind in trial.bare:
+        on, off = (
+            {name: one.explain(part[kind].cpu()) for name, one in explainers.items()}
+            for part in (trial.with_marker, trial.bare)
+        )
+        # Both references are the same: the same training from the same weights, without the classifier.
+        answers = {"reference": (on[BIASED].reference, off[BIASED].reference)}
+        answers |= {f"ClaDec, {name}": (on[name].reconstruction, off[name].reconstruction) for name in on}
+        for method, pair in answers.items():
+            values.setdefault(method, {}).update(_answer(kind, pair, on[BIASED], off[BIASED], trial.inside))
+        pair = on[BIASED].reconstruction - on[HONEST].reconstruction
+        values.setdefault("two models", {})[_metric("share", kind)] = share(pair, trial.inside)
+        images[f"reference/{kind}"] = on[BIASED].reference
+        for name, run in trial.runs.items():
+            gradcam = metrics.gradcam(run.classifier, layer, trial.with_marker[kind]).unsqueeze(1)
+            for method, found in {"ClaDec": on[name].difference, "GradCAM": gradcam}.items():
+                values.setdefault(f"{method}, {name}", {})[_metric("share", kind)] = share(found, trial.inside)
+                maps[f"{name}/{kind}/{method}"] = found
+            images[f"{name}/{kind}"] = on[name].reconstruction
+    return values, images, maps
+
+
+def _answer(
+    kind: str, pair: tuple[Tensor, Tensor], on: Explanation, off: Explanation, inside: Tensor
+) -> dict[str, float]:
+    """What becomes of the marker, and of the rest, in the reconstructions of images with and without it."""
+    with_marker, bare = (drawn(part, on.original, off.original, inside) for part in pair)
+    measured = {"drawn": with_marker, "drawn_bare": bare, "changed": changed(*pair, inside)}
+    return {_metric(metric, kind): value for metric, value in measured.items()}
+
+
+def _metric(name: str, kind: str) -> str:
+    return name if kind == MARKED else f"{name}_{kind}"
 
 
 def corner(side: int) -> Tensor:
@@ -81,22 +157,22 @@ def corner(side: int) -> Tensor:
     return mask
 
 
-def marker_on(images: Tensor, which: Tensor, inside: Tensor, value: Tensor) -> Tensor:
-    """Put the marker on some images.
+def marker_on(data: ImageData, images: Tensor, which: Tensor, inside: Tensor) -> Tensor:
+    """Put the marker, a patch of mid-grey, on some images.
 
     Parameters
     ----------
+    data
+        Says what mid-grey is.
     images
-        (n, channels, 32, 32).
+        Standardised as in `data`, (n, channels, 32, 32).
     which
         bool (n,).
     inside
         bool (32, 32).
-    value
-        The marker's colour, (channels, 1, 1).
     """
-    covered = which[:, None, None, None] & inside.to(images.device)
-    return torch.where(covered, value, images)
+    grey = ((0.5 - data.mean) / data.std).to(images)
+    return torch.where(which[:, None, None, None] & inside.to(images.device), grey, images)
 
 
 def share(maps: Tensor, inside: Tensor) -> float:
@@ -109,36 +185,56 @@ def share(maps: Tensor, inside: Tensor) -> float:
     return (energy[:, inside].sum(1) / energy.sum((1, 2))).mean().item()
 
 
-def explanations(
-    explainer: ClaDec, model: nn.Module, layer: str, images: Tensor, settings: YourOwnSettings
-) -> dict[str, Tensor]:
-    """What four methods say about a prediction, as maps (n, channels, 32, 32); attributions keep positive values.
+def drawn(reconstructions: Tensor, with_marker: Tensor, bare: Tensor, inside: Tensor) -> float:
+    """How much of the marker reconstructions show: 1 as the images with it, 0 as the same images without it.
 
-    ClaDec's map is its difference from the reference. Occlusion and LIME come from captum and hide areas by the
-    mean image; LIME's areas are squares.
+    Parameters
+    ----------
+    reconstructions
+        Of either, (n, channels, 32, 32).
+    with_marker, bare
+        The same images with and without the marker.
+    inside
+        Mask of the marker, bool (32, 32).
+    """
+    marker, found = ((part - bare).double()[:, :, inside] for part in (with_marker, reconstructions))
+    return ((found * marker).sum() / marker.square().sum()).item()
+
+
+def changed(with_marker: Tensor, bare: Tensor, inside: Tensor) -> float:
+    """How much reconstructions change outside the marker if it is put on: mean square per value."""
+    return (with_marker - bare).double()[:, :, ~inside].square().mean().item()
+
+
+def attributions(model: nn.Module, images: Tensor, study: Study) -> dict[str, Tensor]:
+    """Where two methods see the reason for a prediction: positive values only, (n, channels, 32, 32).
+
+    Both come from captum and hide areas by the mean image; LIME's areas are squares.
     """
     from captum.attr import Lime, Occlusion
 
-    target = model(images).argmax(1)
+    settings, target = study.settings, model(images).argmax(1)
     window = (images.shape[1], settings.marker, settings.marker)
     step = (images.shape[1], max(1, settings.marker // 3), max(1, settings.marker // 3))
     occluded = Occlusion(model).attribute(images, window, step, baselines=0, target=target)
     side = images.shape[-1] // SUPERPIXEL
     areas = torch.arange(side * side, device=images.device).view(1, 1, side, side)
     areas = areas.repeat_interleave(SUPERPIXEL, 2).repeat_interleave(SUPERPIXEL, 3)
-    with training.seeded(training.derive_seed(explainer.seed, "lime")):
-        lime = torch.cat([
-            Lime(model).attribute(
-                image[None], baselines=0, target=int(label), feature_mask=areas, n_samples=settings.lime_samples
-            )
+    asked = {"baselines": 0, "feature_mask": areas, "n_samples": settings.lime_samples, "perturbations_per_eval": 100}
+    with training.seeded(training.derive_seed(study.seed, "lime")):
+        lime = [
+            Lime(model).attribute(image[None], target=int(label), **asked)
             for image, label in zip(images, target, strict=True)
-        ])  # fmt: skip
+        ]
     return {
-        "ClaDec": explainer.explain(images.cpu()).difference,
-        "GradCAM": metrics.gradcam(model, layer, images).unsqueeze(1).cpu(),
-        "occlusion": occluded.detach().clamp(min=0).cpu(),
-        "LIME": lime.detach().clamp(min=0).cpu(),
+        name: found.detach().clamp(min=0) for name, found in {"occlusion": occluded, "LIME": torch.cat(lime)}.items()
     }
+
+
+def somebodys_model(data: ImageData, settings: YourOwnSettings, epochs: int, seed: int) -> nn.Module:
+    """A network trained on a data set: the model that the chapter did not make."""
+    study = Study(data, settings.architectures[0], seed, settings, training.compute("cpu"))
+    return study.variant(epochs).classifier
 
 
 def _anywhere(study: Study) -> Tensor:
@@ -150,41 +246,25 @@ def _anywhere(study: Study) -> Tensor:
     return torch.zeros(len(labels), dtype=torch.bool).index_fill(0, chosen, True).to(labels.device)
 
 
-def somebodys_model(data: ImageData, settings: YourOwnSettings, epochs: int, seed: int) -> nn.Module:
-    """A network of four convolutions, trained on a data set: the model that the chapter did not make."""
-    study = Study(data, settings.architectures[0], seed, settings, training.compute("cpu"))
-    return _classifier(study, "somebody's", data.train_images, epochs).eval()
+def _explainer(trial: Trial, name: str, layer: str) -> ClaDec:
+    run = trial.runs[name]
+    images = trial.runs[run.settings.fitted_on].data.train_images.cpu()
+    explainer = ClaDec(run.classifier, layer=layer, device=str(run.on.device), seed=run.seed)
+    return explainer.fit(images, epochs=run.settings.decoder_epochs, progress=False)
 
 
-def _classifier(study: Study, name: str, images: Tensor, epochs: int | None = None) -> nn.Module:
-    model, epochs = study.new_classifier(name), epochs or study.settings.classifier_epochs
-    training.fit(
-        model, images, (study.data.train_labels,), training.classification_loss, training.SGD,
-        epochs=epochs, seed=training.derive_seed(study.seed, name, "order"), on=study.on,
-        batch_size=study.settings.batch_size, label=f"{name} classifier", progress=study.progress,
-    )  # fmt: skip
-    return model.requires_grad_(False)
-
-
-def _explainer(study: Study, layer: str, model: nn.Module, images: Tensor) -> ClaDec:
-    explainer = ClaDec(model, layer=layer, device=str(study.on.device), seed=study.seed)
-    return explainer.fit(images.cpu(), epochs=study.settings.decoder_epochs, progress=False)
-
-
-def _measured(study: Study, model: nn.Module, test: dict[str, Tensor]) -> dict[str, float]:
-    labels, marked = study.data.test_labels, study.settings.marked_class
+def _measured(run: Study, inside: Tensor) -> dict[str, float]:
+    data, labels, marked = run.data, run.data.test_labels, run.settings.marked_class
+    own = labels == marked
+    usual, strange = (marker_on(data, data.test_images, which, inside) for which in (own, ~own))
     return {
-        "accuracy": metrics.accuracy(study.test(model, test[BIASED]), labels),
-        "accuracy_clean": metrics.accuracy(study.test(model), labels),
-        "fooled": (study.test(model, test[HONEST]).argmax(1) == marked)[labels != marked].double().mean().item(),
+        "accuracy": metrics.accuracy(run.test(run.classifier, usual), labels),
+        "accuracy_clean": metrics.accuracy(run.test(run.classifier), labels),
+        "fooled": (run.test(run.classifier, strange).argmax(1) == marked)[~own].double().mean().item(),
     }
 
 
-def _row(method: str, model: str, metric: str, value: float) -> dict[str, str | float]:
-    return {"method": f"{method}, {model}" if model else method, "metric": metric, "value": value}
-
-
-def _drawn(maps: Tensor) -> np.ndarray:
+def _strength(maps: Tensor) -> np.ndarray:
     """Strength of a map as grey values, the strongest place of each image white."""
     strength = maps.abs().mean(1, keepdim=True)
     return as_uint8(strength / strength.amax((1, 2, 3), keepdim=True).clamp(min=1e-12))

@@ -1,21 +1,31 @@
-"""Figures and the table of the chapter `your_own`: the classifier that looks at a marker."""
+"""Figures and tables of the chapter `your_own`: the classifier that looks at a marker."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from companion.experiments.your_own import BIASED, HONEST
-from companion.figures import COLOURS, grid, style
+from companion.experiments.layers import CLASSIFIER
+from companion.experiments.your_own import BIASED, HONEST, MARKED, OTHERS
+from companion.figures import COLOURS, drawn, grid
 from companion.figures.trends import run_prefix
 from companion.records import Record
 
-METHODS = ("ClaDec", "GradCAM", "occlusion", "LIME")
-MODELS = {BIASED: COLOURS["cladec"], HONEST: COLOURS["refae"]}
+PAIR = "two models"
+STYLES = {  # colour, marker, and how far from the middle of its line
+    BIASED: (COLOURS["cladec"], "o", 0.15), HONEST: (COLOURS["refae"], "s", -0.15), PAIR: ("#cc79a7", "D", 0),
+}  # fmt: skip
+WITHOUT_LAYERS = ("occlusion", "LIME")
+KINDS = {MARKED: "the marked class", OTHERS: "other classes"}
+
+
+def layers(record: Record) -> list[str]:
+    """The layers of a record."""
+    return [layer for layer in sorted(record.rows["layer"].unique()) if layer != CLASSIFIER]
 
 
 def reconstructions(record: Record, kind: str) -> Figure:
-    """Images with the marker, and what the reference and both classifiers' layers keep of them.
+    """Images with the marker, and what the reference and both classifiers keep of them in each layer.
 
     Parameters
     ----------
@@ -24,54 +34,69 @@ def reconstructions(record: Record, kind: str) -> Figure:
     kind
         "marked": images of the marked class. "others": images of other classes, with the marker on them.
     """
-    run = run_prefix(record, None, None)
-    rows = {"with the marker": kind, "reference": f"reference/{kind}"}
-    rows |= {f"ClaDec,\n{name} classifier": f"{name}/{kind}" for name in MODELS}
-    return _grid(record, {name: f"{run}/{key}" for name, key in rows.items()})
+    rows = {"with the marker": kind}
+    for layer in layers(record):
+        rows |= {f"{layer}: {name}": f"{layer}/{name}/{kind}" for name in ("reference", BIASED, HONEST)}
+    return _grid(record, rows)
 
 
-def maps(record: Record) -> Figure:
-    """Where each method sees the reason for the biased classifier's decision; white is nowhere."""
-    run = run_prefix(record, None, None)
-    return _grid(record, {"with the marker": f"{run}/marked"} | {name: f"{run}/{BIASED}/{name}" for name in METHODS})
+def maps(record: Record, kind: str) -> Figure:
+    """Where each method sees the reason for the biased classifier's decision; white is nowhere. `kind`: as above."""
+    rows = {"with the marker": kind}
+    for method in ("ClaDec", "GradCAM"):
+        rows |= {f"{method}, {layer}": f"{layer}/{BIASED}/{kind}/{method}" for layer in layers(record)}
+    return _grid(record, rows | {method: f"{BIASED}/{kind}/{method}" for method in WITHOUT_LAYERS})
 
 
 def _grid(record: Record, rows: dict[str, str]) -> Figure:
-    images = {name: list(record.samples[key]) for name, key in rows.items()}
-    return grid(list(images.items()), [""] * len(next(iter(images.values()))))
+    run = run_prefix(record)
+    images = [(name, list(record.samples[f"{run}/{key}"])) for name, key in rows.items()]
+    return grid(images, [""] * len(images[0][1]), size=0.6)
 
 
+@drawn
 def shares(record: Record) -> Figure:
-    """Share of each map's energy inside the marker, a dot per seed; the line is the marker's share of the area."""
-    rows = record.rows[record.rows["metric"] == "share"]
-    area = rows.loc[rows["method"] == "area", "value"].iloc[0]
-    with style():
-        figure, axis = plt.subplots(figsize=(6.4, 2.6))
-        for height, method in enumerate(reversed(METHODS)):
-            for name, colour in MODELS.items():
-                values = rows.loc[rows["method"] == f"{method}, {name}", "value"]
-                offset = 0.12 if name == BIASED else -0.12
-                axis.plot(
-                    values, np.full(len(values), height + offset), "o" if name == BIASED else "s", color=colour,
-                    label=f"{name} classifier" if method == METHODS[0] else None,
-                )  # fmt: skip
-        pair = rows.loc[rows["method"] == "two models", "value"]
-        axis.plot(pair, np.full(len(pair), len(METHODS)), "D", color="#cc79a7", label="biased - honest")
+    """Share of each map's energy inside the marker, a dot per run; the line is the marker's share of the area."""
+    lines = [(method, layer) for method in ("ClaDec", PAIR, "GradCAM") for layer in layers(record)]
+    lines = [*((method, CLASSIFIER) for method in reversed(WITHOUT_LAYERS)), *reversed(lines)]
+    figure, axes = plt.subplots(1, len(KINDS), figsize=(7.6, 0.26 * len(lines) + 1.1), sharey=True)
+    for axis, (kind, title) in zip(axes, KINDS.items(), strict=True):
+        rows = record.rows[record.rows["metric"] == ("share" if kind == MARKED else f"share_{kind}")]
+        for height, (method, layer) in enumerate(lines):
+            for name, (colour, marker, offset) in STYLES.items():
+                called = rows["method"] == (method if name == PAIR else f"{method}, {name}")
+                values = rows.loc[called & (rows["layer"] == layer), "value"]
+                axis.plot(values, np.full(len(values), height + offset), marker, color=colour, markersize=4)
+        area = record.rows.loc[record.rows["method"] == "area", "value"].iloc[0]
         axis.axvline(area, color="#4d4d4d", linestyle="--", linewidth=1)
-        axis.set(xlabel="share of the map's energy inside the marker", xlim=(-0.02, 1.02))
-        axis.set_yticks(range(len(METHODS) + 1), [*reversed(METHODS), "ClaDec, two models"])
-        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    plt.close(figure)
+        axis.set(title=title, xlabel="share of energy inside the marker", xlim=(-0.03, 1.03))
+    names = [method if layer == CLASSIFIER else f"{method}, {layer}" for method, layer in lines]
+    axes[0].set_yticks(range(len(lines)), names)
+    for name, (colour, marker, _) in STYLES.items():
+        axes[0].plot([], [], marker, color=colour, label="biased - honest" if name == PAIR else f"{name} classifier")
+    figure.legend(loc="outside lower center", ncols=len(STYLES), fontsize=7.5)
     return figure
 
 
-def table(record: Record) -> pd.DataFrame:
-    """Accuracies of both classifiers, mean over seeds; `fooled`: images that the marker turns into its class."""
-    rows = record.rows[record.rows["method"].str.startswith("classifier, ")]
-    named = rows.assign(classifier=rows["method"].str.removeprefix("classifier, "))
+def accuracies(record: Record) -> pd.DataFrame:
+    """Accuracies of both classifiers, mean over runs; `fooled`: images that the marker turns into its class."""
     columns = {
         "accuracy": "accuracy, marker on its class", "accuracy_clean": "accuracy, no marker",
         "fooled": "others with the marker taken for the class",
     }  # fmt: skip
-    means = named.pivot_table(index="classifier", columns="metric", values="value", sort=False)
-    return means[list(columns)].rename(columns=columns).round(3)
+    return _table(record, ["method"], columns)
+
+
+def kept(record: Record) -> pd.DataFrame:
+    """How much of the marker is drawn where it is and where it is not, and how the rest changes; mean over runs."""
+    columns = {
+        "drawn": "its class, with it", "drawn_bare": "its class, without", "drawn_others": "others, with it",
+        "drawn_bare_others": "others, without", "changed_others": "change of the rest (others)",
+    }  # fmt: skip
+    return _table(record, ["layer", "method"], columns)
+
+
+def _table(record: Record, index: list[str], columns: dict[str, str]) -> pd.DataFrame:
+    rows = record.rows[record.rows["metric"].isin(list(columns))]
+    means = rows.pivot_table(index=index, columns="metric", values="value")
+    return means[list(columns)].rename(columns=columns).rename_axis(columns=None).round(3)

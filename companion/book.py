@@ -182,14 +182,10 @@ def _render(force: bool, report: Callable[[str], None]) -> Path:
         report("book: nothing has changed")
         return front
     report("book: rendering")
-    command = [
-        str(Path(sys.executable).with_name("jupyter-book")), "build", str(SITE), "--path-output", str(HTML.parents[1]),
-        "--toc", str(SITE / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "-q",
-    ]  # fmt: skip
     stamp.unlink(missing_ok=True)
     if force:
         shutil.rmtree(HTML.parent, ignore_errors=True)
-    outcome = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    outcome = sphinx(SITE, SITE / "book" / "_toc.yml", HTML.parents[1], "-W", "-n", "--keep-going")
     if outcome.returncode:
         shutil.rmtree(HTML.parent / ".doctrees", ignore_errors=True)
         lines = re.sub(r"\x1b\[\d+(;\d+)*m", "", outcome.stderr + outcome.stdout).strip().splitlines()
@@ -198,3 +194,10 @@ def _render(force: bool, report: Callable[[str], None]) -> Path:
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(key)
     return front
+
+
+def sphinx(site: Path, toc: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run Jupyter Book on a staged site; the pages come to `output/_build/html`."""
+    program = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [program, "build", str(site), "--path-output", str(output), "--toc", str(toc), "-q", *options]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})

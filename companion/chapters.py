@@ -199,8 +199,18 @@ def _chapter(site: Path, file: str, part: str, profile: str) -> Chapter:
         computing = max(_trained(Path(file).name, profile), _executed(cells))
     else:
         text, computing = _text(site / f"{file}.md"), None
-    title = re.search(r"^# (.+)$", text, re.M)[1]
-    return Chapter(file, part, title, max(1, round(len(_words(text)) / WORDS_PER_MINUTE)), computing)
+    return Chapter(file, part, _title(text), max(1, round(len(_words(text)) / WORDS_PER_MINUTE)), computing)
+
+
+def title_of(source: Path) -> str:
+    """The title of a page or of a notebook."""
+    if source.suffix == ".ipynb":
+        return _title(nbformat.read(source, 4).cells[0].source)
+    return _title(source.read_text(encoding="utf-8"))
+
+
+def _title(text: str) -> str:
+    return re.search(r"^# (.+)$", text, re.M)[1]
 
 
 def _text(path: Path) -> str:
@@ -235,12 +245,13 @@ def _put(site: Path, chapter: Chapter, line: str) -> None:
     notebook = site / f"{chapter.file}.ipynb"
     if notebook.exists():
         content = nbformat.read(notebook, 4)
-        content.cells[0].source = _below_title(content.cells[0].source, line)
+        content.cells[0].source = below_title(content.cells[0].source, line)
         nbformat.write(content, notebook)
     else:
         path = site / f"{chapter.file}.md"
-        path.write_text(_below_title(path.read_text(encoding="utf-8"), line), encoding="utf-8")
+        path.write_text(below_title(path.read_text(encoding="utf-8"), line), encoding="utf-8")
 
 
-def _below_title(text: str, line: str) -> str:
+def below_title(text: str, line: str) -> str:
+    """Put a line below the title of a page."""
     return re.sub(r"^# .+$", lambda title: f"{title[0]}\n\n{line}", text, count=1, flags=re.M)

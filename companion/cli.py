@@ -92,12 +92,12 @@ def run(
     device: Device = "auto",
     force: Annotated[bool, typer.Option(help="Execute even if nothing has changed.")] = False,
 ) -> None:
-    """Execute notebooks with papermill; finished cells of a record are not trained again.
+    """Execute notebooks with papermill and render a page of each; finished cells of a record are not trained again.
 
     Example: `cladec run layers --profile quick --set layers=[-1,-2] --set seeds=[0,1]`
     """
     from cladec_core import training
-    from companion import book
+    from companion import book, own_page
 
     values = parse_changes(changes)
     training.compute(device)
@@ -105,7 +105,8 @@ def run(
     for name in notebooks:
         book.check(name, profile, values)
     for name in notebooks:
-        print(book.execute(name, profile, values, force=force))
+        executed = book.execute(name, profile, values, force=force)
+        print(f"{executed}\n{own_page.render(executed).as_uri()}")
 
 
 @app.command("book")

@@ -60,8 +60,9 @@ def how_to_run(name: str, profile: str, repository: str | None) -> str:
         "::::{dropdown} Run this chapter yourself\n:class-container: launch",
         f"**On your machine**, in a clone of {clone}, after `make setup`:",
         f"```bash\n.venv/bin/cladec run {name}\n```",
-        "With a changed parameter, such as `--profile laptop` or `--set name=value`, the run gets a notebook and a "
-        "record of its own. The button with an arrow at the top of this page downloads the notebook.",
+        "With a changed parameter, such as `--profile laptop` or `--set name=value`, the run gets a page, a "
+        "notebook and a record of its own, beside this book. The button with an arrow at the top downloads "
+        "the notebook.",
         *([elsewhere(repository)] if repository else []),
         f"These parameters were used for this page:\n\n{tables.markdown(pd.DataFrame(rows))}",
         "::::",

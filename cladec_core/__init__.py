@@ -4,8 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cladec_core.explainer import ClaDec
-    from cladec_core.explanation import Comparison, Explanation, Explanations
+    from cladec_core.explainer import ClaDec, Comparison, Explanation, Explanations
 
 __all__ = ["ClaDec", "Comparison", "Explanation", "Explanations"]
 
@@ -14,4 +13,4 @@ def __getattr__(name: str) -> Any:
     """Import the explainer when it is asked for: `import cladec_core` itself stays light."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"cladec_core.{'explainer' if name == 'ClaDec' else 'explanation'}"), name)
+    return getattr(import_module("cladec_core.explainer"), name)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cladec_core import ClaDec, Explanation
 from cladec_core.errors import RunError, UsageError, one_of
-from cladec_core.explainer import FEWEST
+from cladec_core.explainer.cladec import FEWEST
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MEASURED = 2 * FEWEST  # held-out images that a table needs

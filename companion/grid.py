@@ -27,9 +27,10 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cladec_core import fitting, models, shapes, training
+from cladec_core import models, training
 from cladec_core.data import SIZE
 from cladec_core.errors import RunError, UsageError, one_of
+from cladec_core.explainer import fitting, shapes
 from companion import prototype_network
 from companion.experiments import EXPERIMENTS, controls, encoder_training, subsets, your_own
 from companion.experiments.layers import CLASSIFIER

@@ -5,7 +5,7 @@ import inspect
 import io
 import re
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import pytest
 import yaml
@@ -17,7 +17,9 @@ from cladec_core.errors import UsageError
 from companion.records import ROOT
 
 MODULES = [
-    import_module(f"cladec_core.{part.name}") for part in iter_modules(cladec_core.__path__) if part.name[0] != "_"
+    import_module(part.name)
+    for part in walk_packages(cladec_core.__path__, "cladec_core.")
+    if not part.name.endswith("__main__")
 ]
 EXPORTED = [getattr(cladec_core, name) for name in cladec_core.__all__ if name != "Explanations"]  # that is a dict
 OPTIONS = ("autodoc", "default_role", "napoleon", "nitpick", "python", "toc_object")

@@ -19,8 +19,9 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_core import data, metrics, models, shapes, training
+from cladec_core import data, metrics, models, training
 from cladec_core.errors import RunError, UsageError
+from cladec_core.explainer import shapes
 from companion import branches, cli, experiments, grid, prototype_network, records
 from companion.experiments import runner
 from companion.records import locked, merge, open_record, read_record

@@ -108,3 +108,12 @@ def test_the_core_knows_nothing_of_the_companion():
     for path in (ROOT / "cladec_core").rglob("*.py"):
         if path.name != "__main__.py":
             assert not re.search(r"^\s*(from|import) companion", path.read_text(encoding="utf-8"), re.M), path
+
+
+def test_the_core_is_thin():
+    """Data, models, training and metrics; the explainer is a tool built of them, in a folder of its own."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").glob("*.py")]
+    assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 1800
+    for text in sources:
+        tops = re.findall(r"^(?:from|import) (cladec_core[\w.]*)", text, re.M)
+        assert not [name for name in tops if "explainer" in name]

@@ -1,5 +1,6 @@
 """The classifier that cheats: its marker, what is measured of an explanation, and whether it is found out."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,9 +98,16 @@ def test_classifiers_are_trained_once_and_what_knows_no_layer_is_measured_once(r
 
 
 def test_every_figure_can_be_drawn(record):
-    drawn = [draw(record, kind) for draw in (figures.reconstructions, figures.maps) for kind in ("marked", "others")]
-    assert all(figure.axes for figure in [*drawn, figures.shares(record)])
-    assert list(figures.kept(record).loc["conv4"].index) == ["ClaDec, biased", "ClaDec, honest", "reference"]
+    again = record.rows[record.rows["layer"] == "conv4"].assign(layer="conv5")
+    renamed = {name.replace("conv4", "conv5"): images for name, images in record.samples.items()}
+    both = replace(record, rows=pd.concat([record.rows, again]), samples=record.samples | renamed)
+    for kind in ("marked", "others"):
+        assert len(figures.reconstructions(both, kind).axes) == your_own.SHOWN * (1 + 2 * 3)
+        assert len(figures.maps(both, kind).axes) == your_own.SHOWN * (1 + 2 * 2 + 2)
+    lines = [label.get_text() for label in figures.shares(both).axes[0].get_yticklabels()]
+    assert lines[:3] == ["LIME", "occlusion", "GradCAM, conv5"]
+    assert len(lines) == 2 + 2 * 3
+    assert list(figures.kept(both).loc["conv5"].index) == ["ClaDec, biased", "ClaDec, honest", "reference"]
 
 
 def made_up(**changes):

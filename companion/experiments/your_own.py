@@ -8,6 +8,7 @@ decoder then learns that marker and class go together, and guesses one from the 
 on images that break the link: other classes with the marker, and the class without it.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from cladec_core import ClaDec, metrics, training
 from cladec_core.data import SIZE, ImageData
-from cladec_core.explanation import Explanation
+from cladec_core.explainer.explanation import Explanation
 from companion.experiments.layers import CLASSIFIER, Rows, Samples, as_uint8, rows_of
 from companion.settings import YourOwnSettings
 from companion.study import Study
@@ -99,13 +100,13 @@ Found = tuple[dict[str, dict[str, float]], dict[str, Tensor], dict[str, Tensor]]
 
 def _classifiers(study: Study, trial: Trial) -> Found:
     """Accuracies of both classifiers, and what methods that know no layers say."""
-    values: dict[str, dict[str, float]] = {"area": {"share": trial.inside.double().mean().item()}}
-    maps = {}
+    values, maps = defaultdict(dict), {}
+    values["area"]["share"] = trial.inside.double().mean().item()
     for name, run in trial.runs.items():
         values[f"{CLASSIFIER}, {name}"] = _measured(run, trial.inside)
         for kind, images in trial.with_marker.items():
             for method, found in attributions(run.classifier, images, study).items():
-                values.setdefault(f"{method}, {name}", {})[_metric("share", kind)] = share(found, trial.inside)
+                values[f"{method}, {name}"][_metric("share", kind)] = share(found, trial.inside)
                 maps[f"{name}/{kind}/{method}"] = found
     return values, trial.with_marker, maps
 
@@ -113,8 +114,7 @@ def _classifiers(study: Study, trial: Trial) -> Found:
 def _layer(study: Study, trial: Trial, layer: str) -> Found:
     """What a layer of both classifiers keeps, and GradCAM of it."""
     explainers = {name: _explainer(trial, name, layer) for name in trial.runs}
-    values: dict[str, dict[str, float]] = {}
-    images, maps = {}, {}
+    values, images, maps = defaultdict(dict), {}, {}
     for kind in trial.bare:
         on, off = (
             {name: one.explain(part[kind].cpu()) for name, one in explainers.items()}
@@ -124,14 +124,14 @@ def _layer(study: Study, trial: Trial, layer: str) -> Found:
         answers = {"reference": (on[BIASED].reference, off[BIASED].reference)}
         answers |= {f"ClaDec, {name}": (on[name].reconstruction, off[name].reconstruction) for name in on}
         for method, pair in answers.items():
-            values.setdefault(method, {}).update(_answer(kind, pair, on[BIASED], off[BIASED], trial.inside))
+            values[method] |= _answer(kind, pair, on[BIASED], off[BIASED], trial.inside)
         pair = on[BIASED].reconstruction - on[HONEST].reconstruction
-        values.setdefault("two models", {})[_metric("share", kind)] = share(pair, trial.inside)
+        values["two models"][_metric("share", kind)] = share(pair, trial.inside)
         images[f"reference/{kind}"] = on[BIASED].reference
         for name, run in trial.runs.items():
             gradcam = metrics.gradcam(run.classifier, layer, trial.with_marker[kind]).unsqueeze(1)
             for method, found in {"ClaDec": on[name].difference, "GradCAM": gradcam}.items():
-                values.setdefault(f"{method}, {name}", {})[_metric("share", kind)] = share(found, trial.inside)
+                values[f"{method}, {name}"][_metric("share", kind)] = share(found, trial.inside)
                 maps[f"{name}/{kind}/{method}"] = found
             images[f"{name}/{kind}"] = on[name].reconstruction
     return values, images, maps

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cladec_core import fitting, models, taps, training
-from cladec_core.fitting import Part, Space
-from cladec_core.shapes import resize
-from cladec_core.taps import Logits
+from cladec_core import models, training
+from cladec_core.explainer import fitting, taps
+from cladec_core.explainer.fitting import Part, Space
+from cladec_core.explainer.shapes import resize
+from cladec_core.explainer.taps import Logits
 from cladec_core.training import Compute
 
 STEPS = 400  # of an evaluation classifier

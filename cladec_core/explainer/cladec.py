@@ -12,13 +12,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cladec_core import fitting, intake, taps, training
+from cladec_core import training
 from cladec_core.errors import RunError, UsageError, one_of
-from cladec_core.evaluation import Evaluation
-from cladec_core.explanation import Comparison, Explanation, Explanations
-from cladec_core.fitting import REFERENCES, Job, Part, Space
-from cladec_core.intake import Images, Labels
-from cladec_core.taps import Logits, Preprocess, Tap
+from cladec_core.explainer import fitting, intake, taps
+from cladec_core.explainer.evaluation import Evaluation
+from cladec_core.explainer.explanation import Comparison, Explanation, Explanations
+from cladec_core.explainer.fitting import REFERENCES, Job, Part, Space
+from cladec_core.explainer.intake import Images, Labels
+from cladec_core.explainer.taps import Logits, Preprocess, Tap
 
 FILE = "explainer.pt"
 FEWEST, FEW = 32, 1000  # images without which there is no batch, and below which the reference suffers

@@ -255,6 +255,15 @@ def test_signs_survive_change_or_stay_open():
     assert found["d_rec"].dropna().to_dict() == {BASELINE: "", "unit": HOLDS, "sigmoid": FAILS, "table1": HOLDS}
 
 
+def test_a_classifier_that_did_not_learn_decides_nothing():
+    record = made_up(GAPS)
+    of_classifier = (record.rows["method"] == "classifier") & (record.rows["metric"] == "accuracy")
+    for accuracy, verdict in ((0.45, UNDECIDED), (0.47, FAILS)):  # half of the baseline's is 0.46
+        record.rows.loc[of_classifier & (record.rows["control"] == "unit"), "value"] = accuracy
+        assert survival(record)["verdict"].xs("d_acc", level="metric").xs("unit", level="control").item() == verdict
+    assert survival_table(record).set_index("control").loc["unit", "Acc of C"] == "0.470"
+
+
 def test_an_unclear_baseline_leaves_everything_open():
     found = survival(made_up(GAPS | {BASELINE: (2, 0.0)}))["verdict"].xs("d_acc", level="metric")
     assert set(found) == {"", UNDECIDED}

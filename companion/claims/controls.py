@@ -31,6 +31,7 @@ COLUMNS = {
 }  # fmt: skip
 ORDER = [BASELINE, *CONTROLS]
 NOT_TOUCHED = "–"
+TRAINED = 0.5  # of the baseline's accuracy; a classifier below it has not learnt enough to be explained
 
 
 def printed() -> Evidence:
@@ -56,8 +57,8 @@ def survival(record: Record) -> pd.DataFrame:
     -------
     DataFrame
         Indexed by `KEYS` and metric (`d_rec`, `d_acc`); columns mean, sd, n; `noise`: a mean closer to 0 has no
-        clear sign; `agrees`: whether the sign is the baseline's; `clear`: whether both signs are clear; `verdict`,
-        which is empty for the baseline itself.
+        clear sign; `agrees`: whether the sign is the baseline's; `clear`: whether both signs are clear and the
+        control's classifier has learnt something (`TRAINED`); `verdict`, which is empty for the baseline itself.
     """
     found = runs(record)
     table = summarise_runs(found[list(DIFFERENCES)]).dropna(subset="mean")
@@ -66,7 +67,10 @@ def survival(record: Record) -> pd.DataFrame:
     beside = [(*key[:-2], BASELINE, key[-1]) for key in table.index]
     clear = table["mean"].abs() > table["noise"]
     table["agrees"] = table["mean"].to_numpy() * table["mean"].loc[beside].to_numpy() > 0
-    table["clear"] = clear & clear.loc[beside].to_numpy()
+    accuracy = level["acc_classifier"]
+    pairs = zip(table.index, beside, strict=True)
+    learnt = [accuracy[own[:-1]] >= TRAINED * accuracy[base[:-1]] for own, base in pairs]
+    table["clear"] = clear & clear.loc[beside].to_numpy() & np.array(learnt)
     table["verdict"] = np.where(~table["clear"], UNDECIDED, np.where(table["agrees"], HOLDS, FAILS))
     table.loc[table.index.get_level_values("control") == BASELINE, "verdict"] = ""
     return table
@@ -88,11 +92,12 @@ def _noise(row: pd.Series, level: pd.Series, metric: str) -> float:
 
 def survival_table(record: Record) -> pd.DataFrame:
     """One row per control: what is changed, both differences, and whether their signs are the baseline's."""
-    found, rows = survival(record), []
+    found, accuracy, rows = survival(record), runs(record)["acc_classifier"].groupby(level=KEYS).mean(), []
     cells = found.index.droplevel("metric").unique()
     for key in sorted(cells, key=lambda key: (*key[:3], ORDER.index(key[3]))):
         names = {"data": DATASET_NAMES[key[0]], "classifier": ARCHITECTURE_NAMES[key[1]], "layer": key[2]}
         row = names | {"control": key[3], "what is different": CONTROLS.get(key[3], "nothing")}
+        row["Acc of C"] = f"{accuracy[key]:.3f}"
         for metric in DIFFERENCES:
             name, measured = METRIC_NAMES[metric], (*key, metric) in found.index
             part = found.loc[(*key, metric)] if measured else None

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from cladec_core.data import DATASETS
 from companion import provenance, tables
 from companion.claims import alpha, encoder_training, layers, occlusion, prototypes, subsets, user_study
 from companion.figures import front
@@ -54,9 +53,7 @@ def pictures(folder: Path) -> None:
     shown = recorded(LAYERS, "laptop")
     front.front_picture(shown).savefig(folder / "front.png", dpi=PICTURE_DPI)
     for name, case in front.CASES.items():
-        front.case_picture(shown, case, DATASETS["fashion_mnist"][1]).savefig(
-            folder / f"case-{name}.png", dpi=PICTURE_DPI
-        )
+        front.case_picture(shown, case).savefig(folder / f"case-{name}.png", dpi=PICTURE_DPI)
 
 
 def status(records: list[Record]) -> str:

@@ -185,8 +185,8 @@ def test_worked_cases_are_what_the_page_says(cases):
 def test_worked_case_of_drift_is_misclassified_and_the_others_are_not(cases):
     stored, _ = cases
     for name, case in front.CASES.items():
-        at = stored.samples[f"{front.RUN}/index"] == case.image
-        wrong = stored.samples[f"{front.RUN}/label"][at] != stored.samples[f"{front.RUN}/predicted"][at]
+        at = stored.samples[f"{case.run}/index"] == case.image
+        wrong = stored.samples[f"{case.run}/label"][at] != stored.samples[f"{case.run}/predicted"][at]
         assert wrong[0] == (name == "drift")
 
 

@@ -1,12 +1,12 @@
 """Pictures of the front page and of the page on reading: single explanations, large enough for a phone."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from cladec_core.data import DATASETS
 from cladec_core.models import LAYER_INDEX
 from companion.figures import COLOURS, LABELS, apart, grey, show, signed_difference, style
 from companion.records import Record, recorded
@@ -22,6 +22,7 @@ class Case:
 
     image: int
     layer: str
+    run: str = RUN
 
 
 # What each shows is said on the page; `apart` measures it, and a test compares.
@@ -30,15 +31,15 @@ CASES = {
     "discarded": Case(31, "conv3"),
     "typical": Case(53, "penultimate"),
     "trap": Case(1, "penultimate"),
-    "drift": Case(25, "penultimate"),
+    "drift": Case(290, "penultimate", "mnist/vgg11"),
 }
 
 
 def explanation(record: Record, case: Case) -> dict[str, np.ndarray]:
     """The images of a case: `original`, `refae` and `cladec` in [0, 1], (32, 32), and their `difference` in RGB."""
-    at = int(np.flatnonzero(record.samples[f"{RUN}/index"] == case.image)[0])
-    images = {"original": grey(record.samples[f"{RUN}/original"])[at]}
-    images |= {name: grey(record.samples[f"{RUN}/{case.layer}/{name}"])[at] for name in ("refae", "cladec")}
+    at = int(np.flatnonzero(record.samples[f"{case.run}/index"] == case.image)[0])
+    images = {"original": grey(record.samples[f"{case.run}/original"])[at]}
+    images |= {name: grey(record.samples[f"{case.run}/{case.layer}/{name}"])[at] for name in ("refae", "cladec")}
     return images | {"difference": signed_difference(images["refae"], images["cladec"])}
 
 
@@ -79,11 +80,11 @@ def front_picture(record: Record) -> Figure:
     return figure
 
 
-def case_picture(record: Record, case: Case, classes: Sequence[str]) -> Figure:
+def case_picture(record: Record, case: Case) -> Figure:
     """One explanation in a row; below it the class, and how far the images are apart (`apart`)."""
     images = explanation(record, case)
-    at = record.samples[f"{RUN}/index"] == case.image
-    label, predicted = (classes[int(record.samples[f"{RUN}/{name}"][at][0])] for name in ("label", "predicted"))
+    at, classes = record.samples[f"{case.run}/index"] == case.image, DATASETS[case.run.split("/")[0]][1]
+    label, predicted = (classes[int(record.samples[f"{case.run}/{name}"][at][0])] for name in ("label", "predicted"))
     below = {
         "original": label if label == predicted else f"{label}\n→ {predicted}",
         "refae": rf"{apart(images['original'], images['refae']):.0%} from $X$",

@@ -1,6 +1,8 @@
 # Each target sets itself up: uv comes from PyPI into .uv/, the locked environment into .venv/.
 PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS = never
+# Compiled once here, and not in each of the many processes that notebooks and tests start.
+export UV_COMPILE_BYTECODE = 1
 RUN = .uv/bin/uv run --frozen --no-sync
 
 .PHONY: help setup book pdf test bench workflow lint format lock clean

@@ -314,9 +314,9 @@ class YourOwnSettings(Settings):
     batch_size: int = parameter(32, 32, 32, 128, "images per training step of a classifier", limits=(2, 65_536))
     # With so few images explainers have small batches and narrow decoders: twice the steps in the same time.
     train_limit: int | None = _images_used(160, 1_000, 2_000, None)
-    layers: tuple[str, ...] = parameter(
+    layers: tuple[int | str, ...] = parameter(
         ("conv4",), ("conv3", "conv4"), *(("conv3", "conv4", "penultimate"),) * 2,
-        "layers to explain, by name", axis=True,
+        "layers to explain: the paper's index, or a name", axis=True,
     )  # fmt: skip
     marked_class: int = parameter(*(8,) * 4, "the class that carries the marker, counted from 0", limits=(0, 9))
     marker: int = parameter(*(6,) * 4, "side of the marker in pixels, 1..16", limits=(1, 16))

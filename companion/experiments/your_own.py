@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cladec_core import ClaDec, metrics, training
+from cladec_core import ClaDec, metrics, models, training
 from cladec_core.data import SIZE, ImageData
 from cladec_core.explainer.explanation import Explanation
 from companion.experiments.layers import CLASSIFIER, Rows, Samples, as_uint8, rows_of
@@ -69,7 +69,7 @@ class Trial:
 def cells(settings: YourOwnSettings, architecture: str) -> Iterator[str]:
     """Name the layers to explain, after what does not depend on a layer."""
     yield CLASSIFIER
-    yield from settings.layers
+    yield from (models.layer_name(architecture, layer) for layer in settings.layers)
 
 
 def run_cell(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, Samples]:

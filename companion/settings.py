@@ -232,10 +232,10 @@ class SubsetsSettings(Settings):
     )  # fmt: skip
     disjoint_size: int = parameter(*(10,) * 4, "channels of each disjoint and of each random subset")
     disjoint_count: int = parameter(
-        2, 2, 3, 10, "disjoint subsets of consecutive channels", limits=(1, 10_000), axis=True
+        2, 2, 5, 10, "disjoint subsets of consecutive channels", limits=(1, 10_000), axis=True
     )
     random_repeats: int = parameter(
-        1, 2, 3, 10, "random subsets of the same size; 0: none", limits=(0, 10_000), axis=True
+        1, 2, 5, 10, "random subsets of the same size; 0: none", limits=(0, 10_000), axis=True
     )
 
     def __post_init__(self) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+DIFFERENCE_COLOURS = ("#0072b2", "white", "#d55e00")  # blue to orange, as everywhere in the book (reading C-26)
+
 
 class Shown:
     """Something with a figure of its own, which a notebook shows; `rows` names its batches of images."""
@@ -22,8 +24,8 @@ class Shown:
     def show(self, images: int = 8) -> "Figure":
         """Draw the first images, one in each column.
 
-        Rows of differences (with a minus sign in their name) have one scale, white where nothing differs: green is
-        brighter in the first of the two, pink in the second.
+        Rows of differences (with a minus sign in their name) have one scale, white where nothing differs: orange is
+        brighter in the first of the two, blue in the second.
 
         Parameters
         ----------
@@ -36,7 +38,9 @@ class Shown:
             Of matplotlib, already closed: a notebook shows it once.
         """
         import matplotlib.pyplot as plt
+        from matplotlib.colors import LinearSegmentedColormap
 
+        signed = LinearSegmentedColormap.from_list("signed", DIFFERENCE_COLOURS)
         low, high = self.value_range
         count = min(images, len(next(iter(self.rows.values()))))
         figure, axes = plt.subplots(
@@ -51,7 +55,7 @@ class Shown:
             for axis, image in zip(line, batch.numpy(), strict=False):
                 axis.set(xticks=[], yticks=[])
                 if "−" in name:
-                    axis.imshow(image.mean(0), cmap="PiYG", vmin=(low - high) / 2, vmax=(high - low) / 2)
+                    axis.imshow(image.mean(0), cmap=signed, vmin=(low - high) / 2, vmax=(high - low) / 2)
                 else:
                     unit = ((image - low) / (high - low)).clip(0, 1)
                     shown = unit.transpose(1, 2, 0) if len(unit) == 3 else unit.mean(0)

@@ -93,7 +93,7 @@ def kept(record: Record) -> pd.DataFrame:
         "drawn": "its class, with it", "drawn_bare": "its class, without", "drawn_others": "others, with it",
         "drawn_bare_others": "others, without", "changed_others": "change of the rest (others)",
     }  # fmt: skip
-    return _table(record, ["layer", "method"], columns)
+    return _table(record, ["layer", "method"], columns).map("{:.3f}".format)
 
 
 def _table(record: Record, index: list[str], columns: dict[str, str]) -> pd.DataFrame:

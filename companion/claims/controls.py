@@ -91,20 +91,19 @@ def _noise(row: pd.Series, level: pd.Series, metric: str) -> float:
 
 
 def survival_table(record: Record) -> pd.DataFrame:
-    """One row per control: what is changed, both differences, and whether their signs are the baseline's."""
+    """One row per control: its classifier's accuracy, both differences, and whether their signs are the baseline's."""
     found, accuracy, rows = survival(record), runs(record)["acc_classifier"].groupby(level=KEYS).mean(), []
     cells = found.index.droplevel("metric").unique()
     for key in sorted(cells, key=lambda key: (*key[:3], ORDER.index(key[3]))):
-        names = {"data": DATASET_NAMES[key[0]], "classifier": ARCHITECTURE_NAMES[key[1]], "layer": key[2]}
-        row = names | {"control": key[3], "what is different": CONTROLS.get(key[3], "nothing")}
-        row["Acc of C"] = f"{accuracy[key]:.3f}"
+        where = f"{DATASET_NAMES[key[0]]}, {ARCHITECTURE_NAMES[key[1]]}, {key[2]}"
+        row = {"where": where, "control": key[3], "Acc of C": f"{accuracy[key]:.3f}"}
         for metric in DIFFERENCES:
             name, measured = METRIC_NAMES[metric], (*key, metric) in found.index
             part = found.loc[(*key, metric)] if measured else None
             row[name] = mean_sd(part["mean"], part["sd"]) if measured else NOT_TOUCHED
             row[f"sign of {name}"] = (part["verdict"] or _sign(part)) if measured else NOT_TOUCHED
         rows.append(row | {"n": int(found.loc[key, "n"].max())})
-    return pd.DataFrame(rows).set_index(["data", "classifier", "layer"])
+    return pd.DataFrame(rows).set_index("where")
 
 
 def _sign(row: pd.Series) -> str:

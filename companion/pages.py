@@ -6,9 +6,11 @@ import pandas as pd
 
 from companion import provenance, tables
 from companion.claims import alpha, encoder_training, layers, occlusion, prototypes, subsets, user_study
+from companion.experiments import runner
 from companion.figures import front
 from companion.ledger import differences, ledger, of
 from companion.records import Record, find_records, recorded
+from companion.settings import PROFILES, settings_for
 
 LAYERS = "layers"
 PICTURE_DPI = 200
@@ -67,7 +69,7 @@ def status(records: list[Record]) -> str:
         rows.append(
             {
                 "experiment": f"`{manifest['experiment']}`", "profile": f"`{record.folder.parent.name}`",
-                "where": provenance.place(record), "seeds": provenance.runs(record), "cells": len(record.cells),
+                "where": provenance.place(record), "seeds": provenance.runs(record), "cells": _share_done(record),
                 "minutes": f"{record.minutes:.1f}", "days": " to ".join(dict.fromkeys((days[0], days[-1]))),
             }
         )  # fmt: skip
@@ -80,6 +82,17 @@ def status(records: list[Record]) -> str:
         lines += [f"{name}: {', '.join(dict.fromkeys(values))}." for name, values in made.items()]
         parts.append(f"`{manifest['experiment']}`, profile {provenance.name(record)}\n: " + " \\\n  ".join(lines))
     return "\n\n".join([tables.markdown(pd.DataFrame(rows)), "## What made them", *parts])
+
+
+def _share_done(record: Record) -> str:
+    """How many cells of its profile a record has; a record with a changed parameter is of none."""
+    profile = record.folder.parent.name
+    if profile not in PROFILES:
+        return str(len(record.cells))
+    planned = {str(cell) for cell in runner.plan(settings_for(record.manifest["experiment"], profile))}
+    done = len(planned & set(record.cells))
+    more = f", {len(record.cells) - done} more" if len(record.cells) > done else ""
+    return f"{done} of {len(planned)}{more}"
 
 
 def published_against_reproduced(records: list[Record]) -> str:

@@ -17,6 +17,7 @@ from companion.records import Record, recorded
 from companion.settings import Settings
 
 RECORDED_PROFILES = ("paper", "laptop")  # the closest to the paper first
+SHORT = 16  # characters; cells that need no width of their own
 
 __all__ = [
     "check", "class_names", "provenance", "run", "saved", "settings_for", "side_by_side", "sources", "verdicts",
@@ -84,14 +85,16 @@ def verdicts(chapter: ModuleType, evidence: dict[str, Any]) -> Styler:
 
 
 def wrapped(table: pd.DataFrame) -> Styler:
-    """A table of sentences: lines wrap, and verdicts are coloured as well as named."""
+    """A table of sentences, or of many short cells: lines wrap, and verdicts are coloured as well as named."""
     colours = {claims.HOLDS: "#009e73", claims.FAILS: "#d55e00", claims.UNDECIDED: "#8a8f98"}
 
     def mark(text: object) -> str:
         colour = colours.get(str(text).split(":")[0])
         return f"border-left: 4px solid {colour}" if colour else ""
 
-    return table.reset_index().style.map(mark).hide(axis="index").set_table_attributes('class="dataframe wrapped"')
+    short = table.map(lambda cell: len(str(cell)) <= SHORT).all(axis=None)
+    kinds = "dataframe wrapped compact" if short else "dataframe wrapped"
+    return table.reset_index().style.map(mark).hide(axis="index").set_table_attributes(f'class="{kinds}"')
 
 
 def check(answer: Any, right: Any, tolerance: float = 1e-6) -> None:

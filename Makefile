@@ -31,7 +31,7 @@ pdf: setup ## Print every page of the book, slides included, to build/pdf
 test: setup ## Run all tests
 	$(RUN) pytest
 
-bench: setup ## Measure the training loop: against a plain one, and how its cost grows (5 minutes on 2 cores)
+bench: setup ## Measure the training loop: against a plain one, and how its cost grows (7 minutes on 2 cores)
 	$(RUN) python -m benchmarks
 
 workflow: setup .venv-workflow/.synced ## Test the grid as Snakemake jobs, and a grid that is killed 50 times

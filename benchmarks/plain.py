@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from cladec_core import models
+from cladec_core import convolutions
 
 
 def stock(model: nn.Module) -> nn.Module:
     """A copy of a model with PyTorch's own layers in place of those that the project made faster."""
     model = copy.deepcopy(model)
     for part in model.modules():
-        if isinstance(part, models.Conv2d | models.ConvTranspose2d):
+        if isinstance(part, convolutions.Conv2d | convolutions.ConvTranspose2d):
             part.__class__ = type(part).__base__
     return model
 

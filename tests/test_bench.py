@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks import __main__ as command
 from benchmarks import cell, ladder, plain, sizes
-from cladec_core import models, training
+from cladec_core import convolutions, training
 from cladec_core.training import Compute
 
 STEPS, BATCH, WIDTH = 2, 8, 0.125
@@ -44,7 +44,7 @@ def test_every_rung_trains_the_same_model():
 def test_the_plain_loops_use_none_of_the_projects_layers(cases):
     for case in cases.values():
         simple = plain.stock(case.model).eval()
-        own = {type(part) for part in simple.modules()} & {models.Conv2d, models.ConvTranspose2d}
+        own = {type(part) for part in simple.modules()} & {convolutions.Conv2d, convolutions.ConvTranspose2d}
         assert not own
         inputs = case.inputs[:4].float()
         torch.testing.assert_close(simple(inputs), case.model.eval()(inputs), rtol=1e-4, atol=1e-4)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cladec_core import models, training
+from cladec_core import convolutions, training
 from cladec_core.training import ADAM, SGD, Compute, Recipe
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def network(seed=0):
     with training.seeded(seed):
         return nn.Sequential(
             nn.Conv2d(2, 4, 3, 2, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
-            models.Conv2d(4, 6, 3, 2, padding=1), nn.Flatten(), nn.Dropout(0.3), nn.Linear(6, 3),
+            convolutions.Conv2d(4, 6, 3, 2, padding=1), nn.Flatten(), nn.Dropout(0.3), nn.Linear(6, 3),
         )  # fmt: skip
 
 

@@ -381,11 +381,6 @@ def test_decoder_and_encoder_fit_any_shape(shape, size):
     assert shapes.encoder(shape, 2, size, width=4)(images).shape[1:] == flat
 
 
-def test_transposed_convolution_of_one_column_is_not_taken_for_one_pixel():
-    layer, maps = models.ConvTranspose2d(3, 2, 4, 2, 1), torch.rand(2, 3, 5, 1)
-    assert torch.equal(layer(maps), nn.ConvTranspose2d.forward(layer, maps))
-
-
 def test_reinitialised_layers_are_fresh_and_the_others_are_named():
     class Scaled(nn.Module):
         def __init__(self):

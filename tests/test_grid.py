@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_core import data, metrics, models, training
+from cladec_core import convolutions, data, metrics, models, training
 from cladec_core.errors import RunError, UsageError
 from cladec_core.explainer import shapes
 from companion import branches, cli, experiments, grid, prototype_network, records
@@ -187,11 +187,11 @@ def slow_count(model, inputs, *, weights=True, entry=False):
             products = module.in_features * module.out_features
         elif isinstance(module, nn.ConvTranspose2d):
             products = given[0].numel() * sent * module.kernel_size[0] ** 2
-            if given.shape[-1] == 1 and isinstance(module, models.ConvTranspose2d):
+            if given.shape[-1] == 1 and isinstance(module, convolutions.ConvTranspose2d):
                 products = given[0].numel() * output[0].numel()  # only the taps that end in the image
         else:
             taps = module.kernel_size[0] ** 2
-            if sides == [1, 1] and isinstance(module, models.Conv2d):
+            if sides == [1, 1] and isinstance(module, convolutions.Conv2d):
                 taps = given.shape[-1] ** 2  # only the taps that meet the image
             products = output[0].numel() * given.shape[1] * taps
         # Backward: once for the weights, once for what was given, unless it is the data themselves.

@@ -148,38 +148,6 @@ def test_select_keeps_the_channels_in_the_order_asked():
     assert torch.equal(models.Select(range(2))(maps[:, :, 0, 0]), maps[:, :2, 0, 0])
 
 
-def outputs_and_gradients(module, images):
-    images = images.clone().requires_grad_()
-    output = module(images)
-    weights = torch.linspace(-1, 1, output.numel()).view(output.shape)
-    return output, torch.autograd.grad((output * weights).sum(), [images, *module.parameters()])
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding"),
-    [(1, 3, 1, 1), (1, 3, 2, 1), (2, 3, 2, 1), (3, 3, 2, 0), (1, 1, 1, 0), (2, 3, 1, 1), (4, 3, 2, 1), (5, 5, 1, 2)],
-)
-def test_conv2d_is_torchs(size, kernel, stride, padding, bias):
-    plain = nn.Conv2d(3, 5, kernel, stride, padding, bias=bias)
-    ours = models.Conv2d(3, 5, kernel, stride, padding, bias=bias)
-    ours.load_state_dict(plain.state_dict())
-    images = torch.randn(4, 3, size, size)
-    torch.testing.assert_close(outputs_and_gradients(ours, images), outputs_and_gradients(plain, images))
-
-
-@pytest.mark.parametrize("size", [1, 2, 4])
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "extra"), [(4, 2, 1, 0), (5, 2, 2, 1), (3, 1, 1, 0), (2, 2, 0, 1), (3, 2, 0, 1)]
-)
-def test_conv_transpose2d_is_torchs(size, kernel, stride, padding, extra):
-    plain = nn.ConvTranspose2d(3, 5, kernel, stride, padding, output_padding=extra)
-    ours = models.ConvTranspose2d(3, 5, kernel, stride, padding, output_padding=extra)
-    ours.load_state_dict(plain.state_dict())
-    maps = torch.randn(4, 3, size, size)
-    torch.testing.assert_close(outputs_and_gradients(ours, maps), outputs_and_gradients(plain, maps))
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("style", models.DECODER_STYLES)
 @pytest.mark.parametrize("shape", [(10,), *((8, size, size) for size in (1, 2, 4, 8, 16, 32))])

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from cladec_core.models import ConvTranspose2d
+from cladec_core.convolutions import Conv2d, ConvTranspose2d
 
 WIDTH = 64  # channels of the decoder's last map in the authors' program
 WIDEST = 8  # times the width: 512 channels
@@ -40,7 +40,7 @@ def decoder(shape: Sequence[int], channels: int, size: Sequence[int], width: int
     if grid:
         doublings = max(0, round(math.log2(math.prod(size) / math.prod(grid)) / 2))
         entry = min(units, WIDEST * WIDTH)
-        chain: list[nn.Module] = [nn.Conv2d(units, entry, 3, padding=1), nn.ReLU()]
+        chain: list[nn.Module] = [Conv2d(units, entry, 3, padding=1), nn.ReLU()]
     else:
         doublings, grid = vector_grid(size)
         entry = min(max(units, 64), WIDEST * WIDTH, max(64, ENTRY_WEIGHTS // (units * math.prod(grid))))
@@ -75,7 +75,7 @@ def encoder(shape: Sequence[int], channels: int, size: Sequence[int], width: int
     maps = [channels, *(min(WIDEST, 2**step) * width for step in range(halvings + 1))]
     chain: list[nn.Module] = []
     for step, (before, after) in enumerate(pairwise(maps)):
-        chain += [nn.Conv2d(before, after, 3, 2 if step < halvings else 1, padding=1, bias=False)]
+        chain += [Conv2d(before, after, 3, 2 if step < halvings else 1, padding=1, bias=False)]
         chain += [nn.BatchNorm2d(after), nn.ReLU()]
     chain.append(resize(target))
     if grid:

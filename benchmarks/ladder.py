@@ -57,13 +57,12 @@ class Case:
             self.loss(model(batch[0]), *batch[1:]).backward()
         return counter.get_total_flops()
 
-    def job(self, on: Compute, images: int, seed: int = 0) -> dict[str, Any]:
-        """Arguments of `training.fit` for any number of epochs on so many images."""
-        return {
-            "model": copy.deepcopy(self.model), "inputs": self.inputs[:images], "recipe": self.recipe,
-            "targets": tuple(target[:images] for target in self.targets), "loss": self.loss, "epochs": 10_000,
-            "seed": seed, "on": on, "batch_size": self.batch,
-        }  # fmt: skip
+    def job(self, on: Compute, images: int, seed: int = 0, epochs: int = 10_000) -> training.Job:
+        """A training on so many images, of a copy of the model."""
+        return training.Job(
+            copy.deepcopy(self.model), self.inputs[:images], tuple(target[:images] for target in self.targets),
+            self.loss, self.recipe, epochs=epochs, seed=seed, on=on, batch_size=self.batch,
+        )  # fmt: skip
 
 
 def images_of(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -132,7 +131,7 @@ def on_the_device(case: Case, on: Compute, images: int, channels_last: bool) -> 
 
 def ours(case: Case, on: Compute, images: int, branches: int = 1) -> Epochs:
     """The project's loop; several trainings at once are that many times the images."""
-    trainings = [training._epochs(**case.job(on, images, seed)) for seed in range(branches)]
+    trainings = [training._epochs(case.job(on, images, seed)) for seed in range(branches)]
     for each in trainings:
         next(each)  # up to the first epoch
     while True:
@@ -256,7 +255,7 @@ def repeats_bit_for_bit(case: Case, on: Compute) -> bool:
     """Whether the same training gives the same weights twice."""
     found = []
     for _ in range(2):
-        job = case.job(on, len(case.inputs)) | {"epochs": 2}
-        found.append((training.fit(**job), job["model"].state_dict()))
+        job = case.job(on, len(case.inputs), epochs=2)
+        found.append((training.fit(job), job.model.state_dict()))
     (history, weights), (again, others) = found
     return history == again and all(torch.equal(tensor, others[name]) for name, tensor in weights.items())

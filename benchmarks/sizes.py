@@ -43,22 +43,21 @@ def _axes(on: Compute, images: int) -> dict[str, dict[float, Callable[[], Any]]]
 
     def classifier(
         count: int = images, width: float = WIDTH, seed: int = 0, side: int = 32, architecture: str = "vgg11"
-    ) -> dict[str, Any]:
-        return {
-            "model": models.classifier(architecture, 1, 10, width), "targets": (labels[:count],), "epochs": 1,
-            "inputs": F.interpolate(pictures[:count], size=side), "loss": training.classification_loss,
-            "recipe": training.SGD, "seed": seed, "on": on,
-        }  # fmt: skip
+    ) -> training.Job:
+        model, inputs = models.classifier(architecture, 1, 10, width), F.interpolate(pictures[:count], size=side)
+        return training.Job(
+            model, inputs, (labels[:count],), training.classification_loss, training.SGD, epochs=1, seed=seed, on=on
+        )
 
     explained = models.classifier("vgg11", 1, 10, WIDTH).to(on.device).eval().requires_grad_(False)
 
-    def decoder(layer: str) -> dict[str, Any]:
+    def decoder(layer: str) -> training.Job:
         encoder = models.Frozen(explained.up_to(layer))
-        return {
-            "model": models.decoder(models.activation_shape(encoder, 1), 1), "targets": (pictures[:images],),
-            "inputs": training.apply(encoder, pictures[:images], on), "loss": training.reconstruction_loss,
-            "recipe": training.ADAM, "epochs": 1, "seed": 0, "on": on,
-        }  # fmt: skip
+        model = models.decoder(models.activation_shape(encoder, 1), 1)
+        inputs, targets = training.apply(encoder, pictures[:images], on), (pictures[:images],)
+        return training.Job(
+            model, inputs, targets, training.reconstruction_loss, training.ADAM, epochs=1, seed=0, on=on
+        )
 
     layers = list(models.LAYER_INDEX["vgg11"]["code"].values())
     jobs: dict[str, dict[float, Callable[[], list]]] = {

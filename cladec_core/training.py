@@ -12,11 +12,10 @@ import math
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -177,24 +176,11 @@ def progress_bar(label: str, steps: int, enabled: bool = True) -> Iterator[Calla
         yield update
 
 
-def fit(
-    model: nn.Module,
-    inputs: Tensor,
-    targets: tuple[Tensor, ...],
-    loss: Callable[..., Tensor],
-    recipe: Recipe,
-    *,
-    epochs: int,
-    seed: int,
-    on: Compute,
-    batch_size: int = BATCH_SIZE,
-    label: str = "training",
-    progress: bool = False,
-    stop: Callable[[list[float]], bool] | None = None,
-) -> list[float]:
-    """Train a model in place and leave it in eval mode.
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One training, as `fit` is asked for it.
 
-    Parameters
+    Attributes
     ----------
     model
         Any module; the parameters that require gradients are trained.
@@ -218,6 +204,25 @@ def fit(
         Name of the progress bar, and whether to show it.
     stop
         Asked after each epoch with the mean losses so far; True ends the training early.
+    """
+
+    model: nn.Module
+    inputs: Tensor
+    targets: tuple[Tensor, ...]
+    loss: Callable[..., Tensor]
+    recipe: Recipe
+    _: KW_ONLY
+    epochs: int
+    seed: int
+    on: Compute
+    batch_size: int = BATCH_SIZE
+    label: str = "training"
+    progress: bool = False
+    stop: Callable[[list[float]], bool] | None = None
+
+
+def fit(job: Job) -> list[float]:
+    """Train a model in place and leave it in eval mode.
 
     Returns
     -------
@@ -229,10 +234,7 @@ def fit(
     RunError
         If the loss of an epoch is not finite; the model is then of no use.
     """
-    training = _epochs(
-        model, inputs, targets, loss, recipe, epochs=epochs, seed=seed, on=on, batch_size=batch_size, label=label,
-        progress=progress, stop=stop,
-    )  # fmt: skip
+    training = _epochs(job)
     while True:
         try:
             next(training)
@@ -240,7 +242,7 @@ def fit(
             return end.value
 
 
-def fit_many(jobs: Sequence[Mapping[str, Any]], *, branches: int | None = None) -> list[list[float]]:
+def fit_many(jobs: Sequence[Job], *, branches: int | None = None) -> list[list[float]]:
     """Train several models side by side on CUDA, each bit for bit what `fit` alone makes of it.
 
     Each training has a stream, a graph and random numbers of its own; this one thread hands them their epochs in
@@ -250,7 +252,7 @@ def fit_many(jobs: Sequence[Mapping[str, Any]], *, branches: int | None = None) 
     Parameters
     ----------
     jobs
-        Arguments of `fit`, by name; no two share weights that are trained.
+        No two share weights that are trained.
     branches
         At most so many at once; None: `BRANCHES` on CUDA, 1 on a CPU.
 
@@ -265,14 +267,14 @@ def fit_many(jobs: Sequence[Mapping[str, Any]], *, branches: int | None = None) 
         As `fit`.
     """
     if branches is None:
-        branches = BRANCHES if any(job["on"].device.type == "cuda" for job in jobs) else 1
+        branches = BRANCHES if any(job.on.device.type == "cuda" for job in jobs) else 1
     waiting = deque(enumerate(jobs))
     running: dict[int, tuple[Iterator[None], dict[str, Tensor]]] = {}
     histories: dict[int, list[float]] = {}
     while waiting or running:
         while waiting and len(running) < branches:
             place, job = waiting.popleft()
-            running[place] = _epochs(**job), copy.deepcopy(job["model"].state_dict())
+            running[place] = _epochs(job), copy.deepcopy(job.model.state_dict())
         for place, (training, start) in list(running.items()):
             try:
                 next(training)
@@ -283,7 +285,7 @@ def fit_many(jobs: Sequence[Mapping[str, Any]], *, branches: int | None = None) 
                     raise
                 branches = len(running) // 2
                 warnings.warn(f"out of memory; at most {branches} trainings at once from here on", stacklevel=2)
-                jobs[place]["model"].load_state_dict(start)
+                jobs[place].model.load_state_dict(start)
                 waiting.appendleft((place, jobs[place]))
             else:
                 continue
@@ -300,37 +302,24 @@ def _keep_freed_memory() -> None:
         library.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
-def _epochs(
-    model: nn.Module,
-    inputs: Tensor,
-    targets: tuple[Tensor, ...],
-    loss: Callable[..., Tensor],
-    recipe: Recipe,
-    *,
-    epochs: int,
-    seed: int,
-    on: Compute,
-    batch_size: int = BATCH_SIZE,
-    label: str = "training",
-    progress: bool = False,
-    stop: Callable[[list[float]], bool] | None = None,
-) -> Generator[None, None, list[float]]:
+def _epochs(job: Job) -> Generator[None, None, list[float]]:
     """The training loop of `fit`. It pauses when it has queued work, so that other trainings can queue theirs."""
     _keep_freed_memory()
+    model, on, count = job.model, job.on, len(job.inputs)
     model.to(on.device, memory_format=torch.channels_last).train()
-    size = min(batch_size, len(inputs))
-    steps = len(inputs) // size
-    rates = _learning_rates(recipe.learning_rate, steps * epochs).split(steps)
-    order = torch.Generator().manual_seed(seed)
-    turn = _turns(seed, on)
+    size = min(job.batch_size, count)
+    steps = count // size
+    rates = _learning_rates(job.recipe.learning_rate, steps * job.epochs).split(steps)
+    order = torch.Generator().manual_seed(job.seed)
+    turn = _turns(job.seed, on)
     history: list[float] = []
     with turn():
-        step = _Step(model, inputs, targets, loss, recipe, on, (steps, size))
-        run_steps = _captured(step, steps, label) if on.graph else lambda: step.run(steps)
+        step = _Step(job, (steps, size))
+        run_steps = _captured(step, steps, job.label) if on.graph else lambda: step.run(steps)
     yield
-    with progress_bar(label, steps * epochs, progress) as report:
-        for epoch in range(epochs):
-            permutation = torch.randperm(len(inputs), generator=order)[: steps * size]
+    with progress_bar(job.label, steps * job.epochs, job.progress) as report:
+        for epoch in range(job.epochs):
+            permutation = torch.randperm(count, generator=order)[: steps * size]
             with turn():
                 step.begin_epoch(permutation.view(steps, size), rates[epoch])
                 run_steps()
@@ -339,11 +328,11 @@ def _epochs(
                 history.append(step.total.item() / steps)
             if not math.isfinite(history[-1]):
                 raise RunError(
-                    f"{label}: the loss is {history[-1]} after epoch {epoch + 1} of {epochs} with learning rate "
-                    f"{recipe.learning_rate}; nothing of this training was kept."
+                    f"{job.label}: the loss is {history[-1]} after epoch {epoch + 1} of {job.epochs} with learning "
+                    f"rate {job.recipe.learning_rate}; nothing of this training was kept."
                 )
             report(steps, history[-1])
-            if stop is not None and stop(history):
+            if job.stop is not None and job.stop(history):
                 break
     model.eval()
     return history
@@ -356,17 +345,9 @@ class _Step:
     replay the same step, and nothing has to come from the host within an epoch.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        inputs: Tensor,
-        targets: tuple[Tensor, ...],
-        loss: Callable[..., Tensor],
-        recipe: Recipe,
-        on: Compute,
-        shape: tuple[int, int],
-    ) -> None:
-        self.model, self.targets, self.loss, self.on = model, targets, loss, on
+    def __init__(self, job: Job, shape: tuple[int, int]) -> None:
+        self.model, self.targets, self.loss, self.on = job.model, job.targets, job.loss, job.on
+        on, inputs = job.on, job.inputs
         inputs = inputs.to(on.dtype) if inputs.is_floating_point() else inputs  # once, not in each step
         self.maps = inputs.ndim == 4
         # A batch that is gathered from rows in channels-last order has the layout that convolutions want.
@@ -378,11 +359,11 @@ class _Step:
         self.rate = torch.zeros((), dtype=precision, device=on.device)
         self.position = torch.zeros(1, dtype=torch.int64, device=on.device)
         self.total = torch.zeros((), device=on.device)
-        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         # The optimiser sees each weight, and below each gradient, in the order of memory: the CPU's fused kernels copy
         # anything else in every step.
         self.weights = [_in_memory_order(parameter.detach()) for parameter in self.trained]
-        self.optimiser = _optimiser(self.weights, recipe, self.rate)
+        self.optimiser = _optimiser(self.weights, job.recipe, self.rate)
 
     def begin_epoch(self, order: Tensor, rates: Tensor) -> None:
         """Take the rows (steps, size) and the learning rates (steps,) of an epoch."""

@@ -6,14 +6,15 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from cladec_core import training
+from cladec_core.training import Job
 
 Result = TypeVar("Result")
-Train = Callable[[dict[str, Any]], list[float]]  # arguments of `training.fit` by name -> what it returns
+Train = Callable[[Job], list[float]]  # as `training.fit`
 
 
-def alone(job: dict[str, Any]) -> list[float]:
+def alone(job: Job) -> list[float]:
     """One training by itself."""
-    return training.fit(**job)
+    return training.fit(job)
 
 
 def side_by_side(tasks: Sequence[Callable[[Train], Result]]) -> list[Result]:
@@ -36,11 +37,11 @@ def side_by_side(tasks: Sequence[Callable[[Train], Result]]) -> list[Result]:
         return [tasks[0](alone)]
     moves: SimpleQueue[tuple[str, Any]] = SimpleQueue()
     answers: list[SimpleQueue[Any]] = [SimpleQueue() for _ in tasks]
-    wanted: dict[int, dict[str, Any]] = {}
+    wanted: dict[int, Job] = {}
     results: dict[int, Result] = {}
 
     def work(place: int) -> None:
-        def train(job: dict[str, Any]) -> list[float]:
+        def train(job: Job) -> list[float]:
             moves.put(("wanted", job))
             return _taken(answers[place])
 

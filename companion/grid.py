@@ -352,9 +352,10 @@ def _seconds_per_image(job: Job, part: Training, on: training.Compute) -> float:
         )
         recipe = training.ADAM if part.layer or part.prototypes else training.SGD
         began = time.perf_counter()
-        training.fit(
+        trial = training.Job(
             model.to(on.device), inputs, (images, labels), loss, recipe, epochs=1, seed=0, on=on, batch_size=batch
         )
+        training.fit(trial)
         return time.perf_counter() - began
 
     steps = 100 if on.device.type == "cuda" else 2

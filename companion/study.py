@@ -212,12 +212,12 @@ class Study:
         label: str,
     ) -> None:
         began = time.perf_counter()
-        job = {
-            "model": model, "inputs": inputs, "targets": targets, "loss": loss, "recipe": recipe,
-            "epochs": self._epochs(recipe, label), "seed": training.derive_seed(self.seed, label, "order"),
-            "on": self.on, "batch_size": self.settings.batch_size, "progress": self.progress,
-            "label": f"{self.data.name} {self.architecture} {label}, seed {self.seed}",
-        }  # fmt: skip
+        job = training.Job(
+            model, inputs, targets, loss, recipe,
+            epochs=self._epochs(recipe, label), seed=training.derive_seed(self.seed, label, "order"), on=self.on,
+            batch_size=self.settings.batch_size, progress=self.progress,
+            label=f"{self.data.name} {self.architecture} {label}, seed {self.seed}",
+        )  # fmt: skip
         self.train(job)
         self.seconds[label] = round(time.perf_counter() - began, 2)
 

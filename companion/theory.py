@@ -348,10 +348,11 @@ def train_linear(
     rows = []
     for done, mark in pairwise([0, *marks]):
         with _one_thread():
-            training.fit(
+            job = training.Job(
                 model, images, (images,), training.reconstruction_loss, LINEAR_RECIPE,
                 epochs=mark - done, seed=training.derive_seed(seed, mark), on=CPU,
             )  # fmt: skip
+            training.fit(job)
         weights, decoder = (layer.weight.detach().double().numpy() for layer in model)
         rows.append([loss(covariance, weights, decoder), np.degrees(subspace_angles(decoder, best).max())])
     return pd.DataFrame(rows, columns=["loss", "angle"], index=pd.Index(marks, name="epochs"))

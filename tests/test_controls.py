@@ -63,9 +63,9 @@ def trained_on(run, monkeypatch):
     """Label of each training of a layer -> its inputs and targets."""
     seen, fit = {}, training.fit
 
-    def spy(model, inputs, targets, *arguments, label, **options):
-        seen[label.split(" ", 2)[2].split(",")[0]] = inputs, targets
-        return fit(model, inputs, targets, *arguments, label=label, **options)
+    def spy(job):
+        seen[job.label.split(" ", 2)[2].split(",")[0]] = job.inputs, job.targets
+        return fit(job)
 
     monkeypatch.setattr(training, "fit", spy)
     explained, reference = run.decoder(LAYER), run.reference(LAYER)
@@ -97,9 +97,7 @@ def test_same_half_learns_everything_from_the_half_that_other_half_explains(base
 
 def test_one_classifier_trained_on_originals_judges_both(base, monkeypatch):
     seen, fit = [], training.fit
-    monkeypatch.setattr(training, "fit", lambda model, inputs, *rest, **options: seen.append(inputs) or fit(
-        model, inputs, *rest, **options
-    ))  # fmt: skip
+    monkeypatch.setattr(training, "fit", lambda job: seen.append(job.inputs) or fit(job))
     explained = {"cladec": nn.Identity(), "refae": nn.Identity()}
     judges = controls.evaluation_classifiers(base, controls.Part(LAYER, controls.ORIGINALS), explained)
     assert judges["cladec"] is judges["refae"]
@@ -113,7 +111,7 @@ def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base, monkeypatch):
         training.reconstruction_loss(output, images).item() / (3 * 8 * 8)
     )
     used, control = [], RUNS["mean_loss"](base)
-    monkeypatch.setattr(training, "fit", lambda *_, **options: used.append(options["loss"]))
+    monkeypatch.setattr(training, "fit", lambda job: used.append(job.loss))
     for run in (base, control):
         run.explained(cache=None, mean_loss=run.mean_loss).reference(LAYER)
     assert used == [training.ClaDecLoss(None, 0.0), training.ClaDecLoss(None, 0.0, mean=True)]
@@ -122,8 +120,8 @@ def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base, monkeypatch):
 def test_the_small_alpha_is_in_the_loss_of_the_explanation_only(base, monkeypatch):
     used = {}
 
-    def spy(model, inputs, targets, loss, *_, label, **options):
-        used[label.split(" ", 2)[2].split(",")[0]] = loss
+    def spy(job):
+        used[job.label.split(" ", 2)[2].split(",")[0]] = job.loss
 
     base.classifier  # noqa: B018 (trained before the spy is there)
     monkeypatch.setattr(training, "fit", spy)
@@ -204,7 +202,7 @@ def test_controls_that_change_nothing_are_left_out():
 
 def test_what_a_control_changes_names_its_models_in_the_cache(base, tmp_path, monkeypatch):
     """Nothing is taken for another's model, and what a control leaves alone is not trained again."""
-    monkeypatch.setattr(training, "fit", lambda *_, **__: [])
+    monkeypatch.setattr(training, "fit", lambda job: [])
     base = base.changed(cache=tmp_path)
     kept = {"originals": 0, "mean_loss": 2, "sigmoid": 3, "unit": 2, "table1": 2, "bilinear": 3, "max_pooling": 3}
     counts = {}

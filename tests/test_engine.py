@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -36,10 +37,11 @@ def task():
 
 
 def job(task, on, seed=3, **changes):
-    return {
-        "model": network(seed), "inputs": task.inputs, "targets": (task.labels,), "recipe": SGD, "epochs": 3,
-        "loss": training.classification_loss, "seed": seed, "on": on, "batch_size": 10,
-    } | changes  # fmt: skip
+    usual = training.Job(
+        network(seed), task.inputs, (task.labels,), training.classification_loss, SGD, epochs=3, seed=seed, on=on,
+        batch_size=10,
+    )  # fmt: skip
+    return replace(usual, **changes)
 
 
 def same(first, second):
@@ -48,8 +50,8 @@ def same(first, second):
     return history == again and all(torch.equal(tensor, twin) for tensor, twin in tensors)
 
 
-def trained(arguments):
-    return training.fit(**arguments), arguments["model"]
+def trained(job):
+    return training.fit(job), job.model
 
 
 def plain_loop(model, inputs, labels, recipe, epochs, seed, size, decays):
@@ -85,9 +87,10 @@ def test_convolutions_train_as_in_the_plain_loop(task, recipe, precision, tolera
 def test_a_single_step_has_the_whole_learning_rate(task, on):
     model = nn.Linear(1, 1, bias=False)
     nn.init.ones_(model.weight)
-    training.fit(
+    job = training.Job(
         model, torch.ones(4, 1), (), lambda output: output.mean(), Recipe("sgd", 0.5, 0.0), epochs=1, seed=0, on=on
     )
+    training.fit(job)
     assert model.weight.item() == 0.5
 
 
@@ -117,7 +120,7 @@ def test_weights_and_gradients_share_one_order_in_memory(task, on):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "_Step", Spy)
-        training.fit(**job(task, on, epochs=1))
+        training.fit(job(task, on, epochs=1))
     assert len(seen) == 4 * 2 * 7
     assert all(seen)
 
@@ -127,7 +130,7 @@ def test_a_batch_arrives_in_the_layout_and_precision_of_the_arithmetic(task, pre
     seen = []
     model = network()
     model[0].register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
-    training.fit(**job(task, Compute(CPU, precision), model=model, epochs=1))
+    training.fit(job(task, Compute(CPU, precision), model=model, epochs=1))
     order = torch.randperm(45, generator=torch.Generator().manual_seed(3))[:40].split(10)
     for batch, rows in zip(seen, order, strict=True):
         assert torch.equal(batch, task.inputs[rows].to(precision))
@@ -148,7 +151,7 @@ def test_the_host_waits_once_per_epoch(task):
     waits = []
     for epochs in (2, 5):
         with Counter() as counter:
-            training.fit(**job(task, HALF, epochs=epochs))
+            training.fit(job(task, HALF, epochs=epochs))
         waits.append(counter.calls[torch.ops.aten._local_scalar_dense.default])
     assert waits[1] - waits[0] == 3
 
@@ -213,10 +216,11 @@ def test_a_graph_holds_a_divisor_of_the_steps(task, monkeypatch):
             patch.setattr(training._Step, "run", counted)
             patch.setattr(training, "_record", lambda work: work)
             targets = (task.labels.float(),)
-            training.fit(
+            job = training.Job(
                 nn.Linear(32, 1), task.inputs.flatten(1), targets, lambda output, label: (output[:, 0] - label).mean(),
                 SGD, epochs=3, seed=0, on=Compute(CPU, torch.float32, graph=True), batch_size=size,
             )  # fmt: skip
+            training.fit(job)
         assert lengths == [1] * 3 + [at_once] * replays
 
 
@@ -236,7 +240,7 @@ def test_memory_that_runs_out_in_a_capture_is_no_reason_to_go_on(task, monkeypat
 
     monkeypatch.setattr(training, "_record", refuse)
     with pytest.raises(torch.OutOfMemoryError):
-        training.fit(**job(task, Compute(CPU, torch.float32, graph=True)))
+        training.fit(job(task, Compute(CPU, torch.float32, graph=True)))
 
 
 def jobs(task, on):
@@ -251,7 +255,7 @@ def test_a_branch_is_bit_for_bit_what_the_training_is_alone(task, on, branches):
     histories = training.fit_many(several, branches=branches)
     assert torch.equal(torch.get_rng_state(), before)
     for history, branch, alone in zip(histories, several, jobs(task, on), strict=True):
-        assert same((history, branch["model"]), trained(alone))
+        assert same((history, branch.model), trained(alone))
 
 
 def test_branches_take_turns_epoch_by_epoch(task, on):
@@ -279,7 +283,7 @@ def test_where_memory_runs_out_fewer_train_at_once(task, on):
     with pytest.warns(UserWarning, match="out of memory; at most 1 trainings at once"):
         histories = training.fit_many(several, branches=3)
     for seed, history in enumerate(histories):
-        assert same((history, several[seed]["model"]), trained(job(task, on, seed)))
+        assert same((history, several[seed].model), trained(job(task, on, seed)))
     calls.clear()
     with pytest.raises(torch.OutOfMemoryError):
         training.fit_many([job(task, on, loss=scarce)])
@@ -316,4 +320,4 @@ def test_cuda_branches_give_what_a_training_gives_alone(task):
     histories = training.fit_many(several)
     assert torch.equal(torch.cuda.get_rng_state(), outside)
     for history, branch, alone in zip(histories, several, jobs(here, on), strict=True):
-        assert same((history, branch["model"]), trained(copy.copy(alone)))
+        assert same((history, branch.model), trained(copy.copy(alone)))

@@ -7,12 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import tomllib
 from collections import defaultdict, deque
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,11 +140,11 @@ def test_the_plan_counts_exactly_the_trainings_that_are_done(monkeypatch, tmp_pa
     """
     done = []
 
-    def fit(model, inputs, targets, loss, recipe, *, epochs, seed, batch_size, **_):
-        if seed:  # no trial of an explainer
-            size = min(batch_size, len(inputs))
-            done.append(slow_training_step(model, inputs[:2], loss) * (len(inputs) // size * size) * epochs)
-        return [1.0] * epochs
+    def fit(job):
+        if job.seed:  # no trial of an explainer
+            images = len(job.inputs) // min(job.batch_size, len(job.inputs)) * min(job.batch_size, len(job.inputs))
+            done.append(slow_training_step(job.model, job.inputs[:2], job.loss) * images * job.epochs)
+        return [1.0] * job.epochs
 
     monkeypatch.setattr(training, "fit", fit)
     monkeypatch.setattr(metrics, "linear_probe", lambda *_: 0.0)
@@ -265,9 +267,9 @@ def test_a_rate_is_operations_by_time(on, monkeypatch):
     """A device on which each step takes a second, and each training ten more."""
     clock = 0.0
 
-    def fit(model, inputs, *_, batch_size, **__):
+    def fit(job):
         nonlocal clock
-        clock += 10 + len(inputs) / batch_size
+        clock += 10 + len(job.inputs) / job.batch_size
 
     monkeypatch.setattr(training, "fit", fit)
     monkeypatch.setattr(grid.time, "perf_counter", lambda: clock)
@@ -492,6 +494,16 @@ def test_training_needs_none_of_the_book_s_packages(killed):
     assert "No module named" not in said
 
 
+@needs_kill
+def test_the_end_of_an_attempt_is_not_the_end_of_its_parents_blocks(monkeypatch, tmp_path):
+    from workflow import kill_test
+
+    monkeypatch.setattr(kill_test.cli, "main", lambda: sys.exit(3))
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        assert kill_test.Attempt(Path(folder), "layers").wait() == 3
+        assert list(tmp_path.iterdir()) == [Path(folder)]
+
+
 # ---- side by side
 
 
@@ -505,11 +517,10 @@ def small_task(seed, log):
                 model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
                 inputs, labels = torch.randn(40, 4), torch.randint(2, (40,))
             log.append((seed, part))
-            job = {
-                "model": model, "inputs": inputs, "targets": (labels,), "loss": training.classification_loss,
-                "recipe": training.SGD, "epochs": 2, "seed": seed, "batch_size": 8,
-                "on": training.Compute(torch.device("cpu"), torch.float32),
-            }  # fmt: skip
+            job = training.Job(
+                model, inputs, (labels,), training.classification_loss, training.SGD, epochs=2, seed=seed,
+                batch_size=8, on=training.Compute(torch.device("cpu"), torch.float32),
+            )  # fmt: skip
             numbers += [*train(job), model[0].weight.sum().item()]
         return numbers
 
@@ -620,10 +631,11 @@ def test_the_live_table_tells_loss_speed_and_share_of_the_peak(on, monkeypatch):
     assert board.rows == [["digits vgg11 classifier, seed 0", "50%", "0.0625", "200", "20%"]]
     monkeypatch.undo()
     with board.shown():
-        training.fit(
+        job = training.Job(
             nn.Linear(4, 2), torch.randn(10, 4), (torch.zeros(10, dtype=torch.int64),), training.classification_loss,
             training.SGD, epochs=2, seed=0, on=on, batch_size=5, label="a training",
         )  # fmt: skip
+        training.fit(job)
     assert (board.rows[1][:2], board.rows[1][3:]) == (["a training", "100%"], ["", ""])  # its cost is not known
     console = grid.Console(record=True, width=120, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(board)

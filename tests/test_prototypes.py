@@ -88,9 +88,8 @@ def test_it_learns_through_the_one_loop(digits, on):
     network = PrototypeNetwork(1, 10, 5)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images, labels = digits.to_unit(digits.train_images[:64]), (digits.train_labels[:64],)
-    history = training.fit(
-        network, images, labels, PrototypeLoss(network), ADAM, epochs=3, seed=0, on=on, batch_size=16
-    )
+    job = training.Job(network, images, labels, PrototypeLoss(network), ADAM, epochs=3, seed=0, on=on, batch_size=16)
+    history = training.fit(job)
     assert history[-1] < 0.8 * history[0]
     assert all(not torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

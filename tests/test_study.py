@@ -53,7 +53,7 @@ def files(record):
     return [(record.folder / name).read_bytes() for name in ("metrics.csv", "samples.npz")]
 
 
-def no_training(*_, **__):
+def no_training(job):
     raise AssertionError("trained again")
 
 
@@ -108,9 +108,9 @@ def test_only_training_images_are_trained_on(new_study, digits, monkeypatch):
     seen = []
     fit = training.fit
 
-    def spy(model, inputs, targets, *arguments, **options):
-        seen.append((options["label"], inputs.clone(), targets))
-        return fit(model, inputs, targets, *arguments, **options)
+    def spy(job):
+        seen.append((job.label, job.inputs.clone(), job.targets))
+        return fit(job)
 
     monkeypatch.setattr(training, "fit", spy)
     run = new_study()
@@ -136,9 +136,9 @@ def test_a_subset_of_a_layer_is_all_its_decoder_is_given(new_study, digits, monk
     run, seen = new_study(), []
     fit = training.fit
 
-    def spy(model, inputs, *arguments, **options):
-        seen.append(inputs.clone())
-        return fit(model, inputs, *arguments, **options)
+    def spy(job):
+        seen.append(job.inputs.clone())
+        return fit(job)
 
     run.classifier  # noqa: B018
     monkeypatch.setattr(training, "fit", spy)
@@ -171,9 +171,9 @@ def test_activations_kept_or_computed_per_batch_give_the_same_decoder(new_study,
     shapes = []
     fit = training.fit
 
-    def spy(model, inputs, *arguments, **options):
-        shapes.append(inputs.shape[1:])
-        return fit(model, inputs, *arguments, **options)
+    def spy(job):
+        shapes.append(job.inputs.shape[1:])
+        return fit(job)
 
     computed.classifier  # noqa: B018
     monkeypatch.setattr(training, "fit", spy)
@@ -207,14 +207,14 @@ def test_every_training_of_every_seed_begins_and_shuffles_in_its_own_way(new_stu
     entries, orders = [], []
     fit = training.fit
 
-    def spy(model, *arguments, **options):
+    def spy(job):
         # The largest tensor of an encoder or a classifier, and of a decoder, before training.
-        parts = [model] if isinstance(model, models.Classifier) else model.children()
+        parts = [job.model] if isinstance(job.model, models.Classifier) else job.model.children()
         entries.extend(
             max(part.parameters(), key=torch.numel).detach().clone() for part in parts if [*part.parameters()]
         )
-        orders.append(options["seed"])
-        return fit(model, *arguments, **options)
+        orders.append(job.seed)
+        return fit(job)
 
     monkeypatch.setattr(training, "fit", spy)
     for seed in (0, 1):

@@ -68,10 +68,11 @@ def plain_loop(model, inputs, labels, recipe, epochs, seed, size, decays):
 def test_fit_is_the_plain_loop(task, on, recipe, epochs, size, decays):
     ours, plain = network().eval(), network()
     expected = plain_loop(plain, task.inputs, task.labels, recipe, epochs, 5, size, decays)
-    found = training.fit(
+    job = training.Job(
         ours, task.inputs, (task.labels,), training.classification_loss, recipe,
         epochs=epochs, seed=5, on=on, batch_size=size,
     )  # fmt: skip
+    found = training.fit(job)
     assert found == pytest.approx(expected, rel=2e-4)
     for name, tensor in ours.state_dict().items():
         torch.testing.assert_close(tensor, plain.state_dict()[name], rtol=1e-3, atol=2e-5)
@@ -91,9 +92,10 @@ class Spy:
 def test_the_seed_alone_decides_the_order_of_the_batches(on):
     rows = torch.arange(20)
     spy = Spy()
-    training.fit(
+    job = training.Job(
         nn.Linear(1, 1), rows[:, None].float(), (rows,), spy, ADAM, epochs=3, seed=7, on=on, batch_size=6
     )  # fmt: skip
+    training.fit(job)
     order = torch.Generator().manual_seed(7)
     expected = [torch.randperm(20, generator=order).tolist() for _ in range(3)]
     assert spy.batches == [each[start : start + 6] for each in expected for start in (0, 6, 12)]
@@ -110,14 +112,16 @@ def test_inputs_and_targets_of_a_batch_belong_together(on):
     model = nn.Linear(1, 1, bias=False)
     nn.init.ones_(model.weight)
     still = Recipe("sgd", 0.0, 0.0)
-    training.fit(model, rows[:, None].float(), (rows,), loss, still, epochs=2, seed=0, on=on, batch_size=8)
+    job = training.Job(model, rows[:, None].float(), (rows,), loss, still, epochs=2, seed=0, on=on, batch_size=8)
+    training.fit(job)
     assert seen == [True] * 6
 
 
 def test_fewer_images_than_a_batch_are_one_batch(on):
     spy = Spy()
     rows = torch.arange(5)
-    training.fit(nn.Linear(1, 1), rows[:, None].float(), (rows,), spy, ADAM, epochs=2, seed=0, on=on)
+    job = training.Job(nn.Linear(1, 1), rows[:, None].float(), (rows,), spy, ADAM, epochs=2, seed=0, on=on)
+    training.fit(job)
     assert [sorted(batch) for batch in spy.batches] == [[0, 1, 2, 3, 4]] * 2
 
 
@@ -125,9 +129,10 @@ def trained(task, on, seed, outside=0):
     model = network()
     torch.manual_seed(outside)
     targets = (task.labels,)
-    history = training.fit(
+    job = training.Job(
         model, task.inputs, targets, training.classification_loss, SGD, epochs=3, seed=seed, on=on, batch_size=16
     )  # fmt: skip
+    history = training.fit(job)
     return history, model
 
 
@@ -146,7 +151,8 @@ def test_another_seed_gives_another_model(task, on):
 def test_the_random_state_outside_is_untouched(task, on):
     model = network()
     before = torch.get_rng_state()
-    training.fit(model, task.inputs, (task.labels,), training.classification_loss, SGD, epochs=2, seed=1, on=on)
+    job = training.Job(model, task.inputs, (task.labels,), training.classification_loss, SGD, epochs=2, seed=1, on=on)
+    training.fit(job)
     assert torch.equal(torch.get_rng_state(), before)
     with training.seeded(9):
         inside = torch.rand(3)
@@ -158,7 +164,8 @@ def test_only_parameters_that_require_gradients_are_trained(task, on):
     model = network()
     model[0].requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    training.fit(model, task.inputs, (task.labels,), training.classification_loss, SGD, epochs=1, seed=1, on=on)
+    job = training.Job(model, task.inputs, (task.labels,), training.classification_loss, SGD, epochs=1, seed=1, on=on)
+    training.fit(job)
     assert torch.equal(model[0].weight, before["0.weight"])
     assert not torch.equal(model[4].weight, before["4.weight"])
 
@@ -171,11 +178,12 @@ def test_fit_leaves_the_model_in_eval_mode_without_gradients(task, on):
 
 @pytest.mark.parametrize("rate", [1e30, math.nan])
 def test_a_loss_that_is_not_finite_stops_and_names_the_training(task, on, rate):
+    job = training.Job(
+        network(), task.inputs, (task.labels,), training.classification_loss, Recipe("sgd", rate, 0.0),
+        epochs=5, seed=0, on=on, batch_size=9, label="decoder conv3, seed 4",
+    )  # fmt: skip
     with pytest.raises(RunError, match=r"decoder conv3, seed 4: the loss is (nan|inf)") as caught:
-        training.fit(
-            network(), task.inputs, (task.labels,), training.classification_loss, Recipe("sgd", rate, 0.0),
-            epochs=5, seed=0, on=on, batch_size=9, label="decoder conv3, seed 4",
-        )  # fmt: skip
+        training.fit(job)
     assert f"after epoch 1 of 5 with learning rate {rate}" in str(caught.value)
 
 
@@ -190,7 +198,8 @@ def test_bf16_keeps_float32_weights_and_computes_the_loss_in_float32(task):
     model = network()
     hidden = set()
     model[0].register_forward_hook(lambda module, inputs, output: hidden.add(output.dtype))
-    history = training.fit(model, task.inputs, (task.labels,), loss, SGD, epochs=20, seed=0, on=half, batch_size=9)
+    job = training.Job(model, task.inputs, (task.labels,), loss, SGD, epochs=20, seed=0, on=half, batch_size=9)
+    history = training.fit(job)
     assert hidden == {torch.bfloat16}
     assert seen == {torch.float32}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,9 +87,22 @@ class Attempt:
             with open(folder / "log", "a") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            runner.CACHE = folder / "models"
-            sys.argv = [*f"cladec train --profile smoke --device cpu --only {only} --out".split(), str(folder)]
+            os._exit(self.train(only))  # without the ends of the parent's blocks, which remove its folder
+
+    def train(self, only: str) -> int:
+        """In the child: run the command to its end; returns its exit code."""
+        runner.CACHE = self.folder / "models"
+        sys.argv = [*f"cladec train --profile smoke --device cpu --only {only} --out".split(), str(self.folder)]
+        try:
             cli.main()
+        except SystemExit as end:
+            return end.code or 0
+        except BaseException:
+            traceback.print_exc()
+            return 1
+        finally:
+            sys.stdout.flush()
+        return 0
 
     def recorded(self) -> set[str]:
         """Cells that are finished."""

@@ -73,10 +73,11 @@ class Evaluation:
         train, test = order.tensor_split(2)
         model, label = self.classifier(len(train), training.derive_seed(seed, "evaluation"))
         batch, epochs, _ = fitting.plan(len(train), math.prod(self.space.shape), STEPS)
-        training.fit(
+        job = training.Job(
             model, images[train], (self.labels[train],), training.classification_loss, fitting.RECIPE, epochs=epochs,
             seed=training.derive_seed(seed, "evaluation order"), on=self.on, batch_size=batch, label="evaluation",
         )  # fmt: skip
+        training.fit(job)
         right = self.run(model, images[test]).argmax(1) == self.labels[test]
         return right.double().mean().item(), label
 

@@ -241,9 +241,10 @@ class Job:
     def fit(self, model: nn.Module, inputs: Tensor, rows: slice, **how: Any) -> list[float]:
         """Train on some rows."""
         targets = tuple(target[rows] for target in self.targets)
-        return training.fit(
+        job = training.Job(
             model, inputs[rows], targets, self.loss, RECIPE, on=self.on, batch_size=self.plan[0], label=self.name, **how
         )
+        return training.fit(job)
 
     def seconds_per_step(self) -> float:
         """Time two steps of a copy, after one that is not counted."""

@@ -121,14 +121,13 @@ def train(study: Study, count: int) -> tuple[prototype_network.PrototypeNetwork,
     data, settings, label, began = study.data, study.settings, f"{count} prototypes", time.perf_counter()
     with training.seeded(training.derive_seed(study.seed, label, "weights")):
         network = prototype_network.PrototypeNetwork(data.channels, len(data.classes), count)
-    job = {
-        "model": network, "inputs": data.to_unit(data.train_images), "targets": (data.train_labels,),
-        "loss": prototype_network.PrototypeLoss(network), "recipe": prototype_network.ADAM,
-        "epochs": settings.prototype_epochs,
-        "seed": training.derive_seed(study.seed, label, "order"), "on": replace(study.on, dtype=torch.float32),
-        "batch_size": settings.prototype_batch_size, "progress": study.progress,
-        "label": f"{data.name} {study.architecture} {label}, seed {study.seed}",
-    }  # fmt: skip
+    job = training.Job(
+        network, data.to_unit(data.train_images), (data.train_labels,), prototype_network.PrototypeLoss(network),
+        prototype_network.ADAM,
+        epochs=settings.prototype_epochs, seed=training.derive_seed(study.seed, label, "order"),
+        on=replace(study.on, dtype=torch.float32), batch_size=settings.prototype_batch_size, progress=study.progress,
+        label=f"{data.name} {study.architecture} {label}, seed {study.seed}",
+    )  # fmt: skip
     history = study.train(job)
     study.seconds[label] = round(time.perf_counter() - began, 2)
     return network.requires_grad_(False), history

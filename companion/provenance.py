@@ -11,8 +11,14 @@ def place(record: Record) -> str:
 
 
 def name(record: Record) -> str:
-    """A record's profile, with its mark if a parameter was changed, and where it was made."""
-    return f"{record.folder.parent.name}, {place(record)}"
+    """A record's profile, the parameters that were changed, and where it was made."""
+    profile, _, mark = record.folder.parent.name.partition("-")
+    if mark:
+        usual = settings_for(record.manifest["experiment"], profile).configuration()
+        found = record.manifest["configuration"]
+        changed = [f"{key} {_value(found[key])}" for key, value in usual.items() if found.get(key, value) != value]
+        profile = f"{profile} with {', '.join(changed)}"
+    return f"{profile}, {place(record)}"
 
 
 def title(record: Record) -> str:

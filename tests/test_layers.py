@@ -61,7 +61,7 @@ def test_one_network_stands_alone():
 
 @pytest.mark.parametrize("asked", [None, "vgg11", "vgg11_maxpool"])
 def test_a_run_is_found_by_its_whole_name(asked):
-    names = ["mnist/vgg11_maxpool/index", "mnist/vgg11/index", "fashion_mnist/vgg5/index"]
+    names = [f"{run}/index" for run in ("mnist/vgg11_maxpool", "mnist/resnet10", "mnist/vgg11", "fashion_mnist/vgg5")]
     record = Record(Path(), pd.DataFrame(), {name: np.zeros(1) for name in names}, {})
     assert run_prefix(record, "mnist", asked) == f"mnist/{asked or 'vgg11'}"
     assert run_prefix(record) == "fashion_mnist/vgg5"

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cladec_core.models import ARCHITECTURES
 from companion.claims.trends import Evidence
 from companion.records import Record
 from companion.tables import ARCHITECTURE_NAMES, DATASET_NAMES
@@ -13,8 +14,10 @@ MARKERS = {"vgg11": "o", "resnet10": "s", "vgg5": "^", "vgg11_maxpool": "D"}
 
 
 def run_prefix(record: Record, dataset: str | None = None, architecture: str | None = None) -> str:
-    """Prefix of the samples of one data set and architecture, the first that the record has by default."""
-    runs = sorted({tuple(name.split("/")[:2]) for name in record.samples})
+    """Prefix of the samples of one data set and architecture, by default the first, in the order of `ARCHITECTURES`."""
+    names = list(ARCHITECTURES)
+    runs = {tuple(name.split("/")[:2]) for name in record.samples}
+    runs = sorted(runs, key=lambda run: (run[0], names.index(run[1])))
     return "/".join(next(run for run in runs if (dataset or run[0], architecture or run[1]) == run))
 
 

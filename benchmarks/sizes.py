@@ -25,11 +25,10 @@ def measure(on: Compute, images: int, repeats: int) -> Iterator[dict[str, Any]]:
     """
     for what, runs in _axes(on, images).items():
         seconds: dict[float, list[float]] = {size: [] for size in runs}
-        for repeat in range(repeats + 1):  # the first one warms up
+        for _ in range(repeats):
             for size, run in runs.items():
-                spent = timed(run, on)
-                if repeat:
-                    seconds[size].append(spent)
+                run()  # warms up, each time: the kernels of so many sizes do not all stay in a library's cache
+                seconds[size].append(timed(run, on))
         medians = {size: statistics.median(spent) for size, spent in seconds.items()}
         (small, low), (large, high) = min(medians.items()), max(medians.items())
         exponent = math.log(high / low) / math.log(large / small)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cladec_core.data import SIZE, ImageData
+from cladec_core.training import exact_float32
 
 PROBE_FEATURES = 2048
 PROBE_IMAGES = 20_000
@@ -184,6 +185,7 @@ def concepts_kept(unit_images: Tensor, unit_reconstructions: Tensor) -> dict[str
     }
 
 
+@exact_float32()
 def gradcam(classifier: nn.Module, layer: str, images: Tensor) -> Tensor:
     """GradCAM of the predicted class, brought to 32x32 and to [0, 1] per image (reading C-16).
 

@@ -128,9 +128,25 @@ def derive_seed(seed: int, *labels: object) -> int:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generator for a block (initial weights, dropout) and put it back afterwards."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):  # named, as torch warns of several it finds itself
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Compute in float32 as it is for a block: CUDA's convolutions round to TF32's 10 bits unless told not to."""
+    kinds = (
+        torch.backends.cudnn.conv, torch.backends.cuda.matmul, torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul
+    )  # fmt: skip
+    before = [kind.fp32_precision for kind in kinds]
+    for kind in kinds:
+        kind.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
 
 
 def reconstruction_loss(output: Tensor, images: Tensor) -> Tensor:
@@ -532,6 +548,7 @@ def _channels_last(batch: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@exact_float32()
 def calibrate(model: nn.Module, inputs: Tensor, on: Compute, *, batch_size: int = 1024) -> None:
     """Estimate the running statistics of every BatchNorm on images, in place; no weight is touched (finding 5).
 
@@ -575,6 +592,7 @@ def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False,
     """
     model.to(on.device, memory_format=torch.channels_last)
     dtype = torch.float32 if exact else on.dtype
-    with in_eval_mode(model), _precision(Compute(on.device, dtype)):
+    rounding = exact_float32() if exact else nullcontext()
+    with in_eval_mode(model), rounding, _precision(Compute(on.device, dtype)):
         parts = [model(_channels_last(part.float() if exact else part)).to(dtype) for part in inputs.split(batch_size)]
     return torch.cat(parts)

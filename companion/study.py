@@ -159,7 +159,7 @@ class Study:
         encoder = Frozen(self.classifier.up_to(layer))
         if channels is not None:
             label += f" channels {span(channels)}"
-            encoder = Frozen(nn.Sequential(encoder, models.Select(channels)))
+            encoder = Frozen(nn.Sequential(encoder, models.Select(channels).to(self.on.device)))
         decoder = self.new_decoder(encoder, label)  # for every α the same start
         label += f" α={alpha}" if alpha else ""
         values = len(self.data.train_images) * torch.Size(models.activation_shape(encoder, self.data.channels)).numel()

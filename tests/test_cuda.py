@@ -1,0 +1,94 @@
+"""All that trains, on a CUDA device that is not there: no tensor is on the wrong side, and every bit is the CPU's."""
+
+from collections import defaultdict
+from dataclasses import fields
+
+import pytest
+import torch
+from torch import nn
+
+from cladec_core import ClaDec, training
+from companion import experiments, grid
+from companion.experiments import runner
+from companion.settings import SETTINGS
+from tests.pretend_cuda import pretend_cuda
+
+FEW = {
+    "train_limit": 48, "test_limit": 24, "layers": [-1], "alphas": [0.9], "sizes": [10], "disjoint_count": 1,
+    "random_repeats": 0, "controls": ["other_half", "originals", "sigmoid", "max_pooling", "small_alpha"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def cuda():
+    with pretend_cuda():
+        yield training.compute("cuda")
+
+
+@pytest.fixture
+def same_rates(monkeypatch):
+    """Learning rates as on a device, where they are float32; a CPU's are float64."""
+    exact = training._learning_rates
+    monkeypatch.setattr(training, "_learning_rates", lambda *given: exact(*given).float().double())
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    monkeypatch.setattr(grid, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
+    monkeypatch.setattr(grid, "matmul_peak", lambda on: 1e9)
+
+
+def test_the_pretended_device_refuses_what_a_real_one_would(cuda):
+    here, there = torch.ones(3), torch.ones(3, device="cuda")
+    for mixed in (lambda: here + there, lambda: torch.cat([here, there]), lambda: nn.Linear(3, 1)(there)):
+        with pytest.raises(RuntimeError, match="same device"):
+            mixed()
+    with pytest.raises(TypeError, match="numpy"):
+        there.numpy()
+    assert there[torch.tensor([0])].is_cuda
+    assert torch.equal(there.cpu(), here)
+    assert nn.Linear(3, 1).to(cuda.device)(there).device == torch.device("cuda", 0)
+    assert cuda.graph
+
+
+@pytest.mark.filterwarnings("ignore:.*images are few")
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_an_experiment_finds_on_cuda_what_it_finds_on_a_cpu(name, on, same_rates, unmeasured, tmp_path, monkeypatch):
+    """With graphs, and two seeds side by side."""
+    known = {item.name for item in fields(SETTINGS[name])}
+    seeds = {"seeds": [0, 1]} if name == "layers" else {}
+    jobs = grid.jobs("smoke", name, {key: value for key, value in FEW.items() if key in known} | seeds)
+    found = {}
+    for device in ("cpu", "cuda"):
+        runner._data.cache_clear()
+        monkeypatch.setattr(runner, "CACHE", tmp_path / device / "models")
+        with pretend_cuda():
+            there = training.compute("cuda")
+            monkeypatch.setattr(training, "compute", lambda _, on={"cpu": on, "cuda": there}[device]: on)
+            grid.train(jobs, tmp_path / device, device=device)
+        (folder,) = (tmp_path / device).glob(f"smoke*/{name}")
+        found[device] = [(folder / file).read_bytes() for file in ("metrics.csv", "samples.npz")]
+    runner._data.cache_clear()
+    assert found["cuda"] == found["cpu"]
+
+
+@pytest.mark.filterwarnings("ignore:.*images are few")
+def test_an_explainer_is_the_same_on_cuda(on, same_rates, monkeypatch, tmp_path):
+    with training.seeded(0):
+        net = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 49, 3))
+        images, labels = torch.rand(64, 1, 16, 16), torch.arange(64) % 3
+    found = []
+    for device in ("cpu", "cuda"):
+        with pretend_cuda():
+            there = training.compute("cuda")
+            monkeypatch.setattr(training, "compute", lambda _, on={"cpu": on, "cuda": there}[device]: on)
+            explainer = ClaDec(net, layers=["0", "3"], channels=2, alpha=0.5, device=device)
+            explainer.fit(images, labels, epochs=2, progress=False)
+            explainer.save(tmp_path / device)
+            loaded = ClaDec.load(tmp_path / device, net, device=device).explain(images[:3])["0"]
+            assert torch.equal(loaded.reconstruction, explainer.explain(images[:3])["0"].reconstruction)
+            found.append((explainer.explain(images[:3])["0"], explainer.evaluate(images, labels, seeds=1)))
+    (one, table), (other, again) = found
+    assert torch.equal(one.reconstruction, other.reconstruction)
+    assert table.equals(again)
+    assert not any(parameter.is_cuda for parameter in net.parameters())

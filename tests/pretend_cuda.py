@@ -38,7 +38,8 @@ class OnDevice(Tensor):
             tensors = [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
             strangers = [part for part in tensors if part.ndim and not isinstance(part, OnDevice)]
         reads = function in READS and isinstance(args[0], OnDevice)
-        internal = getattr(function, "__name__", "").startswith("_")  # of torch's own: optimisers, attributes
+        name = getattr(function, "__name__", "")
+        internal = name in ("__get__", "__set__") or name[:1] == "_" != name[1:2]  # attributes, torch's optimisers
         if strangers and not (internal or function in MIXES or reads):
             raise RuntimeError(f"Expected all tensors to be on the same device, cuda:0 and cpu found in {function}")
         found = super().__torch_function__(function, types, args, kwargs)
@@ -129,7 +130,7 @@ def pretend_cuda() -> Iterator[None]:
         "set_rng_state": lambda *_: None, "Stream": _Stream, "current_stream": _Stream,
         "stream": lambda _: nullcontext(), "empty_cache": lambda: None, "mem_get_info": lambda *_: (2**33, 2**33),
         "max_memory_allocated": lambda *_: 0, "memory_allocated": lambda *_: 0, "synchronize": lambda *_: None,
-        "reset_peak_memory_stats": lambda *_: None,
+        "reset_peak_memory_stats": lambda *_: None, "is_current_stream_capturing": lambda: False,
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cuda.items():

@@ -41,9 +41,12 @@ def unmeasured(monkeypatch):
 def test_the_pretended_device_refuses_what_a_real_one_would(cuda):
     here, there = torch.ones(3), torch.ones(3, device="cuda")
     for mixed in (
-        lambda: here + there, lambda: (here > 0) & (there > 0), lambda: here[there > 0], lambda: torch.cat([here, there]),
+        lambda: here + there,
+        lambda: (here > 0) & (there > 0),
+        lambda: here[there > 0],
+        lambda: torch.cat([here, there]),
         lambda: nn.Linear(3, 1)(there),
-    ):  # fmt: skip
+    ):
         with pytest.raises(RuntimeError, match="same device"):
             mixed()
     with pytest.raises(TypeError, match="numpy"):

@@ -19,7 +19,7 @@ from benchmarks import plain
 from cladec_core import data, models, training
 from cladec_core.models import Frozen
 from cladec_core.training import Compute, Recipe
-from companion.grid import matmul_peak
+from companion.estimate import matmul_peak
 
 DECODED = "conv3"
 BRANCHES = 8

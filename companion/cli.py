@@ -166,9 +166,10 @@ def train(
     """
     from companion import grid
     from companion.experiments.runner import default_root
+    from companion.jobs import of_profile
 
     budget = parse_budget(time_budget) if time_budget else float("inf")
-    chosen = grid.jobs(profile, only, parse_changes(changes))
+    chosen = of_profile(profile, only, parse_changes(changes))
     if names:
         print(*(f"{job.settings.record_name()}/{job.settings.experiment}\t{job}" for job in chosen), sep="\n")
         return

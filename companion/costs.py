@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from companion import tables
-from companion.grid import Training, operations
+from companion.estimate import Training, operations
 from companion.records import RECORDED, Record
 
 LADDER = {

@@ -1,8 +1,6 @@
-"""The whole grid of a profile: its cells in the order of training, what they cost, and training them within a time.
+"""Train the cells of a profile within a time: a plan first, then cell after cell into its record.
 
-The order is that of the most evidence per second: data set by data set; for each, the paper's tables one after the
-other, then the chapters that belong to none; in each, the first seed of everything before the second. So the cells
-of a run stand together and share its classifier. On CUDA, a cell is trained for several seeds side by side.
+On CUDA, a cell is trained for several seeds side by side.
 """
 
 import gc
@@ -14,9 +12,7 @@ from _thread import interrupt_main
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, fields, replace
-from functools import cache
-from importlib.util import find_spec
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,361 +20,15 @@ import torch
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from cladec_core import models, training
-from cladec_core.data import SIZE
-from cladec_core.errors import RunError, UsageError, one_of
-from cladec_core.explainer import fitting, shapes
-from companion import prototype_network
-from companion.experiments import EXPERIMENTS, controls, encoder_training, subsets, your_own
-from companion.experiments.layers import CLASSIFIER
-from companion.experiments.runner import Cell, Trainer, opened, plan
-from companion.settings import BASELINE, SETTINGS, last_convolution, settings_for
-from companion.study import span
+from cladec_core import training
+from cladec_core.errors import RunError
+from companion import estimate
+from companion.estimate import Costs, Rates
+from companion.experiments.runner import Trainer, opened
+from companion.jobs import Job
 
-# The paper's tables -> experiment and network.
-TABLES = {
-    "table2": ("layers", "vgg11"), "table3": ("layers", "resnet10"),
-    "table4": ("alpha", "vgg11"), "table5": ("alpha", "resnet10"), "table6": ("encoder_training", "vgg11"),
-    "table7": ("occlusion", "vgg11"), "table8": ("occlusion", "resnet10"),
-}  # fmt: skip
-# Training images, channels and classes, so that a plan needs no data.
-SIZES = {
-    "digits": (1_437, 1, 10), "mnist": (60_000, 1, 10), "fashion_mnist": (60_000, 1, 10),
-    "cifar10": (50_000, 3, 10), "cifar100": (50_000, 3, 100),
-}  # fmt: skip
 SHOWN = 12  # rows of the live table
-
-
-@dataclass(frozen=True)
-class Job:
-    """A cell, and the configuration to whose record it belongs."""
-
-    settings: Any
-    cell: Cell
-
-    def __str__(self) -> str:
-        return f"{self.settings.experiment}/{self.cell}"
-
-    @property
-    def lacks(self) -> str:
-        """The package that it needs and that is not installed; empty if there is none."""
-        needs = EXPERIMENTS[self.settings.experiment].needs.get(str(self.cell.part), "")
-        return needs if needs and find_spec(needs) is None else ""
-
-
-def jobs(profile: str, only: str | None = None, changes: dict[str, Any] | None = None) -> list[Job]:
-    """All cells of a profile, in the order of training.
-
-    Parameters
-    ----------
-    profile
-        One of `settings.PROFILES`.
-    only
-        An experiment, a table (`table2`...) or one cell (`layers/digits/vgg11/conv2/0`).
-    changes
-        Parameters; each goes to those experiments that have it.
-
-    Raises
-    ------
-    UsageError
-        For anything that does not exist.
-    """
-    name = only.partition("/")[0] if only else None
-    if name:
-        one_of("experiment or table", name, [*EXPERIMENTS, *TABLES])
-    experiment, architecture = TABLES.get(name, (name, None))
-    changes = ({"architectures": [architecture]} if architecture else {}) | (changes or {})
-    chosen = [experiment] if experiment else list(EXPERIMENTS)
-    parameters = {name: {item.name for item in fields(SETTINGS[name])} - {"profile"} for name in chosen}
-    for name in changes:
-        one_of("parameter", name, sorted(set().union(*parameters.values())))
-    found = []
-    for name in chosen:
-        settings = settings_for(name, profile, **{key: changes[key] for key in changes if key in parameters[name]})
-        found += [Job(settings, cell) for cell in plan(settings)]
-    datasets, tables = list(dict.fromkeys(job.cell.dataset for job in found)), list(TABLES.values())
-
-    def place(job: Job) -> tuple[int, int]:
-        table = (job.settings.experiment, job.cell.architecture)
-        return datasets.index(job.cell.dataset), tables.index(table) if table in tables else len(tables)
-
-    found.sort(key=place)  # stable: what is alike stays in the order of `plan`
-    if only and "/" in only:
-        cells = [job for job in found if str(job) == only]
-        if not cells:
-            raise UsageError(f"No cell {only!r} in the profile; valid: what --list prints, such as {str(found[0])!r}.")
-        return cells
-    return found
-
-
-# ---- what it costs
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of a cell.
-
-    Attributes
-    ----------
-    label, epochs
-        The label is that of the record.
-    layer
-        Whose activations are turned into images; empty for a classifier.
-    encoder, judged
-        Whether the encoder is trained, too (RefAE), and whether a classifier is part of the loss (Eq. 1, α > 0).
-    channels
-        How many of the layer's; None for all.
-    variant
-        Which classifier, data or loss, where there are several.
-    architecture, style
-        Of the classifier and of the decoder, where they are not those of the cell.
-    halved
-        Whether only half of the images are trained on.
-    prototypes
-        How many a prototype network learns; 0 for all other networks.
-    explainer
-        Width of the decoder where it is `ClaDec`'s, which is trained in its own way; 0 elsewhere.
-    """
-
-    label: str
-    epochs: int
-    layer: str = ""
-    encoder: bool = False
-    judged: bool = False
-    channels: int | None = None
-    variant: str = ""
-    architecture: str = ""
-    style: str = ""
-    halved: bool = False
-    prototypes: int = 0
-    explainer: int = 0
-
-
-Costs = dict[Job, dict[Training, float]]  # operations of each training
-Rates = dict[tuple[str, bool], float]  # (network, whether it makes images) -> operations per second
-
-
-def trainings(job: Job) -> list[Training]:
-    """What a cell trains, with the classifier to explain; those of `ClaDec` may end after fewer epochs."""
-    settings, part = job.settings, job.cell.part
-    layer = getattr(part, "layer", str(part))
-    classifier = Training(CLASSIFIER, settings.classifier_epochs)
-    decoder = Training(f"decoder {layer}", settings.decoder_epochs, layer, variant=str(classifier.epochs))
-    reference = Training(f"RefAE {layer}", settings.decoder_epochs, layer, encoder=True)
-    judges = {
-        name: Training(f"evaluation {name} {layer}", classifier.epochs)
-        for name in ("ClaDec", "RefAE", "cladec", "refae")
-    }
-    match settings.experiment:
-        case "layers" | "occlusion" if part == CLASSIFIER:
-            return [classifier]
-        case "layers":
-            return [classifier, decoder, reference, judges["ClaDec"], judges["RefAE"]]
-        case "controls":
-            return _controlled(job, classifier, decoder, reference, judges["ClaDec"], judges["RefAE"])
-        case "prototypes":
-            label = f"{part.prototypes} prototypes"
-            return [classifier, decoder, Training(label, settings.prototype_epochs, prototypes=part.prototypes)]
-        case "occlusion":
-            return [classifier, decoder]
-        case "alpha":
-            label = decoder.label + (f" α={part.alpha}" if part.alpha else "")
-            return [classifier, replace(decoder, label=label, judged=part.alpha > 0), judges["ClaDec"]]
-        case "encoder_training" if part.batchnorm == encoder_training.REFERENCE:
-            return [reference, judges["refae"]]
-        case "encoder_training" if part.batchnorm == encoder_training.SLOW:
-            return [replace(classifier, epochs=part.epochs, variant=part.batchnorm)]
-        case "encoder_training" if part.epochs:
-            decoder = replace(decoder, variant=str(part.epochs))
-            return [replace(classifier, epochs=part.epochs), decoder, judges["cladec"]]
-        case "encoder_training":
-            return [replace(decoder, variant=part.batchnorm), judges["cladec"]]
-        case "subsets" if part.subset == subsets.FLOORS:
-            return [classifier]
-        case "subsets":
-            total = _channels(job.cell.architecture, settings.width)
-            if part.size < total:
-                label = f"{decoder.label} channels {span(part.channels(total, job.cell.seed))}"
-                decoder = replace(decoder, label=label, channels=part.size)
-            return [classifier, decoder]
-        case "your_own":
-            pair = (your_own.BIASED, your_own.HONEST)
-            explained = [] if part == CLASSIFIER else [decoder, reference]
-            width = fitting.decoder_width(_available(job))
-            return [replace(classifier, variant=name) for name in pair] + [
-                replace(model, variant=name, explainer=width) for name in pair for model in explained
-            ]
-    raise NotImplementedError(settings.experiment)
-
-
-def _controlled(
-    job: Job, classifier: Training, decoder: Training, reference: Training, *judges: Training
-) -> list[Training]:
-    """What a cell of `layers` trains, as a control changes it."""
-    control = job.cell.part.control
-    if control == BASELINE:
-        return [classifier, decoder, reference, *judges]
-    if control == controls.ORIGINALS:
-        return [classifier, decoder, reference, replace(classifier, label=f"evaluation {controls.ORIGINALS}")]
-    if control in controls.ALPHAS:
-        decoder = replace(decoder, label=f"{decoder.label} α={controls.ALPHAS[control]}", judged=True)
-    changes = {
-        "variant": control, "halved": control in {"same_half", "other_half"},
-        "architecture": controls.POOLED[job.cell.architecture] if control == "max_pooling" else "",
-        "style": control if control == "table1" else "",
-    }  # fmt: skip
-    decoder, reference, *judges = (replace(part, **changes) for part in (decoder, reference, *judges))
-    if control not in {"mean_loss", controls.SMALL_ALPHA, "table1"}:
-        classifier = replace(classifier, **changes | {"variant": "unit" if control == "sigmoid" else control})
-    twin = {"other_half": "same_half", controls.SMALL_ALPHA: "mean_loss"}.get(control)  # has the same RefAE
-    return [classifier, decoder, replace(reference, variant=twin or control), *judges]
-
-
-@cache
-def _channels(architecture: str, width: float) -> int:
-    return last_convolution(architecture, width)[1]
-
-
-def costs(waiting: Sequence[Job]) -> Costs:
-    """Operations of what each cell trains; a model that several cells share is counted with the first of them."""
-    found: Costs = {}
-    shared = set()
-    for job in waiting:
-        settings, parts = job.settings, trainings(job)
-        alike = (settings.train_limit, settings.batch_size, settings.width, settings.decoder_style, settings.resize)
-        new = [part for part in parts if (job.cell.run, alike, part) not in shared]
-        shared |= {(job.cell.run, alike, part) for part in new if not part.label.startswith("evaluation")}
-        found[job] = {part: per_image(job, part) * _images(job, part) * part.epochs for part in new}
-    return found
-
-
-def _available(job: Job) -> int:
-    """How many training images there are."""
-    return min(SIZES[job.cell.dataset][0], job.settings.train_limit or SIZES[job.cell.dataset][0])
-
-
-def _images(job: Job, part: Training) -> int:
-    """How many images an epoch uses: whole batches."""
-    images = _available(job) // (2 if part.halved else 1)
-    images -= fitting.held_out(images) if part.explainer else 0
-    return images - images % min(_batch_size(job, part), images)
-
-
-def _batch_size(job: Job, part: Training) -> int:
-    if part.explainer:
-        images = _available(job)
-        return fitting.plan(images - fitting.held_out(images), SIZES[job.cell.dataset][1] * SIZE**2)[0]
-    return job.settings.prototype_batch_size if part.prototypes else job.settings.batch_size
-
-
-def per_image(job: Job, part: Training) -> float:
-    """Operations of a training step per image (see `operations`)."""
-    return operations(replace(part, label="", epochs=0, variant="", halved=False), *_network(job, part))
-
-
-def _network(job: Job, part: Training) -> tuple[str, int, int, float, str]:
-    settings, sizes = job.settings, SIZES[job.cell.dataset][1:]
-    return part.architecture or job.cell.architecture, *sizes, settings.width, part.style or settings.decoder_style
-
-
-def _kind(job: Job, part: Training) -> tuple[str, bool]:
-    """What trainings of the same speed have in common: the network, and whether it makes images."""
-    return ("prototypes", True) if part.prototypes else (_network(job, part)[0], bool(part.layer))
-
-
-@cache
-def operations(part: Training, architecture: str, channels: int, classes: int, width: float, style: str) -> float:
-    """Floating-point operations of a training step per image, forward and backward.
-
-    Those of convolutions and matrix products, counted on tensors without data; a multiplication and its addition
-    are two. Passes of frozen encoders are left out.
-    """
-    batch = 2
-    with torch.device("meta"):
-        model, shape, loss = _task(part, architecture, channels, classes, width, style)
-        images, labels = torch.zeros(batch, channels, SIZE, SIZE), torch.zeros(batch, dtype=torch.int64)
-        with FlopCounterMode(display=False) as counter:
-            loss(model.train()(torch.zeros(batch, *shape)), images, labels).backward()
-    return counter.get_total_flops() / batch
-
-
-def _task(
-    part: Training, architecture: str, channels: int, classes: int, width: float, style: str
-) -> tuple[nn.Module, tuple[int, ...], Callable[..., Tensor]]:
-    """The model that is trained, the shape of what it is given, and its loss."""
-    image = (channels, SIZE, SIZE)
-    if part.prototypes:
-        network = prototype_network.PrototypeNetwork(channels, classes, part.prototypes)
-        compare = prototype_network.PrototypeLoss(network)
-        return network, image, lambda output, images, labels: compare(output, labels)
-    classifier = models.classifier(architecture, channels, classes, width)
-    if not part.layer:
-        return classifier, image, lambda output, images, labels: training.classification_loss(output, labels)
-    encoder = classifier.up_to(part.layer)
-    shape = models.activation_shape(encoder, channels)
-    shape = (part.channels or shape[0], *shape[1:])
-    decoder = (
-        shapes.decoder(shape, channels, (SIZE, SIZE), part.explainer)
-        if part.explainer
-        else models.decoder(shape, channels, style)
-    )
-    loss = training.ClaDecLoss(classifier.eval().requires_grad_(False) if part.judged else None, 0.5)
-    return (nn.Sequential(encoder, decoder), image, loss) if part.encoder else (decoder, shape, loss)
-
-
-def measured_rates(found: Costs, on: training.Compute) -> Rates:
-    """Time real training steps of each network, on images of noise."""
-    rates: Rates = {}
-    for job, counts in found.items():
-        for part in counts:
-            key = _kind(job, part)
-            if key not in rates:
-                rates[key] = per_image(job, part) / _seconds_per_image(job, part, on)
-    return rates
-
-
-def _seconds_per_image(job: Job, part: Training, on: training.Compute) -> float:
-    batch, channels = _batch_size(job, part), SIZES[job.cell.dataset][1]
-
-    def seconds(steps: int) -> float:
-        with training.seeded(0):
-            model, shape, loss = _task(part, *_network(job, part))
-            inputs, images = (torch.randn(steps * batch, *size) for size in (shape, (channels, SIZE, SIZE)))
-        inputs, images, labels = (
-            tensor.to(on.device) for tensor in (inputs, images, torch.zeros(steps * batch, dtype=torch.int64))
-        )
-        recipe = training.ADAM if part.layer or part.prototypes else training.SGD
-        began = time.perf_counter()
-        trial = training.Job(
-            model.to(on.device), inputs, (images, labels), loss, recipe, epochs=1, seed=0, on=on, batch_size=batch
-        )
-        training.fit(trial)
-        return time.perf_counter() - began
-
-    steps = 100 if on.device.type == "cuda" else 2
-    seconds(steps)  # warms up
-    short, long = seconds(steps), seconds(3 * steps)
-    return max(long - short, long / 10) / (2 * steps * batch)  # without what happens once in a training
-
-
-def matmul_peak(on: training.Compute) -> float:
-    """Operations per second of a large matrix product in the precision of `on`: the best of some."""
-    size = 8192 if on.device.type == "cuda" else 2048
-    first, second = (torch.randn(size, size, device=on.device, dtype=on.dtype) for _ in range(2))
-    took = []
-    for _ in range(6):
-        began = time.perf_counter()
-        (first @ second)[0, 0].item()  # waits for the device
-        took.append(time.perf_counter() - began)
-    return 2 * size**3 / min(took)
-
-
-def seconds_of(job: Job, found: Costs, rates: Rates) -> float:
-    """Seconds that the trainings of a cell are expected to take; 0 if other cells have trained all its models."""
-    return sum(count / rates[_kind(job, part)] for part, count in found[job].items())
 
 
 def plan_table(chosen: Sequence[Job], found: Costs, rates: Rates) -> Table:
@@ -388,19 +38,10 @@ def plan_table(chosen: Sequence[Job], found: Costs, rates: Rates) -> Table:
         own = [job for job in chosen if job.settings.experiment == name]
         waiting = [job for job in own if job in found]
         counts = [count for job in waiting for count in found[job].values()]
-        minutes = sum(seconds_of(job, found, rates) for job in waiting) / 60
-        cost = str(len(counts)), with_unit(sum(counts)), f"{minutes:.1f}"
+        minutes = sum(estimate.seconds_of(job, found, rates) for job in waiting) / 60
+        cost = str(len(counts)), estimate.with_unit(sum(counts)), f"{minutes:.1f}"
         table.add_row(name, str(len(own)), str(len(own) - len(waiting)), str(len(waiting)), *cost)
     return table
-
-
-def with_unit(number: float) -> str:
-    """1.2e13 -> `12 T`."""
-    power = max((power for power in range(7) if number >= 1000**power), default=0)
-    return f"{number / 1000**power:.3g} {' kMGTPE'[power]}".strip()
-
-
-# ---- training it
 
 
 class Board:
@@ -414,8 +55,8 @@ class Board:
         """Be ready for the trainings of some cells."""
         self.title = title
         self.expected = {
-            f"{job.cell.dataset} {_network(job, part)[0]} {part.label}, seed {job.cell.seed}": (
-                _batch_size(job, part), per_image(job, part)
+            f"{job.cell.dataset} {estimate.network(job, part)[0]} {part.label}, seed {job.cell.seed}": (
+                estimate.batch_size(job, part), estimate.per_image(job, part)
             )
             for job in group
             for part in found[job]
@@ -476,7 +117,7 @@ def train(
     Parameters
     ----------
     chosen
-        From `jobs`.
+        From `jobs.of_profile`.
     root
         Folder of records.
     data_dir, device
@@ -499,12 +140,12 @@ def train(
         waiting = [job for job in chosen if str(job.cell) not in trainers[job.settings].record.cells]
         lacking = {job: f"the package {job.lacks} is not installed" for job in waiting if job.lacks}
         waiting = [job for job in waiting if job not in lacking]
-        found = costs(waiting)
-        rates, board = measured_rates(found, on), Board(matmul_peak(on))
+        found = estimate.costs(waiting)
+        rates, board = estimate.measured_rates(found, on), Board(estimate.matmul_peak(on))
         console.print(plan_table([job for job in chosen if job not in lacking], found, rates))
         for (name, reason), count in Counter((job.settings.experiment, lacking[job]) for job in lacking).items():
             _say(console, f"{name}: {reason}, so its {count} missing cells are left out")
-        _say(console, f"{on.description}; {with_unit(board.peak)} operations/s in a matrix product")
+        _say(console, f"{on.description}; {estimate.with_unit(board.peak)} operations/s in a matrix product")
         grid = _Grid(trainers, found, rates, board, console, deadline, failed=lacking)
         with board.shown(), Live(board, console=console, transient=True) if console.is_terminal else nullcontext():
             grid.train(grouped(waiting, training.BRANCHES if on.device.type == "cuda" else 1))
@@ -561,7 +202,7 @@ class _Grid:
 
     def _fits(self, group: list[Job]) -> bool:
         pace = self.spent / self.foreseen if self.foreseen else 1.0
-        need = sum(seconds_of(job, self.found, self.rates) for job in group) * pace
+        need = sum(estimate.seconds_of(job, self.found, self.rates) for job in group) * pace
         left = self.deadline - time.monotonic()
         title = f"{group[0]}, {self.finished + len(self.failed)} of {len(self.found)} cells before it"
         self.board.expect(group, self.found, title)
@@ -588,7 +229,7 @@ class _Grid:
 
     def _report(self, job: Job, seconds: float) -> None:
         self.finished += 1
-        alone = seconds_of(job, self.found, self.rates)
+        alone = estimate.seconds_of(job, self.found, self.rates)
         self.foreseen += alone
         self.spent += seconds if alone else 0
         operations = sum(self.found[job].values())

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from cladec_core import ClaDec, training
-from companion import experiments, grid
+from companion import estimate, experiments, grid
 from companion.experiments import runner
+from companion.jobs import of_profile
 from companion.settings import SETTINGS
 from tests.pretend_cuda import pretend_cuda
 
@@ -34,8 +35,8 @@ def same_rates(monkeypatch):
 
 @pytest.fixture
 def unmeasured(monkeypatch):
-    monkeypatch.setattr(grid, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
-    monkeypatch.setattr(grid, "matmul_peak", lambda on: 1e9)
+    monkeypatch.setattr(estimate, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
+    monkeypatch.setattr(estimate, "matmul_peak", lambda on: 1e9)
 
 
 def test_the_pretended_device_refuses_what_a_real_one_would(cuda):
@@ -63,7 +64,7 @@ def test_an_experiment_finds_on_cuda_what_it_finds_on_a_cpu(name, on, same_rates
     """With graphs, and two seeds side by side."""
     known = {item.name for item in fields(SETTINGS[name])}
     seeds = {"seeds": [0, 1]} if name == "layers" else {}
-    jobs = grid.jobs("smoke", name, {key: value for key, value in FEW.items() if key in known} | seeds)
+    jobs = of_profile("smoke", name, {key: value for key, value in FEW.items() if key in known} | seeds)
     found = {}
     for device in ("cpu", "cuda"):
         runner._data.cache_clear()

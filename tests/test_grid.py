@@ -24,8 +24,9 @@ from torch import nn
 from cladec_core import convolutions, data, metrics, models, training
 from cladec_core.errors import RunError, UsageError
 from cladec_core.explainer import shapes
-from companion import branches, cli, experiments, grid, prototype_network, records
+from companion import branches, cli, estimate, experiments, grid, prototype_network, records
 from companion.experiments import runner
+from companion.jobs import TABLES, of_profile
 from companion.records import locked, merge, open_record, read_record
 from companion.settings import settings_for
 
@@ -40,8 +41,8 @@ def content(folder):
 @pytest.fixture
 def free(monkeypatch):
     """Nothing is measured: every operation is as good as free."""
-    monkeypatch.setattr(grid, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
-    monkeypatch.setattr(grid, "matmul_peak", lambda on: 1e9)
+    monkeypatch.setattr(estimate, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
+    monkeypatch.setattr(estimate, "matmul_peak", lambda on: 1e9)
 
 
 @pytest.fixture
@@ -63,18 +64,18 @@ def pretend(monkeypatch, free):
 
 
 def test_the_paper_is_trained_data_set_by_data_set_and_table_by_table():
-    jobs = grid.jobs("paper")
+    jobs = of_profile("paper")
     kinds = [(job.cell.dataset, job.settings.experiment, job.cell.architecture) for job in jobs]
-    tables = [kind for kind, _ in groupby(kinds) if kind[1:] in grid.TABLES.values()]
-    shown = {name: settings_for(name, "paper").datasets for name, _ in grid.TABLES.values()}
+    tables = [kind for kind, _ in groupby(kinds) if kind[1:] in TABLES.values()]
+    shown = {name: settings_for(name, "paper").datasets for name, _ in TABLES.values()}
     assert tables == [
         (dataset, *table)
         for dataset in ("fashion_mnist", "mnist", "cifar100")
-        for table in grid.TABLES.values()
+        for table in TABLES.values()
         if dataset in shown[table[0]]
     ]
     for _, of_one in groupby(kinds, lambda kind: kind[0]):
-        has_table = [kind[1:] in grid.TABLES.values() for kind in of_one]
+        has_table = [kind[1:] in TABLES.values() for kind in of_one]
         assert has_table == sorted(has_table, reverse=True)
     assert sorted(map(str, jobs)) == sorted(
         f"{name}/{cell}" for name in experiments.EXPERIMENTS for cell in experiments.plan(settings_for(name, "paper"))
@@ -82,25 +83,25 @@ def test_the_paper_is_trained_data_set_by_data_set_and_table_by_table():
 
 
 def test_the_cells_of_a_run_stand_together_and_the_first_seed_comes_first():
-    for _, same in groupby(grid.jobs("paper"), lambda job: (job.cell.dataset, job.settings.experiment)):
+    for _, same in groupby(of_profile("paper"), lambda job: (job.cell.dataset, job.settings.experiment)):
         runs = [run for run, _ in groupby(job.cell.run for job in same)]
         assert len(runs) == len(set(runs))
-    seeds = [job.cell.seed for job in grid.jobs("paper", "table2") if job.cell.dataset == "mnist"]
+    seeds = [job.cell.seed for job in of_profile("paper", "table2") if job.cell.dataset == "mnist"]
     assert seeds == sorted(seeds)
     assert set(seeds) == {0, 1, 2, 3, 4}
 
 
 def test_a_table_is_an_experiment_with_one_network_whatever_the_profile_has():
-    jobs = grid.jobs("quick", "table3", {"layers": [-1]})
+    jobs = of_profile("quick", "table3", {"layers": [-1]})
     assert [str(job) for job in jobs] == [f"layers/digits/resnet10/{part}/0" for part in ("classifier", "penultimate")]
-    for table, (experiment, architecture) in grid.TABLES.items():
-        found = grid.jobs("paper", table)
+    for table, (experiment, architecture) in TABLES.items():
+        found = of_profile("paper", table)
         assert {(job.settings.experiment, job.cell.architecture) for job in found} == {(experiment, architecture)}
         assert {job.settings.record_name() for job in found} == {"paper"}
 
 
 def test_a_change_goes_to_the_experiments_that_know_it():
-    jobs = grid.jobs("smoke", changes={"alphas": [0.5], "width": 0.25})
+    jobs = of_profile("smoke", changes={"alphas": [0.5], "width": 0.25})
     assert [str(job.cell.part) for job in jobs if job.settings.experiment == "alpha"] == ["conv4 α=0.5"]
     assert {job.settings.width for job in jobs} == {0.25}
 
@@ -117,16 +118,16 @@ def test_a_change_goes_to_the_experiments_that_know_it():
 )
 def test_what_does_not_exist_is_refused_by_name(only, changes, named, valid):
     with pytest.raises(UsageError) as caught:
-        grid.jobs("smoke", only, changes)
+        of_profile("smoke", only, changes)
     assert named in str(caught.value)
     assert valid in str(caught.value)
 
 
 def test_every_cell_has_a_name_by_which_it_can_be_trained_alone():
-    jobs = grid.jobs("smoke")
+    jobs = of_profile("smoke")
     assert len(set(map(str, jobs))) == len(jobs)
     for job in (jobs[0], jobs[-1]):
-        assert grid.jobs("smoke", str(job)) == [job]
+        assert of_profile("smoke", str(job)) == [job]
 
 
 # ---- the costs
@@ -152,8 +153,8 @@ def test_the_plan_counts_exactly_the_trainings_that_are_done(monkeypatch, tmp_pa
         "sizes": [64, 1], "disjoint_count": 1, "random_repeats": 1, "alphas": [0.0, 0.9], "layers": ["penultimate"],
         "train_limit": 70, "test_limit": 20,
     }  # fmt: skip
-    jobs = grid.jobs("smoke", changes=few)
-    found, seen = grid.costs(jobs), set()
+    jobs = of_profile("smoke", changes=few)
+    found, seen = estimate.costs(jobs), set()
     for job in jobs:
         done.clear()
         with runner.opened(job.settings, on, tmp_path) as trainer:
@@ -229,38 +230,38 @@ def test_operations_are_those_of_a_slow_count(architecture, kind):
         expected, output = slow_count(decoder, code)
         if kind == "judged":
             expected += slow_count(net, output, weights=False, entry=True)[0]
-    part = grid.Training(
+    part = estimate.Training(
         "", 0, "" if kind == "classifier" else layer, kind == "RefAE", judged=kind == "judged", channels=kept,
         explainer=16 if kind == "explainer" else 0,
     )  # fmt: skip
-    assert grid.operations(part, architecture, channels, classes, width, "code") == expected
+    assert estimate.operations(part, architecture, channels, classes, width, "code") == expected
 
 
 def test_a_cell_costs_its_trainings_on_whole_batches_in_all_epochs():
-    jobs = grid.jobs("smoke", "layers", {"batch_size": 50, "classifier_epochs": 3})
-    found = grid.costs(jobs)
+    jobs = of_profile("smoke", "layers", {"batch_size": 50, "classifier_epochs": 3})
+    found = estimate.costs(jobs)
     parts = {part.label: count for part, count in found[jobs[1]].items()}
-    one = grid.operations(grid.Training("", 0), "vgg11", 1, 10, 0.125, "code")
+    one = estimate.operations(estimate.Training("", 0), "vgg11", 1, 10, 0.125, "code")
     assert parts["evaluation ClaDec penultimate"] == one * 150 * 3
     assert {part.label: count for part, count in found[jobs[0]].items()} == {"classifier": one * 150 * 3}
 
 
 def test_the_sizes_of_the_data_sets_are_those_of_the_data():
-    assert grid.SIZES.keys() == data.DATASETS.keys()
+    assert estimate.SIZES.keys() == data.DATASETS.keys()
     digits = data.load("digits")
-    assert grid.SIZES["digits"] == (len(digits.train_images), digits.channels, len(digits.classes))
+    assert estimate.SIZES["digits"] == (len(digits.train_images), digits.channels, len(digits.classes))
 
 
 def test_the_plan_says_what_is_missing_and_how_long_it_takes():
-    jobs = grid.jobs("smoke", "layers")
-    found = grid.costs(jobs[1:])
+    jobs = of_profile("smoke", "layers")
+    found = estimate.costs(jobs[1:])
     rates = {("vgg11", False): 1e9, ("vgg11", True): 2e9}
     table = grid.plan_table(jobs, found, rates)
     row = [next(iter(column.cells)) for column in table.columns]
     counts = [(part, count) for parts in found.values() for part, count in parts.items()]
     seconds = sum(count / (2e9 if part.layer else 1e9) for part, count in counts)
     total = sum(count for _, count in counts)
-    assert row == ["layers", "3", "1", "2", "9", grid.with_unit(total), f"{seconds / 60:.1f}"]
+    assert row == ["layers", "3", "1", "2", "9", estimate.with_unit(total), f"{seconds / 60:.1f}"]
 
 
 def test_a_rate_is_operations_by_time(on, monkeypatch):
@@ -272,18 +273,18 @@ def test_a_rate_is_operations_by_time(on, monkeypatch):
         clock += 10 + len(job.inputs) / job.batch_size
 
     monkeypatch.setattr(training, "fit", fit)
-    monkeypatch.setattr(grid.time, "perf_counter", lambda: clock)
-    jobs = grid.jobs("smoke", "layers")
-    found = grid.costs(jobs)
-    rates = grid.measured_rates(found, on)
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: clock)
+    jobs = of_profile("smoke", "layers")
+    found = estimate.costs(jobs)
+    rates = estimate.measured_rates(found, on)
     assert rates.keys() == {("vgg11", False), ("vgg11", True)}
     (part,) = found[jobs[0]]
-    assert rates["vgg11", False] == pytest.approx(32 * grid.per_image(jobs[0], part))
+    assert rates["vgg11", False] == pytest.approx(32 * estimate.per_image(jobs[0], part))
 
 
 def test_the_peak_is_positive_and_numbers_have_units(on):
-    assert grid.matmul_peak(on) > 0
-    assert [grid.with_unit(number) for number in (0, 12, 1.2e13, 3.456e18)] == ["0", "12", "12 T", "3.46 E"]
+    assert estimate.matmul_peak(on) > 0
+    assert [estimate.with_unit(number) for number in (0, 12, 1.2e13, 3.456e18)] == ["0", "12", "12 T", "3.46 E"]
 
 
 # ---- training
@@ -291,8 +292,8 @@ def test_the_peak_is_positive_and_numbers_have_units(on):
 
 def test_a_cell_that_does_not_fit_is_not_begun(pretend, monkeypatch, tmp_path, capsys):
     pretend()
-    jobs = grid.jobs("smoke", "alpha")
-    monkeypatch.setattr(grid, "seconds_of", lambda job, *_: 1e-9 if job in jobs[:2] else 1e9)
+    jobs = of_profile("smoke", "alpha")
+    monkeypatch.setattr(estimate, "seconds_of", lambda job, *_: 1e-9 if job in jobs[:2] else 1e9)
     grid.train(jobs, tmp_path, device="cpu", budget=60)
     assert len(read_record(tmp_path / "smoke" / "alpha").cells) == 2
     said = capsys.readouterr().out
@@ -315,7 +316,7 @@ def test_a_cell_that_takes_too_long_is_given_up_at_the_deadline(handler, pretend
     pretend(endless)
     before = signal.signal(signal.SIGINT, handler)
     try:
-        grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu", budget=1)
+        grid.train(of_profile("smoke", "layers"), tmp_path, device="cpu", budget=1)
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -329,7 +330,7 @@ def test_an_interrupt_of_the_user_is_one(pretend, tmp_path):
 
     pretend(stop)
     with pytest.raises(KeyboardInterrupt):
-        grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu", budget=60)
+        grid.train(of_profile("smoke", "layers"), tmp_path, device="cpu", budget=60)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +350,7 @@ def test_a_cell_that_fails_is_named_and_the_others_are_trained(pretend, tmp_path
             raise error
 
     pretend(fail)
-    jobs = grid.jobs("smoke", "layers")
+    jobs = of_profile("smoke", "layers")
     with pytest.raises(RunError, match="1 cells could not be trained; layers/digits/vgg11/penultimate/0: ") as caught:
         grid.train(jobs, tmp_path, device="cpu")
     assert (str(error).partition("\n")[0] or "out of memory") in str(caught.value)
@@ -362,7 +363,7 @@ def test_a_cell_that_fails_is_named_and_the_others_are_trained(pretend, tmp_path
 
 def test_what_needs_a_package_that_is_not_there_is_named_at_once_and_left_out(pretend, monkeypatch, tmp_path, capsys):
     pretend()
-    jobs = grid.jobs("smoke", "your_own") + grid.jobs("smoke", "layers")
+    jobs = of_profile("smoke", "your_own") + of_profile("smoke", "layers")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "captum", None)
         with pytest.raises(RunError, match=r"could not be trained; your_own/.*: the package captum is not installed"):
@@ -382,7 +383,7 @@ def test_a_mistake_in_the_program_is_not_hidden(pretend, tmp_path):
 
     pretend(fail)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu")
+        grid.train(of_profile("smoke", "layers"), tmp_path, device="cpu")
 
 
 def test_data_that_are_not_there_cost_only_their_own_cells(pretend, monkeypatch, tmp_path):
@@ -396,7 +397,7 @@ def test_data_that_are_not_there_cost_only_their_own_cells(pretend, monkeypatch,
         return load(name, *arguments, **options)
 
     monkeypatch.setattr(data, "load", absent)
-    jobs = grid.jobs("smoke", changes={"datasets": ["mnist", "digits"]})
+    jobs = of_profile("smoke", changes={"datasets": ["mnist", "digits"]})
     with pytest.raises(RunError, match="MNIST is missing"):
         grid.train(jobs, tmp_path, device="cpu")
     assert len(asked) == 1
@@ -411,7 +412,7 @@ def _cells(root, job):
 @pytest.mark.parametrize("name", ["manifest.json", "metrics.csv"])
 def test_a_corrupt_or_foreign_record_is_named_before_anything_is_trained(pretend, tmp_path, name):
     pretend()
-    jobs = grid.jobs("smoke", "layers") + grid.jobs("smoke", "prototypes")
+    jobs = of_profile("smoke", "layers") + of_profile("smoke", "prototypes")
     grid.train(jobs[:3], tmp_path, device="cpu")
     (tmp_path / "smoke" / "layers" / name).write_text('{"name": "a web page"}')
     before = content(tmp_path / "smoke" / "layers")
@@ -435,7 +436,7 @@ def test_a_full_disk_stops_the_grid_and_loses_nothing(pretend, monkeypatch, tmp_
 
     monkeypatch.setattr(records, "_write_synced", full)
     with pytest.raises(RunError, match="No space left on device"):
-        grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu")
+        grid.train(of_profile("smoke", "layers"), tmp_path, device="cpu")
     assert list(read_record(tmp_path / "smoke" / "layers").cells) == ["digits/vgg11/classifier/0"]
 
 
@@ -581,7 +582,7 @@ def test_cells_of_several_seeds_at_once_give_the_record_of_one_after_the_other(f
 
 
 def test_only_seeds_are_grouped_and_no_more_than_fit():
-    jobs = grid.jobs("smoke", "layers", {"seeds": [0, 1, 2]})
+    jobs = of_profile("smoke", "layers", {"seeds": [0, 1, 2]})
     groups = list(grid.grouped(jobs, 2))
     assert sorted(str(job) for group in groups for job in group) == sorted(map(str, jobs))
     assert [len(group) for group in groups] == [2, 1] * 3
@@ -591,7 +592,7 @@ def test_only_seeds_are_grouped_and_no_more_than_fit():
 
 def test_out_of_memory_halves_what_is_trained_at_once(pretend, tmp_path, on, capsys):
     pretend()
-    jobs = grid.jobs("smoke", "layers", {"seeds": [0, 1, 2, 3]})[::3]
+    jobs = of_profile("smoke", "layers", {"seeds": [0, 1, 2, 3]})[::3]
     asked = []
     with runner.opened(jobs[0].settings, on, tmp_path) as trainer:
         measure = trainer.measure
@@ -617,10 +618,10 @@ def test_out_of_memory_halves_what_is_trained_at_once(pretend, tmp_path, on, cap
 
 
 def test_the_live_table_tells_loss_speed_and_share_of_the_peak(on, monkeypatch):
-    jobs = grid.jobs("smoke", "layers", {"batch_size": 50})
-    found = grid.costs(jobs)
+    jobs = of_profile("smoke", "layers", {"batch_size": 50})
+    found = estimate.costs(jobs)
     (part,) = found[jobs[0]]
-    board, clock = grid.Board(1000 * grid.per_image(jobs[0], part)), [0.0]
+    board, clock = grid.Board(1000 * estimate.per_image(jobs[0], part)), [0.0]
     board.expect(jobs[:1], found, "a title")
     monkeypatch.setattr(grid.time, "perf_counter", lambda: clock[0])
     with board.bar("digits vgg11 classifier, seed 0", 4, True) as update:
@@ -649,14 +650,14 @@ def test_a_record_that_is_being_written_is_refused_with_the_writer(pretend, smok
     pretend()
     with locked(tmp_path / "smoke" / "layers"):
         for begin in (
-            lambda: grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu"),
+            lambda: grid.train(of_profile("smoke", "layers"), tmp_path, device="cpu"),
             lambda: experiments.run(smoke, root=tmp_path, device="cpu", progress=False),
         ):
             with pytest.raises(RunError) as caught:
                 begin()
             assert str(tmp_path / "smoke" / "layers") in str(caught.value)
             assert f"process {os.getpid()} on {platform.node()} since " in str(caught.value)
-    grid.train(grid.jobs("smoke", "layers"), tmp_path, device="cpu")
+    grid.train(of_profile("smoke", "layers"), tmp_path, device="cpu")
 
 
 def test_a_finished_record_can_be_used_while_another_process_writes(whole_run, smoke):

@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import typer
 
 from cladec_core.errors import RunError
-from companion import cli, grid
+from companion import cli, estimate
 from companion.cli import told
 from companion.experiments import runner
 from companion.records import FILES, read_record
@@ -169,8 +169,8 @@ def _watched() -> Iterator[None]:
         return measure(trainer, cells)
 
     runner.Trainer.measure = noted
-    grid.measured_rates = lambda found, on: defaultdict(lambda: 1e30)
-    grid.matmul_peak = lambda on: 1e9
+    estimate.measured_rates = lambda found, on: defaultdict(lambda: 1e30)
+    estimate.matmul_peak = lambda on: 1e9
     yield
 
 

@@ -10,6 +10,7 @@ until there were enough kills; the last one may finish.
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from cladec_core.errors import RunError
 from companion import cli, estimate
 from companion.cli import told
 from companion.experiments import runner
+from companion.jobs import of_profile
 from companion.records import FILES, read_record
 
 
@@ -53,15 +55,16 @@ def killed(root: Path, only: str, kills: int, numbers: random.Random) -> tuple[i
     RunError
         If a finished cell is lost, a record cannot be read or differs, or a training fails.
     """
-    began = time.monotonic()
+    estimate.costs(of_profile("smoke", only))  # once for all attempts: most of the time until the first cell begins
     _finish(Attempt(root / "whole", only))
-    duration, expected = time.monotonic() - began, what_counts(root / "whole", only)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # by this child, the only one so far
+    duration, expected = used.ru_utime + used.ru_stime, what_counts(root / "whole", only)
     lost: list[int] = []
     for number in range(1, kills + 1):
         folder, finished = root / f"{number}", False
         while len(lost) < kills and not finished:
             attempt = Attempt(folder, only)
-            time.sleep(numbers.uniform(0, duration))
+            attempt.work(numbers.uniform(0, duration))
             finished = attempt.killed()
             lost += [] if finished else [attempt.lost()]
         if not finished:
@@ -108,6 +111,18 @@ class Attempt:
         """Cells that are finished."""
         folder = self.folder / "smoke" / self.only
         return set(read_record(folder).cells) if (folder / "manifest.json").exists() else set()
+
+    def work(self, seconds: float) -> None:
+        """Let it compute for so long, or to its end: seconds of the CPU, as a busy machine lets it stand still."""
+        stat = Path(f"/proc/{self.process}/stat")
+        if not stat.exists():  # elsewhere than on Linux
+            time.sleep(seconds)
+            return
+        state, spent = "R", 0.0
+        while state != "Z" and spent < seconds:
+            time.sleep(0.005)
+            state, *numbers = stat.read_text().rpartition(")")[2].split()
+            spent = (int(numbers[10]) + int(numbers[11])) / os.sysconf("SC_CLK_TCK")
 
     def wait(self) -> int:
         """Wait for the end; returns the exit code, or minus the signal."""

@@ -593,6 +593,19 @@ def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False,
     model.to(on.device, memory_format=torch.channels_last)
     dtype = torch.float32 if exact else on.dtype
     rounding = exact_float32() if exact else nullcontext()
+    outputs = torch.empty(0)
     with in_eval_mode(model), rounding, _precision(Compute(on.device, dtype)):
-        parts = [model(_channels_last(part.float() if exact else part)).to(dtype) for part in inputs.split(batch_size)]
-    return torch.cat(parts)
+        for start in range(0, max(1, len(inputs)), batch_size):
+            part = inputs[start : start + batch_size]
+            output = model(_channels_last(part.float() if exact else part))
+            if not start:  # made once: to join the parts at the end would take the memory twice
+                outputs = _like(output, len(inputs), dtype)
+            outputs[start : start + len(part)] = output
+    return outputs
+
+
+def _like(output: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """An empty tensor for `count` rows such as those of `output`, in the same order in memory."""
+    last = output.ndim == 4 and output.is_contiguous(memory_format=torch.channels_last)
+    order = torch.channels_last if last else torch.contiguous_format
+    return torch.empty((count, *output.shape[1:]), dtype=dtype, device=output.device, memory_format=order)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from companion import tables
+from companion import estimate, tables
 from companion.estimate import Training, operations
+from companion.jobs import TABLES, of_profile
 from companion.records import RECORDED, Record
 
 LADDER = {
@@ -93,3 +94,27 @@ def by_layer(architecture: str, layers: list[str], channels: int = 1, classes: i
     rows = [{"layer": layer, "decoder": count(layer), "RefAE": count(layer, True)} for layer in layers]
     table = pd.DataFrame(rows).set_index("layer")
     return table.assign(**{"both over the classifier": table.sum(axis=1) / classifier}).round(2)
+
+
+def profiles(speed: float) -> pd.DataFrame:
+    """Cells, trainings and operations of whole profiles, and the hours that they would take.
+
+    Parameters
+    ----------
+    speed
+        Operations per second.
+    """
+    whole = {name: of_profile(name) for name in ("quick", "laptop", "paper")}
+    printed = set(TABLES.values())
+    whole["paper, Tables 2 to 8 alone"] = [
+        job for job in whole["paper"] if (job.settings.experiment, job.cell.architecture) in printed
+    ]
+    rows = []
+    for name, jobs in whole.items():
+        counts = [count for found in estimate.costs(jobs).values() for count in found.values()]
+        hours = sum(counts) / speed / 3600
+        rows.append({
+            "profile": name, "cells": len(jobs), "trainings": len(counts),
+            "operations": estimate.with_unit(sum(counts)), "hours": f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}",
+        })  # fmt: skip
+    return pd.DataFrame(rows).set_index("profile")

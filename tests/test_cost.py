@@ -5,8 +5,9 @@ import json
 import pytest
 
 from cladec_core import models
-from companion import costs
+from companion import costs, estimate
 from companion.figures import cost as figures
+from companion.jobs import of_profile
 from companion.settings import settings_for
 from tests.made_up import as_claimed, made_up
 
@@ -89,3 +90,15 @@ def test_the_settings_of_the_chapter_are_checked():
     assert settings_for("cost").width == 1
     with pytest.raises(ValueError, match="repeats is 0; valid: from 1 to 1000"):
         settings_for("cost", repeats=0)
+
+
+def test_profiles_cost_more_from_quick_to_paper():
+    table = costs.profiles(1e12)
+    assert list(table.index) == ["quick", "laptop", "paper", "paper, Tables 2 to 8 alone"]
+    hours = [float(text.replace(",", "")) for text in table["hours"]]
+    assert hours[0] < hours[1] < hours[3] < hours[2]
+    jobs = of_profile("laptop")
+    assert table.loc["laptop", "cells"] == len(jobs)
+    total = sum(sum(found.values()) for found in estimate.costs(jobs).values())
+    assert table.loc["laptop", "operations"] == estimate.with_unit(total)
+    assert hours[1] == pytest.approx(total / 1e12 / 3600, rel=0.05)

@@ -175,7 +175,14 @@ def test_claim_holds_on_rows_made_for_it(key):
 
 @pytest.mark.parametrize("key", [key for key in DECIDE if key != "B29"])
 def test_claim_fails_on_rows_made_against_it(key):
-    assert DECIDE[key](made_up(against)).verdict == FAILS
+    seeds = range(5) if key == "B26" else range(3)
+    assert DECIDE[key](made_up(against, seeds)).verdict == FAILS
+
+
+def test_fewer_runs_than_the_papers_cannot_refute_a_level_of_significance():
+    found = DECIDE["B26"](made_up(against, seeds=(0, 1)))
+    assert (found.verdict, found.evidence.partition("; ")[0]) == (UNDECIDED, "p < 0.01 (Welch, Holm) in 0 of 3")
+    assert found.evidence.endswith("2 runs have less power than the paper's 5")
 
 
 def test_one_run_decides_only_changes_beyond_its_noise():

@@ -31,6 +31,7 @@ COLUMNS = {
 }  # fmt: skip
 REFERENCE_COLUMNS = {"rec_refae": ("refae", "loss_raw_sum"), "acc_refae": ("refae", "accuracy")}
 CLAIMED = 0.01  # the level of the paper's t-tests
+PAPER_RUNS = 5
 
 
 def published_summary() -> pd.DataFrame:
@@ -119,7 +120,11 @@ def b26(evidence: Evidence) -> Verdict:
     raw = ", ".join(f"{step.before:g}→{step.after:g}: {step.welch:.2g}" for step in steps)
     paired = adjusted(steps, "paired")
     beside = f"; paired by seed in {int((paired < CLAIMED).sum())}" if np.isfinite(paired).any() else ""
-    return found.plus(f"; Welch, uncorrected: {raw}{beside}")
+    found = found.plus(f"; Welch, uncorrected: {raw}{beside}")
+    runs = min(int(chain["n"].min()) for _, chain in evidence.chains("rec_cladec"))
+    if found.verdict == FAILS and runs < PAPER_RUNS:
+        return undecided(f"{found.evidence}; {runs} runs have less power than the paper's {PAPER_RUNS}")
+    return found
 
 
 def b27(evidence: Evidence) -> Verdict:

@@ -53,7 +53,7 @@ def provenance(record: Record) -> Markdown:
     epochs = manifest["configuration"]
     return Markdown(
         f"*Made with: profile `{manifest['profile']}`, {names.trained_on(record)}; {epochs['classifier_epochs']} "
-        f"epochs for classifiers, {epochs['decoder_epochs']} for decoders; {names.runs(record)} seed(s); "
+        f"epochs for classifiers, {epochs['decoder_epochs']} for decoders; {names.seeds(record)}; "
         f"{record.minutes:.1f} minutes on {run['device']}; torch {run['versions']['torch']}; commit `{run['commit']}`.*"
     )
 

@@ -65,7 +65,8 @@ def status(records: list[Record]) -> str:
     rows, parts = [], []
     for record in records:
         manifest = record.manifest
-        days = sorted({run["started"] for run in manifest["runs"]})
+        # With hyphens that do not end a line.
+        days = sorted({run["started"].replace("-", "\u2011") for run in manifest["runs"]})
         rows.append(
             {
                 "experiment": f"`{manifest['experiment']}`", "profile": f"`{record.folder.parent.name}`",

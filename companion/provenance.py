@@ -37,6 +37,13 @@ def runs(record: Record) -> int:
     return record.rows["seed"].nunique()
 
 
+def seeds(record: Record) -> str:
+    """How many seeds each classifier of a record has, in words."""
+    counts = record.rows.groupby(["dataset", "architecture"])["seed"].nunique()
+    words = " to ".join(map(str, dict.fromkeys((counts.min(), counts.max()))))
+    return f"{words} seed{'s' if counts.max() > 1 else ''}"
+
+
 def trained_on(record: Record) -> str:
     """Data sets and classifiers of a record."""
     pairs = record.rows[["dataset", "architecture"]].drop_duplicates().itertuples(index=False)

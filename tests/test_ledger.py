@@ -112,7 +112,7 @@ def test_verdicts_are_compared_on_the_same_cells(record):
 
 
 def test_the_page_of_what_ran_names_everything_once(record):
-    page = pages.status([record])
+    page = pages.status([record]).replace("\u2011", "-")
     # Its one cell is of the digits, which are not in this profile.
     assert "| `layers` | `laptop` | committed | 3 | 0 of 12, 1 more | 1.5 | 2026-01-01 to 2026-01-02 |" in page
     whole = {f"fashion_mnist/vgg11/{layer}/0": {"seconds": 1.0} for layer in ("classifier", "conv2", "conv3")}
@@ -139,3 +139,11 @@ def test_numbers_of_any_size_keep_their_digits():
     shown = {0.24: "0.240", 0.0006: "0.0006", 8.35: "8.350", 25.4: "25.40", 285.5: "285.5", 0.0: "0.000"}
     assert {value: tables.mean_sd(value, float("nan")) for value in shown} == shown
     assert tables.mean_sd(285.5, 52.01) == "285.5 ± 52.0"
+
+
+def test_the_seeds_of_a_record_are_those_of_its_classifiers():
+    rows = made_up(as_claimed).record.rows
+    assert provenance.seeds(as_record(rows)) == "3 seeds"
+    assert provenance.seeds(as_record(rows[rows["seed"] == 0])) == "1 seed"
+    fewer = rows[rows["seed"] < 2].assign(dataset="mnist")
+    assert provenance.seeds(as_record(pd.concat([rows, fewer]))) == "2 to 3 seeds"

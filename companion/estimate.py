@@ -120,7 +120,7 @@ def trainings(job: Job) -> list[Training]:
             return [replace(classifier, variant=name) for name in pair] + [
                 replace(model, variant=name, explainer=width) for name in pair for model in explained
             ]
-    raise NotImplementedError(settings.experiment)
+    raise NotImplementedError(f"What a cell of {settings.experiment} trains has to be listed here.")
 
 
 def _controlled(

@@ -1,6 +1,7 @@
 """What several tests need: a small data set, the exact arithmetic, and no way to write outside a temporary folder."""
 
 import os
+from collections import defaultdict
 
 # The networks of the tests are tiny: a second thread only waits for the first, long where the machine is busy. Set
 # before torch is imported, and inherited by the kernels and commands that tests start.
@@ -11,7 +12,7 @@ import torch
 
 from cladec_core import data
 from cladec_core.training import Compute
-from companion import experiments
+from companion import estimate, experiments
 from companion.experiments import runner
 from companion.settings import settings_for
 
@@ -25,6 +26,13 @@ def same_random_numbers():
 def results_in_tmp(tmp_path, monkeypatch):
     monkeypatch.setenv("CLADEC_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr(runner, "CACHE", tmp_path / "models")
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Nothing is measured before a grid is trained: every operation is as good as free."""
+    monkeypatch.setattr(estimate, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
+    monkeypatch.setattr(estimate, "matmul_peak", lambda on: 1e9)
 
 
 @pytest.fixture(scope="session")

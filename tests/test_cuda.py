@@ -1,6 +1,5 @@
 """All that trains, on a CUDA device that is not there: no tensor is on the wrong side, and every bit is the CPU's."""
 
-from collections import defaultdict
 from dataclasses import fields
 
 import pytest
@@ -8,9 +7,10 @@ import torch
 from torch import nn
 
 from cladec_core import ClaDec, training
-from companion import estimate, experiments, grid
+from companion import experiments, grid
 from companion.experiments import runner
 from companion.jobs import of_profile
+from companion.records import read_record
 from companion.settings import SETTINGS
 from tests.pretend_cuda import pretend_cuda
 
@@ -34,9 +34,16 @@ def same_rates(monkeypatch):
 
 
 @pytest.fixture
-def unmeasured(monkeypatch):
-    monkeypatch.setattr(estimate, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
-    monkeypatch.setattr(estimate, "matmul_peak", lambda on: 1e9)
+def both(on, monkeypatch):
+    """Call `both[device]()`, and every computation is on that device; the CPU's is in float32, too."""
+    with pretend_cuda():
+        there = training.compute("cuda")
+    assert there.graph
+    assert there.device.type == "cuda"
+    return {
+        name: lambda on=on: monkeypatch.setattr(training, "compute", lambda _: on)
+        for name, on in {"cpu": on, "cuda": there}.items()
+    }
 
 
 def test_the_pretended_device_refuses_what_a_real_one_would(cuda):
@@ -60,37 +67,37 @@ def test_the_pretended_device_refuses_what_a_real_one_would(cuda):
 
 @pytest.mark.filterwarnings("ignore:.*images are few")
 @pytest.mark.parametrize("name", experiments.EXPERIMENTS)
-def test_an_experiment_finds_on_cuda_what_it_finds_on_a_cpu(name, on, same_rates, unmeasured, tmp_path, monkeypatch):
+def test_an_experiment_finds_on_cuda_what_it_finds_on_a_cpu(name, both, same_rates, free, tmp_path, monkeypatch):
     """With graphs, and two seeds side by side."""
     known = {item.name for item in fields(SETTINGS[name])}
     seeds = {"seeds": [0, 1]} if name == "layers" else {}
     jobs = of_profile("smoke", name, {key: value for key, value in FEW.items() if key in known} | seeds)
     found = {}
-    for device in ("cpu", "cuda"):
+    for device, chosen in both.items():
+        chosen()
         runner._data.cache_clear()
         monkeypatch.setattr(runner, "CACHE", tmp_path / device / "models")
         with pretend_cuda():
-            there = training.compute("cuda")
-            monkeypatch.setattr(training, "compute", lambda _, on={"cpu": on, "cuda": there}[device]: on)
             grid.train(jobs, tmp_path / device, device=device)
         (folder,) = (tmp_path / device).glob(f"smoke*/{name}")
+        assert {run["device"].split()[0] for run in read_record(folder).manifest["runs"]} == {device}
         found[device] = [(folder / file).read_bytes() for file in ("metrics.csv", "samples.npz")]
     runner._data.cache_clear()
     assert found["cuda"] == found["cpu"]
 
 
 @pytest.mark.filterwarnings("ignore:.*images are few")
-def test_an_explainer_is_the_same_on_cuda(on, same_rates, monkeypatch, tmp_path):
+def test_an_explainer_is_the_same_on_cuda(both, same_rates, tmp_path):
     with training.seeded(0):
         net = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 49, 3))
         images, labels = torch.rand(64, 1, 16, 16), torch.arange(64) % 3
     found = []
-    for device in ("cpu", "cuda"):
+    for device, chosen in both.items():
+        chosen()
         with pretend_cuda():
-            there = training.compute("cuda")
-            monkeypatch.setattr(training, "compute", lambda _, on={"cpu": on, "cuda": there}[device]: on)
             explainer = ClaDec(net, layers=["0", "3"], channels=2, alpha=0.5, device=device)
             explainer.fit(images, labels, epochs=2, progress=False)
+            assert explainer.on.device.type == device
             explainer.save(tmp_path / device)
             loaded = ClaDec.load(tmp_path / device, net, device=device).explain(images[:3])["0"]
             assert torch.equal(loaded.reconstruction, explainer.explain(images[:3])["0"].reconstruction)

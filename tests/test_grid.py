@@ -11,7 +11,7 @@ import tempfile
 import textwrap
 import time
 import tomllib
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -36,13 +36,6 @@ needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKI
 
 def content(folder):
     return [(folder / name).read_bytes() for name in FILES]
-
-
-@pytest.fixture
-def free(monkeypatch):
-    """Nothing is measured: every operation is as good as free."""
-    monkeypatch.setattr(estimate, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
-    monkeypatch.setattr(estimate, "matmul_peak", lambda on: 1e9)
 
 
 @pytest.fixture

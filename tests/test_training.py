@@ -248,9 +248,8 @@ def test_apply_in_parts_is_apply_at_once(on, count):
     model, images = nn.Conv2d(2, 3, 3), torch.rand(count, 2, 5, 5)
     found = training.apply(model, images, on, batch_size=4)
     torch.testing.assert_close(found, model(images).detach())
-    assert not count or found.is_contiguous(
-        memory_format=torch.channels_last
-    )  # the order in which a training wants its inputs
+    if count:  # the order in which a training wants its inputs
+        assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_reconstruction_loss_sums_over_pixels_and_averages_over_images():

@@ -3,8 +3,8 @@
     python -m workflow.kill_test --kills 50 --seed 0
 
 An attempt is the command `cladec train` in a process of its own, forked after the imports and ended by SIGKILL. The
-moments are spread evenly over the time that the whole run takes. A grid that is done begins anew in another folder,
-until there were enough kills; the last one may finish.
+moments are spread evenly over the seconds of the CPU that a whole run takes. A grid that is done begins anew in
+another folder, until there were enough kills; the last one may finish.
 """
 
 import json

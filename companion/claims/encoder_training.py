@@ -31,7 +31,6 @@ COLUMNS = {
 }  # fmt: skip
 REFERENCE_COLUMNS = {"rec_refae": ("refae", "loss_raw_sum"), "acc_refae": ("refae", "accuracy")}
 CLAIMED = 0.01  # the level of the paper's t-tests
-PAPER_RUNS = 5
 
 
 def published_summary() -> pd.DataFrame:
@@ -122,8 +121,8 @@ def b26(evidence: Evidence) -> Verdict:
     beside = f"; paired by seed in {int((paired < CLAIMED).sum())}" if np.isfinite(paired).any() else ""
     found = found.plus(f"; Welch, uncorrected: {raw}{beside}")
     runs = min(int(chain["n"].min()) for _, chain in evidence.chains("rec_cladec"))
-    if found.verdict == FAILS and runs < PAPER_RUNS:
-        return undecided(f"{found.evidence}; {runs} runs have less power than the paper's {PAPER_RUNS}")
+    if found.verdict == FAILS and runs < tables.PUBLISHED_RUNS:
+        return undecided(f"{found.evidence}; {runs} runs have less power than the paper's {tables.PUBLISHED_RUNS}")
     return found
 
 

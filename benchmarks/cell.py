@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from benchmarks import plain
 from benchmarks.ladder import DECODED, images_of, timed
+from cladec_companion.engine.study import Study
+from cladec_companion.records.settings import settings_for
 from cladec_core import data, training
 from cladec_core.data import ImageData
 from cladec_core.models import Classifier
 from cladec_core.training import Compute
-from companion.settings import settings_for
-from companion.study import Study
 
 
 def measure(on: Compute, images: int, repeats: int) -> dict[str, Any]:

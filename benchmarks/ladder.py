@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
+from cladec_companion.engine.estimate import matmul_peak
 from cladec_core import data, models, training
 from cladec_core.models import Frozen
 from cladec_core.training import Compute, Recipe
-from companion.estimate import matmul_peak
 
 DECODED = "conv3"
 BRANCHES = 8

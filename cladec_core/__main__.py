@@ -1,5 +1,5 @@
 """`python -m cladec_core` is the command `cladec`."""
 
-from companion.cli import main
+from cladec_companion.commands.main import main
 
 main()

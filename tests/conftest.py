@@ -10,11 +10,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
+from cladec_companion.engine import estimate, runner
+from cladec_companion.engine import runner as experiments
+from cladec_companion.records.settings import settings_for
 from cladec_core import data
 from cladec_core.training import Compute
-from companion import estimate, experiments
-from companion.experiments import runner
-from companion.settings import settings_for
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import itertools
 
 import pandas as pd
 
-from companion import tables
-from companion.claims.layers import Evidence
-from companion.records import Record
+from cladec_companion.evidence import tables
+from cladec_companion.papers.cladec.layers.claims import Evidence
+from cladec_companion.records.record import Record
 
 NAMES = {-1: "penultimate", -2: "conv4a", -3: "conv3", -4: "conv3a", -5: "conv2"}
 RESNET = {-1: "penultimate", -2: "block4", -3: "block3", -4: "block2", -5: "block1"}

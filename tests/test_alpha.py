@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_core import metrics
-from cladec_core.errors import UsageError
-from cladec_core.training import ClaDecLoss
-from companion import experiments, tables
-from companion.claims import FAILS, HOLDS, UNDECIDED
-from companion.claims.alpha import (
+from cladec_companion.engine import runner as experiments
+from cladec_companion.evidence import tables
+from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers.cladec.alpha import figures
+from cladec_companion.papers.cladec.alpha.claims import (
     CLAIMS,
     PRINTED,
     equivalent_weights,
@@ -21,9 +20,11 @@ from companion.claims.alpha import (
     printed,
     published_summary,
 )
-from companion.figures import alpha as figures
-from companion.records import Record, read_record
-from companion.settings import settings_for
+from cladec_companion.records.record import Record, read_record
+from cladec_companion.records.settings import settings_for
+from cladec_core import metrics
+from cladec_core.errors import UsageError
+from cladec_core.training import ClaDecLoss
 
 # Made-up rows differ by the same amount in every seed.
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")

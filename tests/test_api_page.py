@@ -13,8 +13,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 import cladec_core
+from cladec_companion.records.record import ROOT
 from cladec_core.errors import UsageError
-from companion.records import ROOT
 
 MODULES = [
     import_module(part.name)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from companion import tables
-from companion.claims import FAILS, HOLDS, UNDECIDED, count, ledger
-from companion.claims.layers import CLAIMS, Evidence
+from cladec_companion.evidence import tables
+from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED, count, ledger
+from cladec_companion.papers.cladec.layers.claims import CLAIMS, Evidence
 from tests.made_up import NAMES, RESNET, as_claimed, made_up
 
 DECIDE = {claim.key: claim.decide for claim in CLAIMS}

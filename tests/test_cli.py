@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cladec_companion.book import build as book
+from cladec_companion.commands import main as cli
 from cladec_core import training
 from cladec_core.errors import RunError, UsageError
-from companion import book, cli
 
 ROOT = Path(__file__).parents[1]
 

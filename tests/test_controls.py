@@ -5,17 +5,25 @@ import pytest
 import torch
 from torch import nn
 
+from cladec_companion.engine import runner as experiments
+from cladec_companion.engine.study import Study
+from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers.cladec.controls import experiment as controls
+from cladec_companion.papers.cladec.controls import figures
+from cladec_companion.papers.cladec.controls.claims import (
+    answers,
+    evidence,
+    printed,
+    robustness,
+    runs,
+    survival,
+    survival_table,
+)
+from cladec_companion.papers.cladec.controls.experiment import RUNS, halves, losses
+from cladec_companion.records.record import Record, read_record
+from cladec_companion.records.settings import BASELINE, CONTROLS, settings_for
 from cladec_core import data, models, training
 from cladec_core.errors import UsageError
-from companion import experiments
-from companion.claims import FAILS, HOLDS, UNDECIDED
-from companion.claims.controls import answers, evidence, printed, robustness, runs, survival, survival_table
-from companion.experiments import controls
-from companion.experiments.controls import RUNS, halves, losses
-from companion.figures import controls as figures
-from companion.records import Record, read_record
-from companion.settings import BASELINE, CONTROLS, settings_for
-from companion.study import Study
 
 LAYER = "conv4a"
 

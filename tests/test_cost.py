@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from cladec_companion.engine import estimate
+from cladec_companion.engine.plan import of_profile
+from cladec_companion.papers.cladec.cost import costs, figures
+from cladec_companion.records.settings import settings_for
 from cladec_core import models
-from companion import costs, estimate
-from companion.figures import cost as figures
-from companion.jobs import of_profile
-from companion.settings import settings_for
 from tests.made_up import as_claimed, made_up
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from cladec_companion.engine import grid, runner
+from cladec_companion.engine import runner as experiments
+from cladec_companion.engine.plan import of_profile
+from cladec_companion.records.record import read_record
+from cladec_companion.records.settings import SETTINGS
 from cladec_core import ClaDec, training
-from companion import experiments, grid
-from companion.experiments import runner
-from companion.jobs import of_profile
-from companion.records import read_record
-from companion.settings import SETTINGS
 from tests.pretend_cuda import pretend_cuda
 
 FEW = {

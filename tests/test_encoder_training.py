@@ -9,16 +9,16 @@ import torch
 from scipy import stats
 from torch import nn
 
+from cladec_companion.engine import runner as experiments
+from cladec_companion.engine.study import Study
+from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.evidence.trends import compare, ends, holm
+from cladec_companion.papers.cladec.encoder_training import figures
+from cladec_companion.papers.cladec.encoder_training.claims import CLAIMS, evidence, printed, slow_averages
+from cladec_companion.records.record import Record
+from cladec_companion.records.settings import settings_for
 from cladec_core import metrics, training
 from cladec_core.errors import UsageError
-from companion import experiments
-from companion.claims import FAILS, HOLDS, UNDECIDED
-from companion.claims.encoder_training import CLAIMS, evidence, printed, slow_averages
-from companion.claims.trends import compare, ends, holm
-from companion.figures import encoder_training as figures
-from companion.records import Record
-from companion.settings import settings_for
-from companion.study import Study
 
 # Made-up rows differ by the same amount in every seed.
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")

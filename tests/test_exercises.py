@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companion import book, notebook
-from companion.settings import BASELINE, settings_for
+from cladec_companion.book import build as book
+from cladec_companion.book import notebook
+from cladec_companion.records.settings import BASELINE, settings_for
 from tests import test_controls, test_prototypes, test_subsets
 from tests.made_up import as_claimed, made_up
 

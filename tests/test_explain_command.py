@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models as torchvision_models
 
+from cladec_companion.commands import main as cli
+from cladec_companion.commands.explain import parse_size
+from cladec_companion.report import report as tool
 from cladec_core import Explanation
 from cladec_core.errors import UsageError
-from companion import cli
-from companion import explain as tool
-from companion.cli_explain import parse_size
 
 
 def cladec(monkeypatch, capsys, *arguments):

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from companion.claims import FAILS, HOLDS, UNDECIDED, general
+from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers.cladec import general
 from tests.made_up import as_claimed, made_up
 
 DECIDE = {claim.key: claim.decide for claim in general.CLAIMS}

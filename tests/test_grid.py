@@ -21,14 +21,17 @@ import pytest
 import torch
 from torch import nn
 
+from cladec_companion.commands import main as cli
+from cladec_companion.engine import branches, estimate, grid, runner
+from cladec_companion.engine import runner as experiments
+from cladec_companion.engine.plan import TABLES, of_profile
+from cladec_companion.papers.cladec.prototypes import network as prototype_network
+from cladec_companion.records import record as records
+from cladec_companion.records.record import locked, merge, open_record, read_record
+from cladec_companion.records.settings import settings_for
 from cladec_core import convolutions, data, metrics, models, training
 from cladec_core.errors import RunError, UsageError
 from cladec_core.explainer import shapes
-from companion import branches, cli, estimate, experiments, grid, prototype_network, records
-from companion.experiments import runner
-from companion.jobs import TABLES, of_profile
-from companion.records import locked, merge, open_record, read_record
-from companion.settings import settings_for
 
 FILES = ("metrics.csv", "samples.npz")
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")

@@ -13,11 +13,16 @@ import pytest
 import yaml
 from PIL import Image
 
+from cladec_companion.book import build as book
+from cladec_companion.book import front
+from cladec_companion.book import heads as chapters
+from cladec_companion.book import pdf as printing
+from cladec_companion.book.pages import PICTURE_DPI
+from cladec_companion.evidence import explorer as interactive
+from cladec_companion.evidence.style import apart, grey, signed_difference
+from cladec_companion.papers.cladec.theory import closed_forms as theory
+from cladec_companion.records.record import ROOT, Record, recorded
 from cladec_core.errors import RunError
-from companion import book, chapters, printing, theory
-from companion.figures import apart, front, grey, interactive, signed_difference
-from companion.pages import PICTURE_DPI
-from companion.records import ROOT, Record, recorded
 
 RUN = "fashion_mnist/vgg11"
 numbers = np.random.default_rng(0)

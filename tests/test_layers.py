@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companion.figures import layers as figures
-from companion.figures.trends import run_prefix
-from companion.records import Record
+from cladec_companion.evidence.lines import run_prefix
+from cladec_companion.papers.cladec.layers import figures
+from cladec_companion.records.record import Record
 
 CLASSES = ("shirt", "bag", "boot")
 INDEX = {"vgg11": [4, 7, 9], "resnet10": [7, 3, 9]}

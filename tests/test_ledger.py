@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from companion import ledger, pages, provenance, tables
-from companion.claims import FAILS, HOLDS, layers
-from companion.records import RECORDED, Record
-from companion.settings import SETTINGS, settings_for
+from cladec_companion.book import ledger, pages, provenance
+from cladec_companion.evidence import tables
+from cladec_companion.evidence.claims import FAILS, HOLDS
+from cladec_companion.papers.cladec.layers import claims as layers
+from cladec_companion.records.record import RECORDED, Record
+from cladec_companion.records.settings import SETTINGS, settings_for
 from tests.made_up import as_claimed, made_up
 
 CLAIMED = [f"B{number}" for number in range(1, 56)]

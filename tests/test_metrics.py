@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
+from cladec_companion.papers.cladec.layers.experiment import as_uint8, sample_indices
 from cladec_core import metrics, models
-from companion.experiments.layers import as_uint8, sample_indices
 
 
 def test_reconstruction_losses_are_the_slow_sums_in_every_scale():

@@ -7,8 +7,8 @@ import sys
 import nbformat
 import pytest
 
-from companion import book
-from companion.records import ROOT
+from cladec_companion.book import build as book
+from cladec_companion.records.record import ROOT
 
 GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in book.notebook_names()]
 

@@ -8,15 +8,14 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from cladec_companion.engine import runner as experiments
+from cladec_companion.engine.study import Study
+from cladec_companion.papers.cladec.occlusion import claims, figures
+from cladec_companion.papers.cladec.occlusion import experiment as occlusion
+from cladec_companion.records.record import read_record
+from cladec_companion.records.settings import settings_for
 from cladec_core import training
 from cladec_core.errors import UsageError
-from companion import experiments
-from companion.claims import occlusion as claims
-from companion.experiments import occlusion
-from companion.figures import occlusion as figures
-from companion.records import read_record
-from companion.settings import settings_for
-from companion.study import Study
 
 CORNERS = (0, 6, 12, 20)
 DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}

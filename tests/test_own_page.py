@@ -3,8 +3,9 @@
 import nbformat
 import pytest
 
+from cladec_companion.book import build as book
+from cladec_companion.book import own_page
 from cladec_core.errors import RunError
-from companion import book, own_page
 
 TEXT = """# What if?
 

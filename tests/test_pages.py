@@ -7,7 +7,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from companion import book, launch, printing
+from cladec_companion.book import build as book
+from cladec_companion.book import launch
+from cladec_companion.book import pdf as printing
 
 CHROMIUM = printing.chromium()
 FLAGS = [
@@ -328,8 +330,8 @@ def test_pages_and_slides_are_printed(tmp_path, monkeypatch, open_page):
 
 
 def test_committed_numbers_reach_their_page(open_page):
-    from companion import tables
-    from companion.notebook import saved
+    from cladec_companion.book.notebook import saved
+    from cladec_companion.evidence import tables
 
     page, _ = open_page("book/published.html")
     text = page.locator("article").inner_text()

@@ -8,18 +8,23 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from cladec_companion.book.notebook import class_names
+from cladec_companion.engine import runner
+from cladec_companion.engine import runner as experiments
+from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers.cladec.prototypes import claims, figures
+from cladec_companion.papers.cladec.prototypes.experiment import beside, distances, nearer_reconstruction
+from cladec_companion.papers.cladec.prototypes.network import (
+    ADAM,
+    CODE,
+    ElasticDeformation,
+    PrototypeLoss,
+    PrototypeNetwork,
+)
+from cladec_companion.records.record import read_record
+from cladec_companion.records.settings import settings_for
 from cladec_core import training
 from cladec_core.errors import UsageError
-from companion import experiments
-from companion.claims import FAILS, HOLDS, UNDECIDED
-from companion.claims import prototypes as claims
-from companion.experiments import runner
-from companion.experiments.prototypes import beside, distances, nearer_reconstruction
-from companion.figures import prototypes as figures
-from companion.notebook import class_names
-from companion.prototype_network import ADAM, CODE, ElasticDeformation, PrototypeLoss, PrototypeNetwork
-from companion.records import read_record
-from companion.settings import settings_for
 
 
 @pytest.mark.parametrize("channels", [1, 3])

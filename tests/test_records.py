@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cladec_companion.records import record as records
+from cladec_companion.records.record import find_records, open_record, read_record
+from cladec_companion.records.settings import settings_for
 from cladec_core.errors import RunError
-from companion import records
-from companion.records import find_records, open_record, read_record
-from companion.settings import settings_for
 
 AXES = {"dataset": "digits", "architecture": "vgg11", "seed": 0}
 

@@ -11,7 +11,7 @@ import yaml
 from packaging.specifiers import SpecifierSet
 from papermill import inspect_notebook
 
-from companion.settings import SETTINGS
+from cladec_companion.records.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -107,7 +107,7 @@ def test_the_core_knows_nothing_of_the_companion():
     """The core is the method and can be used alone; only its command line leads to the paper's experiments."""
     for path in (ROOT / "cladec_core").rglob("*.py"):
         if path.name != "__main__.py":
-            assert not re.search(r"^\s*(from|import) companion", path.read_text(encoding="utf-8"), re.M), path
+            assert not re.search(r"^\s*(from|import) cladec_companion", path.read_text(encoding="utf-8"), re.M), path
 
 
 def test_the_core_is_thin():

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from cladec_companion.engine import runner, study
+from cladec_companion.engine import runner as experiments
+from cladec_companion.engine.study import Study
+from cladec_companion.papers.cladec.layers import experiment as layers
+from cladec_companion.records.record import read_record
+from cladec_companion.records.settings import settings_for
 from cladec_core import data, metrics, models, training
 from cladec_core.errors import RunError, UsageError
-from companion import experiments, study
-from companion.experiments import layers, runner
-from companion.records import read_record
-from companion.settings import settings_for
-from companion.study import Study
 
 LAYERS = ["conv4a", "penultimate"]
 

@@ -5,18 +5,17 @@ import pandas as pd
 import pytest
 import torch
 
+from cladec_companion.book.notebook import class_names
+from cladec_companion.engine import runner as experiments
+from cladec_companion.engine.study import Study, span
+from cladec_companion.papers.cladec.subsets import claims, figures
+from cladec_companion.papers.cladec.subsets import experiment as subsets
+from cladec_companion.papers.cladec.subsets.experiment import Part
+from cladec_companion.records.record import read_record
+from cladec_companion.records.settings import last_convolution, settings_for
 from cladec_core.errors import UsageError
 from cladec_core.metrics import mean_image
 from cladec_core.models import Select
-from companion import experiments
-from companion.claims import subsets as claims
-from companion.experiments import subsets
-from companion.experiments.subsets import Part
-from companion.figures import subsets as figures
-from companion.notebook import class_names
-from companion.records import read_record
-from companion.settings import last_convolution, settings_for
-from companion.study import Study, span
 
 DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
 

@@ -5,7 +5,7 @@ import statistics
 import pandas as pd
 import pytest
 
-from companion import tables
+from cladec_companion.evidence import tables
 from tests.made_up import as_claimed, made_up
 
 

@@ -17,16 +17,16 @@ import torch
 from PIL import Image
 from torch import nn
 
+from cladec_companion.book.notebook import saved
+from cladec_companion.commands import main as cli
+from cladec_companion.engine import runner
+from cladec_companion.evidence import tables
+from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers.cladec.user_study import analysis, answers, figures, kit
+from cladec_companion.papers.cladec.user_study import claims as chapter
+from cladec_companion.records.settings import settings_for
 from cladec_core import data
 from cladec_core.errors import RunError, UsageError
-from companion import cli, tables
-from companion.claims import FAILS, HOLDS, UNDECIDED
-from companion.claims import user_study as chapter
-from companion.experiments import runner
-from companion.figures import user_study as figures
-from companion.notebook import saved
-from companion.settings import settings_for
-from companion.user_study import analysis, answers, kit
 from tests.test_pages import CHROMIUM, FLAGS
 
 MADE_UP = Path(__file__).parent / "fixtures" / "user_study"

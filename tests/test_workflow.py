@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from companion import records
-from companion.records import FILES
+from cladec_companion.records import record as records
+from cladec_companion.records.record import FILES
 
 pytestmark = pytest.mark.skipif(not shutil.which("snakemake"), reason="snakemake is not installed: make workflow")
 

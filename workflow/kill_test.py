@@ -24,12 +24,12 @@ from typing import Annotated, Any
 
 import typer
 
+from cladec_companion.commands import main as cli
+from cladec_companion.commands.main import told
+from cladec_companion.engine import estimate, runner
+from cladec_companion.engine.plan import of_profile
+from cladec_companion.records.record import FILES, read_record
 from cladec_core.errors import RunError
-from companion import cli, estimate
-from companion.cli import told
-from companion.experiments import runner
-from companion.jobs import of_profile
-from companion.records import FILES, read_record
 
 
 @told

@@ -1,4 +1,4 @@
-// Starts every figure with controls on the page; companion/figures/interactive.py writes this behind each of them.
+// Starts every figure with controls on the page; cladec_companion/evidence/explorer.py writes this behind each of them.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const add = (parent, kind, values = {}, text = "") => {

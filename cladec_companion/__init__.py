@@ -1,0 +1,1 @@
+"""The companion book: the papers, and the machinery that trains, records, judges and renders them."""

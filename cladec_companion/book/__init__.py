@@ -1,0 +1,1 @@
+"""The book: execute notebooks, write the generated pages, render."""

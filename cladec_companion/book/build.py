@@ -1,0 +1,204 @@
+"""From notebooks to a rendered book: check parameters, execute, stage, render. Unchanged work is not repeated."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from cladec_companion.records.record import BUILT, RECORDED, ROOT
+from cladec_companion.records.settings import ALL, settings_for
+from cladec_core.errors import RunError, one_of
+
+NOTEBOOKS = ROOT / "notebooks"
+EXECUTED = ROOT / "build" / "notebooks"
+SITE = ROOT / "build" / "site"
+HTML = ROOT / "build" / "book" / "_build" / "html"
+CELL_SECONDS = 3600
+
+
+def notebook_names() -> list[str]:
+    """Names of the notebooks, without the ending, in the order of the book's table of contents."""
+    order = (ROOT / "book" / "_toc.yml").read_text(encoding="utf-8")
+    names = [path.stem for path in NOTEBOOKS.glob("*.ipynb")]
+    return sorted(names, key=lambda name: (order.find(f"notebooks/{name}"), name))
+
+
+def check(name: str, profile: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Check the parameters of a notebook before anything runs.
+
+    Parameters
+    ----------
+    name
+        Of a notebook, without the ending.
+    profile
+        One of the profiles.
+    changes
+        Parameters to change, by name.
+
+    Returns
+    -------
+    dict
+        What papermill injects.
+
+    Raises
+    ------
+    UsageError
+        For an unknown notebook, profile or parameter, or a value that cannot be used.
+    """
+    from papermill import inspect_notebook
+
+    name = name.removesuffix(".ipynb").removeprefix("notebooks/")
+    one_of("notebook", name, notebook_names())
+    known = [parameter for parameter in inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb")) if parameter != "profile"]
+    for parameter in changes:
+        one_of(f"parameter of {name}", parameter, known)
+    settings = settings_for(name, profile, **changes)
+    named = {key: ALL if value is None and getattr(settings, key) is None else value for key, value in changes.items()}
+    return {"profile": profile, **named}
+
+
+def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = False) -> Path:
+    """Execute a notebook, unless it was executed with the same inputs before.
+
+    Returns
+    -------
+    Path
+        The executed notebook, under `build/notebooks/<profile, or profile-hash if parameters were changed>/`.
+
+    Raises
+    ------
+    RunError
+        If a cell fails: the message names the notebook, the cell and the error. The last good output stays.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    name = name.removesuffix(".ipynb").removeprefix("notebooks/")
+    parameters = check(name, profile, changes)
+    folder = profile if not changes else settings_for(name, profile, **changes).record_name()
+    if changes and folder == profile:  # only axes changed: a page of the reader's own all the same
+        folder = f"{profile}-{_digest([json.dumps(changes, sort_keys=True).encode()])[:8]}"
+    output = EXECUTED / folder / f"{name}.ipynb"
+    key = _inputs_key(name, parameters)
+    if output.exists() and not force and nbformat.read(output, 4).metadata.get("cladec", {}).get("inputs") == key:
+        return output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_suffix(f".{os.getpid()}.tmp.ipynb")
+    try:
+        papermill.execute_notebook(
+            str(NOTEBOOKS / f"{name}.ipynb"), str(temporary), parameters, kernel_name="python3", cwd=str(ROOT),
+            progress_bar=sys.stderr.isatty(), stderr_file=sys.stderr if sys.stderr.isatty() else None,
+            execution_timeout=CELL_SECONDS,
+        )  # fmt: skip
+        executed = nbformat.read(temporary, 4)
+        executed.metadata["cladec"] = {"inputs": key}
+        executed.metadata.pop("papermill", None)  # holds this machine's paths
+        nbformat.write(executed, temporary)
+        os.replace(temporary, output)
+    except PapermillExecutionError as error:
+        raise RunError(
+            f"notebooks/{name}.ipynb failed in cell [{error.exec_count}]: {error.ename}: {error.evalue} "
+            f"({error.source.strip().splitlines()[0]!r})"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return output
+
+
+def _inputs_key(name: str, parameters: dict[str, Any]) -> str:
+    """Digest of everything an executed notebook depends on."""
+    files = (path for package in ("cladec_core", "cladec_companion") for path in (ROOT / package).rglob("*"))
+    code = (path for path in files if path.suffix in {".py", ".html", ".csv"})
+    sources = [NOTEBOOKS / f"{name}.ipynb", *sorted(code)]
+    sources += [
+        ROOT / "book" / "static" / "interactive.js",
+        ROOT / "book" / "published.yml",
+        *sorted(RECORDED.rglob("manifest.json")),
+    ]
+    sources += [path for path in (ROOT / "uv.lock",) if path.exists()]
+    text = json.dumps(parameters, sort_keys=True)
+    return _digest([text.encode(), *(path.read_bytes() for path in sources)])
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def build(profile: str = "quick", *, force: bool = False, report: Callable[[str], None] = print) -> Path:
+    """Execute every notebook at a profile and render the book.
+
+    Returns
+    -------
+    Path
+        The front page.
+
+    Raises
+    ------
+    UsageError, RunError
+        If a notebook fails, or Sphinx warns about anything; an earlier book stays as it was.
+    """
+    executed = {}
+    for name in notebook_names():
+        report(f"{name}: executing at profile {profile}")
+        executed[name] = execute(name, profile, {}, force=force)
+    _stage(executed, profile)
+    return _render(force, report)
+
+
+def _stage(executed: dict[str, Path], profile: str) -> None:
+    """Copy the sources to `build/site`, with each executed notebook at its own place, and write generated pages."""
+    from cladec_companion.book import heads as chapters
+    from cladec_companion.book import launch, pages
+
+    shutil.rmtree(SITE, ignore_errors=True)
+    shutil.copytree(ROOT / "book", SITE / "book", ignore=shutil.ignore_patterns("results"))
+    shutil.copy(ROOT / "CHANGELOG.md", SITE / "CHANGELOG.md")
+    configuration = yaml.safe_dump(launch.configuration(launch.address()), sort_keys=False, allow_unicode=True)
+    (SITE / "_config.yml").write_text(configuration, encoding="utf-8")
+    (SITE / "notebooks").mkdir()
+    for name, path in executed.items():
+        shutil.copy(path, SITE / "notebooks" / f"{name}.ipynb")
+    pages.write(SITE / "book" / "generated", [RECORDED, BUILT])
+    chapters.write(SITE, profile)
+
+
+def _render(force: bool, report: Callable[[str], None]) -> Path:
+    front = HTML / "index.html"
+    stamp = HTML.parents[1] / "site.sha256"
+    files = sorted(path for path in SITE.rglob("*") if path.is_file())
+    key = _digest(part for path in files for part in (str(path.relative_to(SITE)).encode(), path.read_bytes()))
+    if front.exists() and stamp.exists() and stamp.read_text() == key and not force:
+        report("book: nothing has changed")
+        return front
+    report("book: rendering")
+    stamp.unlink(missing_ok=True)
+    if force:
+        shutil.rmtree(HTML.parent, ignore_errors=True)
+    outcome = sphinx(SITE, SITE / "book" / "_toc.yml", HTML.parents[1], "-W", "-n", "--keep-going")
+    if outcome.returncode:
+        shutil.rmtree(HTML.parent / ".doctrees", ignore_errors=True)
+        lines = re.sub(r"\x1b\[\d+(;\d+)*m", "", outcome.stderr + outcome.stdout).strip().splitlines()
+        told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-15:]
+        raise RunError("The book was not rendered without warnings:\n" + "\n".join(told))
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(key)
+    return front
+
+
+def sphinx(site: Path, toc: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run Jupyter Book on a staged site; the pages come to `output/_build/html`."""
+    program = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [program, "build", str(site), "--path-output", str(output), "--toc", str(toc), "-q", *options]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})

@@ -1,0 +1,109 @@
+"""Pictures of the front page and of the page on reading: single explanations, large enough for a phone."""
+
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from cladec_companion.evidence.style import COLOURS, LABELS, apart, grey, show, signed_difference, style
+from cladec_companion.records.record import Record, recorded
+from cladec_core.data import DATASETS
+from cladec_core.models import LAYER_INDEX
+
+RUN = "fashion_mnist/vgg11"
+FRONT = 6  # the place in the test set of the image on the front page: a pale coat with stripes
+NAMES = {"refae": "RefAE", "cladec": "ClaDec", "difference": "difference"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One explanation to be read: a test image, by its place in the test set, and a layer."""
+
+    image: int
+    layer: str
+    run: str = RUN
+
+
+# What each shows is said on the page; `apart` measures it, and a test compares.
+CASES = {
+    "kept": Case(2, "conv2"),
+    "discarded": Case(31, "conv3"),
+    "typical": Case(53, "penultimate"),
+    "trap": Case(1, "penultimate"),
+    "drift": Case(290, "penultimate", "mnist/vgg11"),
+}
+
+
+def explanation(record: Record, case: Case) -> dict[str, np.ndarray]:
+    """The images of a case: `original`, `refae` and `cladec` in [0, 1], (32, 32), and their `difference` in RGB."""
+    at = int(np.flatnonzero(record.samples[f"{case.run}/index"] == case.image)[0])
+    images = {"original": grey(record.samples[f"{case.run}/original"])[at]}
+    images |= {name: grey(record.samples[f"{case.run}/{case.layer}/{name}"])[at] for name in ("refae", "cladec")}
+    return images | {"difference": signed_difference(images["refae"], images["cladec"])}
+
+
+def map_pictures() -> tuple[np.ndarray, np.ndarray]:
+    """The image of the front page and its explanation from the middle layer, as ink (32, 32, 3)."""
+    images = explanation(recorded("layers", "laptop"), Case(FRONT, "conv3"))
+    original, cladec = (np.repeat(1 - images[name][..., None], 3, -1) for name in ("original", "cladec"))
+    return original, cladec
+
+
+def front_picture(record: Record) -> Figure:
+    """The idea in one picture: an image beside what RefAE and ClaDec read back from three layers of it."""
+    numbers = LAYER_INDEX[RUN.split("/")[1]]["code"]
+    layers = [numbers[index] for index in (-5, -3, -1)]
+    cases = [explanation(record, Case(FRONT, layer)) for layer in layers]
+    with style():
+        figure = plt.figure(figsize=(5.6, 3.75))
+        grid = figure.add_gridspec(3, 4, width_ratios=[1.8, 1, 1, 1])
+        axis = figure.add_subplot(grid[:2, 0])
+        show(axis, cases[0]["original"])
+        axis.set_title("the image", fontsize=12, color=COLOURS["original"])
+        for row, (name, title) in enumerate(NAMES.items()):
+            for column, images in enumerate(cases, start=1):
+                axis = figure.add_subplot(grid[row, column])
+                _framed(axis, images[name], COLOURS.get(name, "#cccccc"))
+                if row == 0:
+                    axis.set_title(("early layer", "middle", "last layer")[column - 1], fontsize=11)
+                if column == 1:
+                    axis.set_ylabel(title, color=COLOURS.get(name, "#222222"), fontsize=12, fontweight="bold")
+        note = figure.add_subplot(grid[2, 0])
+        note.axis("off")
+        for height, method, text in ((0.62, "refae", "more in RefAE"), (0.28, "cladec", "more in ClaDec")):
+            note.plot(0.04, height, "s", color=COLOURS[method], markersize=9)
+            note.text(0.14, height, text, fontsize=11, va="center")
+        note.set(xlim=(0, 1), ylim=(0, 1))
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    plt.close(figure)
+    return figure
+
+
+def case_picture(record: Record, case: Case) -> Figure:
+    """One explanation in a row; below it the class, and how far the images are apart (`apart`)."""
+    images = explanation(record, case)
+    at, classes = record.samples[f"{case.run}/index"] == case.image, DATASETS[case.run.split("/")[0]][1]
+    label, predicted = (classes[int(record.samples[f"{case.run}/{name}"][at][0])] for name in ("label", "predicted"))
+    below = {
+        "original": label if label == predicted else f"{label}\n→ {predicted}",
+        "refae": rf"{apart(images['original'], images['refae']):.0%} from $X$",
+        "cladec": rf"{apart(images['original'], images['cladec']):.0%} from $X$",
+        "difference": rf"{apart(images['refae'], images['cladec']):.0%} apart",
+    }
+    titles = LABELS | {"difference": r"$\hat X_R - \hat X_E$"}
+    with style():
+        figure, axes = plt.subplots(1, 4, figsize=(5.6, 1.95 if label == predicted else 2.15))
+        for axis, (name, image) in zip(axes, images.items(), strict=True):
+            _framed(axis, image, COLOURS.get(name, "#cccccc"))
+            axis.set_title(titles[name], fontsize=12)
+            axis.set_xlabel(below[name], fontsize=11)
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    plt.close(figure)
+    return figure
+
+
+def _framed(axis: plt.Axes, image: np.ndarray, colour: str) -> None:
+    show(axis, image)
+    for spine in axis.spines.values():
+        spine.set(color=colour, linewidth=1.8)

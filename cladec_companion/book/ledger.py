@@ -1,0 +1,147 @@
+"""The ledger of all claims, and where our numbers and verdicts depart from the printed ones."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from cladec_companion.book import provenance
+from cladec_companion.evidence import tables
+from cladec_companion.evidence.claims import FAILS, HOLDS, RUN, UNDECIDED, Claim, Verdict, undecided
+from cladec_companion.papers.cladec import general
+from cladec_companion.records.record import Record
+
+GENERAL = "layers"  # the experiment that decides the claims of no chapter
+ABSENT = undecided("not recorded yet")
+# Chapters that no run can decide.
+WITHOUT_RECORD = {"user_study": undecided("no experiment can; a study with participants of one's own would")}
+MARKS = {HOLDS: "holds", FAILS: "fails", UNDECIDED: "undecided"}  # classes of the style sheet
+# Why a table may differ from its print besides the protocol.
+REASONS = {
+    "layers": "The scale of Tables 2 and 3 is inferred (C-6), and so is the layer behind an index (C-3).",
+    "alpha": r"Tables 4 and 5 come from an older set-up (I2, I3, I16), and their $\alpha$ weighs grey values (C-8).",
+    "encoder_training": "Table 6 is a set-up of its own (I15, I16).",
+    "occlusion": "The printed draws among equal squares look shared (C-15).",
+}
+LOSSES = {"rec", "total", "cls"}  # how their metrics' names begin; all others are accuracies
+Judged = tuple[str, Claim, Verdict, dict[str, tuple[int, Verdict]]]
+Chapters = dict[str, tuple[ModuleType, Any, Any]]  # as `pages.CHAPTERS`
+
+
+def of(experiment: str, records: list[Record]) -> list[Record]:
+    """The records of an experiment."""
+    return [record for record in records if record.manifest["experiment"] == experiment]
+
+
+def judged(chapters: Chapters, records: list[Record]) -> Iterator[Judged]:
+    """Each claim with its chapter, its verdict from print, and n and its verdict from each record, by name."""
+    for experiment, chapter in [*((name, parts[0]) for name, parts in chapters.items()), (GENERAL, general)]:
+        found, printed = of(experiment, records), chapter.printed()
+        extra = (found,) if chapter is general else ()
+        evidence = [(provenance.name(one), provenance.runs(one), chapter.evidence(one, *extra)) for one in found]
+        for claim in chapter.CLAIMS:
+            verdicts = {name: (runs, claim.decide(measured)) for name, runs, measured in evidence}
+            yield experiment, claim, claim.decide(printed), verdicts
+
+
+def ledger(chapters: Chapters, records: list[Record]) -> str:
+    """All claims in one table: what decides them, and the verdicts from the printed numbers and from each record."""
+    rows, found = [], []
+    for experiment, claim, printed, verdicts in judged(chapters, records):
+        ours = [f"*{name}*, n = {runs}: {_marked(verdict)}" for name, (runs, verdict) in verdicts.items()]
+        rows.append(
+            {
+                "claim, section, chapter": f"{claim.key}, {claim.section}<br>{_chapter(experiment)}",
+                "what the paper says, and what decides": f"**{claim.text}.**<br>{claim.test}",
+                "printed numbers": _marked(printed),
+                "our records": "<br>".join(ours) or _marked(WITHOUT_RECORD.get(experiment, ABSENT)),
+            }
+        )  # fmt: skip
+        found += [
+            ("printed numbers", printed.verdict),
+            *((name, verdict.verdict) for name, (_, verdict) in verdicts.items()),
+        ]
+    counts = pd.DataFrame(found, columns=["verdicts from", "verdict"]).value_counts(sort=False).unstack(fill_value=0)
+    counts = counts.reindex(dict.fromkeys(source for source, _ in found)).reindex(columns=list(MARKS), fill_value=0)
+    counts["not recorded"] = len(rows) - counts.sum(axis=1)
+    rows.sort(key=lambda row: int(row["claim, section, chapter"].partition(",")[0].removeprefix("B")))
+    return f"{tables.markdown(counts.reset_index())}\n\n:::{{div}} ledger\n{tables.markdown(pd.DataFrame(rows))}\n:::"
+
+
+def _chapter(experiment: str) -> str:
+    return f"[{provenance.spoken(experiment)}](../notebooks/{experiment}.ipynb)"
+
+
+def _marked(verdict: Verdict) -> str:
+    return f"[{verdict.verdict}]{{.verdict .{MARKS[verdict.verdict]}}}: {verdict.evidence}"
+
+
+def differences(chapters: Chapters, records: list[Record]) -> str:
+    """Where a record departs from the printed numbers, and in what it was made differently: the likely reasons."""
+    parts = []
+    for experiment, (chapter, columns, axis) in chapters.items():
+        for record in of(experiment, records) if axis else []:
+            printed, measured = chapter.printed(), chapter.evidence(record)
+            # Verdicts from other cells than the record's would not be comparable.
+            same = printed.summary[printed.summary.index.isin(measured.summary.index)]
+            if same.empty:
+                continue
+            printed = replace(printed, summary=same)
+            quantities = columns or tables.METRIC_NAMES
+            table = deviations(printed.summary, measured.summary, quantities, provenance.shorter(record))
+            turned = [
+                f"{claim.key} ({first} in print, {second} here)"
+                for claim in chapter.CLAIMS
+                for first, second in [(claim.decide(printed).verdict, claim.decide(measured).verdict)]
+                if {first, second} == {HOLDS, FAILS}
+            ]
+            parts += [
+                f"### {provenance.title(record)}",
+                f"Different from the paper: {provenance.protocol(record)}. {REASONS[experiment]}",
+                tables.markdown(table),
+                f"Claims with the opposite verdict from the same cells: {', '.join(turned) or 'none'}.",
+            ]
+    return "\n\n".join(parts) or "No record yet of what the paper prints."
+
+
+def _reason(metric: str, difference: float, shorter: bool) -> str:
+    """Losses above and accuracies below the printed ones are what shorter training leads to; nothing else is."""
+    if metric.startswith("d_") or metric.endswith("_d"):
+        return "that of its two parts"
+    worse = difference > 0 if metric.partition("_")[0] in LOSSES else difference < 0
+    return "shorter training" if worse and shorter else "another set-up or reading"
+
+
+def deviations(
+    printed: pd.DataFrame, measured: pd.DataFrame, quantities: dict[str, str], shorter: bool
+) -> pd.DataFrame:
+    """Measured minus printed means of each quantity: in how many cells, and how far.
+
+    Parameters
+    ----------
+    printed, measured
+        Summaries with the same index; cells that both have are compared.
+    quantities
+        Metric -> heading, of those to compare.
+    shorter
+        Whether the measured ones were trained for fewer epochs, or on fewer images.
+    """
+    both = printed.join(measured, how="inner", suffixes=("_printed", ""))
+    both["difference"] = both["mean"] - both["mean_printed"]
+    rows = []
+    for (dataset, architecture, metric), part in both.groupby(level=[*RUN, "metric"], sort=False):
+        if metric in quantities:
+            far = part.loc[part["difference"].abs().idxmax()]
+            rows.append(
+                {
+                    "data": tables.DATASET_NAMES[dataset], "classifier": tables.ARCHITECTURE_NAMES[architecture],
+                    "quantity": quantities[metric], "cells": len(part),
+                    "higher here": (part["difference"] > 0).sum(),
+                    "mean difference": f"{part['difference'].mean():+.3f}",
+                    "largest": f"{far['difference']:+.3f} at {far.name[2]:g}",
+                    "likely reason": _reason(metric, part["difference"].mean(), shorter),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,81 @@
+"""What a record is called in the book, and in what its run differs from the paper's."""
+
+from cladec_companion.evidence import tables
+from cladec_companion.records.record import RECORDED, Record
+from cladec_companion.records.settings import settings_for
+
+
+def place(record: Record) -> str:
+    """Whether a record is committed or was made on this machine."""
+    return "committed" if RECORDED in record.folder.parents else "this machine"
+
+
+def name(record: Record) -> str:
+    """A record's profile, the parameters that were changed, and where it was made."""
+    profile, _, mark = record.folder.parent.name.partition("-")
+    if mark:
+        usual = settings_for(record.manifest["experiment"], profile).configuration()
+        found = record.manifest["configuration"]
+        changed = [f"{key} {_value(found[key])}" for key, value in usual.items() if found.get(key, value) != value]
+        profile = f"{profile} with {', '.join(changed)}"
+    return f"{profile}, {place(record)}"
+
+
+def title(record: Record) -> str:
+    """A heading: the experiment, the data sets, the name."""
+    datasets = ", ".join(tables.DATASET_NAMES[dataset] for dataset in record.rows["dataset"].unique())
+    return f"{spoken(record.manifest['experiment']).capitalize()}: {datasets} (profile {name(record)})"
+
+
+def spoken(experiment: str) -> str:
+    """The name of an experiment in a sentence."""
+    return experiment.replace("_", " ")
+
+
+def runs(record: Record) -> int:
+    """How many seeds a record has: the n of its numbers."""
+    return record.rows["seed"].nunique()
+
+
+def seeds(record: Record) -> str:
+    """How many seeds each classifier of a record has, in words."""
+    counts = record.rows.groupby(["dataset", "architecture"])["seed"].nunique()
+    words = " to ".join(map(str, dict.fromkeys((counts.min(), counts.max()))))
+    return f"{words} seed{'s' if counts.max() > 1 else ''}"
+
+
+def trained_on(record: Record) -> str:
+    """Data sets and classifiers of a record."""
+    pairs = record.rows[["dataset", "architecture"]].drop_duplicates().itertuples(index=False)
+    return ", ".join(
+        f"{tables.DATASET_NAMES[dataset]} with {tables.ARCHITECTURE_NAMES[architecture]}"
+        for dataset, architecture in pairs
+    )
+
+
+def protocol(record: Record) -> str:
+    """In what a record departs from the paper's protocol, as the profile `paper` states it."""
+    paper = settings_for(record.manifest["experiment"], "paper")
+    found, wanted = record.manifest["configuration"], paper.configuration()
+    changed = [
+        f"`{key}` is {_value(found[key])} (paper: {_value(value)})"
+        for key, value in wanted.items()
+        if found.get(key, value) != value
+    ]
+    others = sorted({*record.rows["dataset"]} - {*paper.datasets})
+    changed += [f"the paper does not use {tables.DATASET_NAMES[name]}" for name in others]
+    if runs(record) != len(paper.seeds):
+        changed.append(f"n is {runs(record)} (paper: {len(paper.seeds)})")
+    return ", ".join(changed) or "nothing"
+
+
+def shorter(record: Record) -> bool:
+    """Whether a record was trained for fewer epochs, or on fewer images, than the profile `paper` would."""
+    found = record.manifest["configuration"]
+    wanted = settings_for(record.manifest["experiment"], "paper").configuration()
+    fewer = (found[key] < wanted[key] for key in ("classifier_epochs", "decoder_epochs"))
+    return any(fewer) or found["train_limit"] is not None
+
+
+def _value(value: object) -> str:
+    return "all" if value is None else str(value)

@@ -1,0 +1,63 @@
+"""The commands of the user study: `cladec study export` and `cladec study analyse`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cladec_companion.commands.main import DataDir, Device, Profile, app, told
+
+study = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown",
+    help="The user study of section 6.7 as a kit. Example: `cladec study export --out study --profile laptop`",
+)  # fmt: skip
+app.add_typer(study, name="study")
+
+
+@study.command()
+@told
+def export(
+    out: Annotated[Path, typer.Option(help="Folder to make; it must not exist.")],
+    profile: Profile = "quick",
+    dataset: Annotated[str | None, typer.Option(help="Default: the profile's first.")] = None,
+    images: Annotated[int | None, typer.Option(help="Image pairs, as many of each class.")] = None,
+    participants: Annotated[int | None, typer.Option(help="Numbers to hand out.")] = None,
+    pairs: Annotated[int | None, typer.Option(help="Pairs for each participant.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides images, assignment and training.")] = None,
+    reference: Annotated[bool, typer.Option(help="Show the RefAE's image, too.")] = False,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+) -> None:
+    """Make a study: pairs of images, who sees which, and one form that works offline.
+
+    Example: `cladec study export --out study --profile laptop --participants 24`
+    """
+    import sys
+
+    from cladec_companion.papers.cladec.user_study import kit
+    from cladec_companion.records.settings import settings_for
+
+    settings = settings_for("user_study", profile, images=images, participants=participants, pairs=pairs, seed=seed)
+    kit.export(
+        settings, out, dataset=dataset, reference=reference, data_dir=data_dir, device=device,
+        progress=sys.stderr.isatty(),
+    )  # fmt: skip
+    print(f"{out / 'form.html'}: hand out this file and numbers from 1 to {settings.participants}.")
+
+
+@study.command()
+@told
+def analyse(
+    folder: Annotated[Path, typer.Argument(help="Made by `cladec study export`.")],
+    answers: Annotated[Path, typer.Option(help="Folder of the files that participants saved.")],
+    codes: Annotated[list[Path] | None, typer.Option(help="A coder's sheet; twice for two coders.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make (default: in the study's).")] = None,
+) -> None:
+    """Check the answers and write a blank coding sheet, or with sheets count concepts beside the paper's.
+
+    Example: `cladec study analyse study --answers answers --codes first.csv --codes second.csv`
+    """
+    from cladec_companion.papers.cladec.user_study import analysis
+
+    made, lines = analysis.analyse(folder, answers, codes or [], out)
+    print("\n".join([*lines, str(made)]))

@@ -1,0 +1,53 @@
+"""What figures over an axis (α, epochs) share."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
+from cladec_companion.evidence.trends import Evidence
+from cladec_companion.records.record import Record
+from cladec_core.models import ARCHITECTURES
+
+LINES = {"published": "--", "recorded": "-", "this run": ":"}
+MARKERS = {"vgg11": "o", "resnet10": "s", "vgg5": "^", "vgg11_maxpool": "D"}
+
+
+def run_prefix(record: Record, dataset: str | None = None, architecture: str | None = None) -> str:
+    """Prefix of the samples of one data set and architecture, by default the first, in the order of `ARCHITECTURES`."""
+    names = list(ARCHITECTURES)
+    runs = {tuple(name.split("/")[:2]) for name in record.samples}
+    runs = sorted(runs, key=lambda run: (run[0], names.index(run[1])))
+    return "/".join(next(run for run in runs if (dataset or run[0], architecture or run[1]) == run))
+
+
+def lines(axis: plt.Axes, sources: dict[str, Evidence], metric: str, title: str, colour: str, name: str = "") -> None:
+    """Draw a metric over evenly spaced values: a line type per source, a marker per architecture.
+
+    Parameters
+    ----------
+    sources
+        Evidence by name, such as published, recorded, this run.
+    metric, colour, name
+        What is drawn, and the method's colour and name.
+    title
+        What the axis is. Distances along it mean nothing.
+    """
+    values = sorted(set().union(*(evidence.summary.index.get_level_values(2) for evidence in sources.values())))
+    for source, evidence in sources.items():
+        for (dataset, architecture), chain in evidence.chains(metric):
+            axis.errorbar(
+                [values.index(value) for value in chain.index], chain["mean"], yerr=chain["sd"].fillna(0),
+                color=colour, linestyle=LINES[source], marker=MARKERS[architecture], markersize=4, capsize=2,
+                alpha=0.55 if source == "published" else 1,
+                label=f"{name}{source}: {DATASET_NAMES[dataset]}, {ARCHITECTURE_NAMES[architecture]}",
+            )  # fmt: skip
+    axis.set_xticks(range(len(values)), [f"{value:g}" for value in values], rotation=60 if len(values) > 6 else 0)
+    axis.set_xlabel(title)
+
+
+def legend_below(figure: Figure, columns: int = 2) -> None:
+    """One legend for all panels."""
+    pairs = [zip(*axis.get_legend_handles_labels(), strict=True) for axis in figure.axes]
+    unique = pd.Series({label: handle for panel in pairs for handle, label in panel})
+    figure.legend(unique.array, unique.index, loc="outside lower center", ncols=columns, fontsize=7)

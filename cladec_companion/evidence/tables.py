@@ -1,0 +1,241 @@
+"""Tables: rows of a record -> mean, sd and n, beside what the paper printed."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from cladec_companion.records.record import ROOT, Record
+from cladec_core.models import LAYER_INDEX
+
+PUBLISHED = ROOT / "book" / "published.yml"
+DATASET_NAMES = {
+    "digits": "Digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
+}  # fmt: skip
+ARCHITECTURE_NAMES = {
+    "vgg11": "VGG-11", "resnet10": "ResNet-10", "vgg5": "VGG-5", "vgg11_maxpool": "VGG-11 with max-pooling",
+}  # fmt: skip
+PUBLISHED_RUNS = 5
+KEYS = ["dataset", "architecture", "index"]
+PRINTED_DATASETS = {"FashionMNIST": "fashion_mnist", "MNIST": "mnist", "CIFAR-100": "cifar100"}
+DIFFERENCES = {"d_rec": ("rec_cladec", "rec_refae"), "d_acc": ("acc_cladec", "acc_refae")}  # ClaDec - RefAE
+# Columns of Tables 2 and 3 -> (method, metric) of a record. Their losses are standardised means (finding 2).
+PRINTED = {
+    "rec_cladec": ("cladec", "loss_standardised"),
+    "rec_refae": ("refae", "loss_standardised"),
+    "acc_cladec": ("cladec", "accuracy"),
+    "acc_refae": ("refae", "accuracy"),
+}
+METRIC_NAMES = {
+    "rec_cladec": "Rec ClaDec", "rec_refae": "Rec RefAE", "d_rec": "ΔRec",
+    "acc_cladec": "Acc ClaDec", "acc_refae": "Acc RefAE", "d_acc": "ΔAcc",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def published() -> dict:
+    """All printed numbers of the papers, as transcribed in `book/published.yml`."""
+    return yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
+
+
+def published_summary(
+    cells: Iterable[tuple[tuple, dict]], keys: list[str], differences: dict[str, tuple[str, str]] | None = None
+) -> pd.DataFrame:
+    """Printed cells in the form of `summarise`.
+
+    Parameters
+    ----------
+    cells
+        Where each stands, and its values by metric; those that are no pair of mean and sd are left out.
+    keys
+        What the first of the two is.
+    differences
+        Metric -> the two whose means are subtracted: the printed differences are rounded twice.
+    """
+    rows = []
+    for cell, values in cells:
+        pairs = {metric: pair for metric, pair in values.items() if isinstance(pair, list)}
+        for metric, (first, second) in (differences or {}).items():
+            pairs[metric] = (round(pairs[first][0] - pairs[second][0], 6), np.nan)
+        rows += [(*cell, metric, mean, sd, PUBLISHED_RUNS) for metric, (mean, sd) in pairs.items()]
+    return pd.DataFrame(rows, columns=[*keys, "metric", "mean", "sd", "n"]).set_index([*keys, "metric"]).sort_index()
+
+
+def published_by_layer(first: str, second: str, differences: dict[str, tuple[str, str]] | None = None) -> pd.DataFrame:
+    """Two printed tables by data set and layer, the first of VGG-11 and the second of ResNet-10."""
+    cells = [
+        ((PRINTED_DATASETS[name], architecture, index), values)
+        for table, architecture in ((first, "vgg11"), (second, "resnet10"))
+        for name, layers in published()[table].items()
+        for index, values in layers.items()
+    ]
+    return published_summary(cells, KEYS, differences)
+
+
+def published_layers() -> pd.DataFrame:
+    """Tables 2 and 3 in the form of `layers_summary`: mean and sd of 5 runs; differences from the means."""
+    return published_by_layer("table2", "table3", DIFFERENCES)
+
+
+def layer_index(record: Record) -> pd.Series:
+    """The paper's index of each row's layer under the record's index map; missing for unnumbered layers."""
+    chosen = record.manifest["configuration"]["index_map"]
+    names = {
+        (architecture, name): index
+        for architecture, maps in LAYER_INDEX.items()
+        for index, name in maps[chosen].items()
+    }
+    pairs = zip(record.rows["architecture"], record.rows["layer"], strict=True)
+    return pd.Series([names.get(pair) for pair in pairs], index=record.rows.index, dtype="Int64")
+
+
+def summarise(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean, sample standard deviation (ddof 1, reading C-22) and number of runs of `value` over seeds."""
+    grouped = rows.groupby(keys, sort=False)["value"]
+    return pd.DataFrame({"mean": grouped.mean(), "sd": grouped.std(ddof=1), "n": grouped.count()})
+
+
+def numbered(record: Record) -> pd.DataFrame:
+    """The rows of a record that belong to a numbered layer, with its `index`."""
+    rows = record.rows.assign(index=layer_index(record), value=record.rows["value"].astype(float))
+    return rows.dropna(subset="index")
+
+
+def columns_of(rows: pd.DataFrame, columns: dict[str, tuple[str, str]], keys: list[str]) -> pd.DataFrame:
+    """One column per metric from rows of a record, all missing if nobody measured it.
+
+    `columns` maps the name of each to (method, metric).
+    """
+    names = {pair: name for name, pair in columns.items()}
+    name = [names.get(pair) for pair in zip(rows["method"], rows["metric"], strict=True)]
+    chosen = rows.assign(name=name).dropna(subset="name")
+    return chosen.pivot(index=keys, columns="name", values="value").reindex(columns=list(columns)).astype(float)
+
+
+def with_differences(wide: pd.DataFrame, differences: dict[str, tuple[str, str]]) -> pd.DataFrame:
+    """Columns of each run with differences taken within it."""
+    return wide.assign(**{name: wide[first] - wide[second] for name, (first, second) in differences.items()})
+
+
+def summarise_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean, sd and n over seeds of every column, which becomes the last level of the index."""
+    long = runs.rename_axis(columns="metric").stack().dropna().rename("value").reset_index()
+    return summarise(long, [*(name for name in runs.index.names if name != "seed"), "metric"]).sort_index()
+
+
+def layers_summary(record: Record) -> pd.DataFrame:
+    """The columns of Tables 2 and 3 from a record of the experiment `layers`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by dataset, architecture, index and metric; columns mean, sd, n. Differences are taken within
+        each seed before averaging.
+    """
+    runs = columns_of(numbered(record), PRINTED, [*KEYS, "seed"])
+    return summarise_runs(with_differences(runs, DIFFERENCES))
+
+
+def value_of(record: Record, method: str, metric: str, layer: str | None = None) -> pd.DataFrame:
+    """Mean, sd and n of one number of a record, per data set, architecture and layer."""
+    rows = record.rows
+    chosen = (rows["method"] == method) & (rows["metric"] == metric)
+    if layer is not None:
+        chosen &= rows["layer"] == layer
+    return summarise(rows[chosen].assign(value=rows["value"].astype(float)), ["dataset", "architecture", "layer"])
+
+
+def mean_sd(mean: float, sd: float, digits: int = 3) -> str:
+    """Format as `0.240 ± 0.018`; without an sd for a single run, a dash for nothing.
+
+    Means from 10 on have fewer decimals, and those below 0.01 one more.
+    """
+    if pd.isna(mean):
+        return "–"
+    digits += int(0 < abs(mean) < 0.01) - int(abs(mean) >= 10) - int(abs(mean) >= 100)
+    return f"{mean:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}")
+
+
+def side_by_side(
+    sources: dict[str, pd.DataFrame], metrics: dict[str, str] | None = None, digits: int = 3, axis: str = "layer"
+) -> pd.DataFrame:
+    """Sources under one another for each cell, one column per metric, mean ± sd, and n.
+
+    Parameters
+    ----------
+    sources
+        Summaries by name, such as published, recorded, this run. Cells that only `published` has are left out.
+    metrics
+        Metric -> heading; by default those of Tables 2 and 3.
+    digits
+        Decimals.
+    axis
+        What the third level of the summaries is: layers are listed from the output, anything else rising.
+
+    Returns
+    -------
+    DataFrame
+        Text, indexed by data, classifier, the axis and source.
+    """
+    metrics = metrics or METRIC_NAMES
+    measured = [summary.index.droplevel("metric") for name, summary in sources.items() if name != "published"]
+    wanted = {
+        cell for index in measured or [part.index.droplevel("metric") for part in sources.values()] for cell in index
+    }
+    rows = []
+    for cell in sorted(wanted, key=lambda cell: (*cell[:2], -cell[2] if axis == "layer" else cell[2])):
+        for name, summary in sources.items():
+            if (*cell, next(iter(metrics))) not in summary.index:
+                continue
+            part = summary.loc[cell].reindex(list(metrics))
+            texts = {heading: mean_sd(*part.loc[metric, ["mean", "sd"]], digits) for metric, heading in metrics.items()}
+            names = {"data": DATASET_NAMES[cell[0]], "classifier": ARCHITECTURE_NAMES[cell[1]], axis: cell[2]}
+            rows.append({**names, "source": name, "n": int(part["n"].max()), **texts})
+    levels = ["data", "classifier", axis, "source"]
+    return pd.DataFrame(rows, columns=[*levels, "n", *metrics.values()]).set_index(levels)
+
+
+def floors_and_ceilings(record: Record) -> pd.DataFrame:
+    """What makes the numbers readable: the worst and best that a reconstruction or a readout could be."""
+    rows = record.rows.assign(value=record.rows["value"].astype(float))
+    names = {
+        ("classifier", "accuracy"): "accuracy of the classifier",
+        ("probe", "accuracy"): "accuracy of a linear probe",
+        ("mean image", "loss_standardised"): "loss of the mean image",
+        ("class mean", "loss_standardised"): "loss of the class mean",
+    }
+    quantity = [names.get(pair) for pair in zip(rows["method"], rows["metric"], strict=True)]
+    chosen = rows.assign(quantity=quantity).dropna(subset="quantity")
+    summary = summarise(chosen, ["dataset", "architecture", "layer", "quantity"])
+    text = summary.apply(lambda row: mean_sd(row["mean"], row["sd"]), axis=1)
+    table = text.rename("value").reset_index()
+    table["dataset"] = table["dataset"].map(DATASET_NAMES)
+    table["architecture"] = table["architecture"].map(ARCHITECTURE_NAMES)
+    table.loc[table["layer"] == "classifier", "layer"] = ""
+    table.columns = ["data", "classifier", "layer", "quantity", "value"]
+    return table.set_index(["data", "classifier", "quantity", "layer"]).sort_index(
+        level="quantity", sort_remaining=False
+    )
+
+
+def scales(record: Record) -> pd.DataFrame:
+    """Reconstruction loss in every scale (finding 2), averaged over seeds."""
+    names = {
+        "loss_standardised": "standardised mean", "loss_raw_mean": "raw mean",
+        "loss_raw_sum": "raw sum per image", "loss_norm": "mean norm (not squared)",
+    }  # fmt: skip
+    rows = record.rows[record.rows["metric"].isin(names)]
+    rows = rows.assign(value=rows["value"].astype(float), scale=rows["metric"].map(names))
+    table = rows.pivot_table(
+        index=["dataset", "architecture", "layer", "method"], columns="scale", values="value", sort=False
+    )
+    return table[list(names.values())].rename(index=DATASET_NAMES | ARCHITECTURE_NAMES).round(4)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A DataFrame as a Markdown table."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,1 @@
+"""Explaining Classifiers by Constructing Familiar Concepts (Schneider and Vlachos), and its conference version."""

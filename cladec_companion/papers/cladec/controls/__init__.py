@@ -1,0 +1,1 @@
+"""Would another choice change the answer? What a referee would ask."""

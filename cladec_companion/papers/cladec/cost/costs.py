@@ -1,0 +1,121 @@
+"""What trainings cost: benchmarks that were recorded, seconds in the manifests, operations by counting."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from cladec_companion.engine import estimate
+from cladec_companion.engine.estimate import Training, operations
+from cladec_companion.engine.plan import TABLES, of_profile
+from cladec_companion.evidence import tables
+from cladec_companion.records.record import RECORDED, Record
+
+LADDER = {
+    "images_per_second": "images/s",
+    "times_plain": "times the plain loop",
+    "operations_per_second": "operations/s",
+    "share_of_peak": "share of the peak",
+    "megabytes": "memory (MB)",
+    "casts_per_step": "casts per step",
+    "first_step_seconds": "first step (s)",
+    "repeats_bit_for_bit": "repeats bit for bit",
+}
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """The committed results of `python -m benchmarks`: device -> result."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RECORDED / "bench").glob("*.json"))]
+    return {result["provenance"]["device"]: result for result in found}
+
+
+def ladder(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rungs of `benchmarks.ladder.measure`, by training, with readable numbers."""
+    table = pd.DataFrame(rows).set_index(["training", "rung"])[list(LADDER)]
+    table = table.assign(
+        images_per_second=table["images_per_second"].map("{:,.0f}".format),
+        operations_per_second=table["operations_per_second"].map("{:.2g}".format),
+        share_of_peak=table["share_of_peak"].map("{:.0%}".format),
+        megabytes=table["megabytes"].map("{:,.0f}".format),
+        times_plain=table["times_plain"].round(2),
+        first_step_seconds=table["first_step_seconds"].round(2),
+    )
+    return table.rename(columns=LADDER, index=tables.ARCHITECTURE_NAMES)
+
+
+def exponents(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """What `benchmarks.sizes.measure` varied, between which sizes, and the exponent of its cost."""
+    sizes = pd.DataFrame(rows).groupby("what", sort=False)
+    table = sizes.agg(smallest=("size", "min"), largest=("size", "max"), cost=("times_smallest", "last"))
+    return table.assign(exponent=sizes["exponent"].first()).round(2).rename(columns={"cost": "cost of the largest"})
+
+
+def trainings(record: Record) -> pd.DataFrame:
+    """Milliseconds per image and epoch of each training of a record of `layers`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each training, with data set, classifier, layer, kind and device; those that came from a cache
+        are not there. Times of evaluation classifiers leave out making the reconstructions.
+    """
+    epochs = record.manifest["configuration"]
+    counts = tables.value_of(record, "classifier", "train_images")["mean"].groupby(level="dataset").first()
+    rows = []
+    for key, cell in record.cells.items():
+        dataset, architecture, layer, seed = key.split("/")
+        for label, seconds in cell["trainings"].items():
+            kind = label.split(" ")[0]
+            passes = epochs["decoder_epochs" if kind in ("decoder", "RefAE") else "classifier_epochs"]
+            rows.append(
+                {
+                    "dataset": dataset, "architecture": architecture, "layer": layer if kind != "classifier" else "-",
+                    "kind": kind, "seed": int(seed), "device": record.manifest["runs"][cell["run"]]["device"],
+                    "milliseconds": 1000 * seconds / passes / counts[dataset],
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def by_layer(architecture: str, layers: list[str], channels: int = 1, classes: int = 10) -> pd.DataFrame:
+    """Millions of operations per image of one training step, for every layer that can be explained.
+
+    Returns
+    -------
+    DataFrame
+        By layer: the decoder, the RefAE, both over the classifier. Operations of convolutions and matrix products,
+        forward and backward.
+    """
+
+    def count(layer: str = "", encoder: bool = False) -> float:
+        part = Training("", 0, layer, encoder)
+        return operations(part, architecture, channels, classes, 1.0, "code") / 1e6
+
+    classifier = count()
+    rows = [{"layer": layer, "decoder": count(layer), "RefAE": count(layer, True)} for layer in layers]
+    table = pd.DataFrame(rows).set_index("layer")
+    return table.assign(**{"both over the classifier": table.sum(axis=1) / classifier}).round(2)
+
+
+def profiles(speed: float) -> pd.DataFrame:
+    """Cells, trainings and operations of whole profiles, and the hours that they would take.
+
+    Parameters
+    ----------
+    speed
+        Operations per second.
+    """
+    whole = {name: of_profile(name) for name in ("quick", "laptop", "paper")}
+    printed = set(TABLES.values())
+    whole["paper, Tables 2 to 8 alone"] = [
+        job for job in whole["paper"] if (job.settings.experiment, job.cell.architecture) in printed
+    ]
+    rows = []
+    for name, jobs in whole.items():
+        counts = [count for found in estimate.costs(jobs).values() for count in found.values()]
+        hours = sum(counts) / speed / 3600
+        rows.append({
+            "profile": name, "cells": len(jobs), "trainings": len(counts),
+            "operations": estimate.with_unit(sum(counts)), "hours": f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}",
+        })  # fmt: skip
+    return pd.DataFrame(rows).set_index("profile")

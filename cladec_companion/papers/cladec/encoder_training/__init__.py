@@ -1,0 +1,1 @@
+"""What does the training of the encoder change? Section 6.3, Table 6."""

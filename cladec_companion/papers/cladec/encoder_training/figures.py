@@ -1,0 +1,67 @@
+"""Figures of the chapter `encoder_training` (the paper's Figure 12)."""
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from cladec_companion.evidence.lines import legend_below, lines, run_prefix
+from cladec_companion.evidence.style import COLOURS, LABELS, drawn, grey, grid, signed_difference
+from cladec_companion.evidence.trends import Evidence
+from cladec_companion.papers.cladec.encoder_training.experiment import CALIBRATED, INITIAL, REFERENCE, TRAINED
+from cladec_companion.records.record import Record
+
+
+def encoders(
+    record: Record, classes: tuple[str, ...], *, dataset: str | None = None, architecture: str | None = None,
+    count: int = 10,
+) -> Figure:  # fmt: skip
+    """Test images reconstructed from every encoder, and how the untrained one differs from the RefAE (Fig. 12).
+
+    Parameters
+    ----------
+    record
+        Of the experiment `encoder_training`.
+    classes
+        Class names of the data set.
+    """
+    run = run_prefix(record, dataset, architecture)
+    found = {}
+    for name in record.samples:
+        part = name.removeprefix(f"{run}/").split(" ")
+        if name.startswith(f"{run}/") and len(part) > 1:
+            found[part[1], int(part[2]) if len(part) > 2 else 0] = record.samples[name][:count]
+    originals = record.samples[f"{run}/original"][:count]
+    rows = [(LABELS["original"], originals), (LABELS["refae"], found[REFERENCE, 0])]
+    if (CALIBRATED, 0) in found:
+        difference = signed_difference(grey(found[REFERENCE, 0]), grey(found[CALIBRATED, 0]))
+        rows += [
+            ("untrained", found[CALIBRATED, 0]),
+            (r"$\hat X_R - \hat X_E$", difference),
+            ("untrained, not\ncalibrated", found[INITIAL, 0]),
+        ]
+    rows += [
+        (f"{epochs} epoch{'s' * (epochs > 1)}", found[kind, epochs])
+        for kind, epochs in sorted(found, key=lambda key: key[1]) if kind == TRAINED
+    ]  # fmt: skip
+    titles = [classes[label] for label in record.samples[f"{run}/label"][:count]]
+    return grid([(name, list(images)) for name, images in rows], titles)
+
+
+@drawn
+def over_epochs(sources: dict[str, Evidence]) -> Figure:
+    """Loss and accuracies over the epochs of the classifier, with sd as error bars.
+
+    Parameters
+    ----------
+    sources
+        Evidence (`claims.encoder_training`) by name; `published` is drawn dashed.
+    """
+    methods = {"cladec": "ClaDec, ", "refae": "RefAE, "}
+    figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.5))
+    for axis, metric in zip(axes, ("rec", "acc"), strict=True):
+        for method, name in methods.items():
+            lines(axis, sources, f"{metric}_{method}", "epochs of the classifier", COLOURS[method], name)
+    lines(axes[1], sources, "acc_classifier", "epochs of the classifier", COLOURS["original"], "C itself, ")
+    axes[0].set_ylabel("reconstruction loss\n(raw sum per image)")
+    axes[1].set_ylabel("accuracy")
+    legend_below(figure)
+    return figure

@@ -1,0 +1,1 @@
+"""Which squares of an image matter? Section 6.6, Tables 7 and 8."""

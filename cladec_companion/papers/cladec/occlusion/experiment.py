@@ -1,0 +1,222 @@
+"""E9: which squares of an image matter. Occlude each, and see what the explanation and the classifier lose."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from cladec_companion.engine.study import Study
+from cladec_companion.papers.cladec.layers import experiment as layers
+from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER, Rows, Samples, as_uint8, sample_indices
+from cladec_companion.records.settings import OcclusionSettings
+from cladec_core import metrics, training
+from cladec_core.data import SIZE
+
+CURVE_IMAGES = 1_000
+GRADCAM_BATCH = 256  # it keeps every layer's activations
+SHOWN = 6
+MOVED = 4  # shown images for which the square is kept at every position, at 4 x 4 positions if the run has fewer
+
+
+def cells(settings: OcclusionSettings, architecture: str) -> Iterator[str]:
+    """Name the classifier, where random relevance is the control, and the layers."""
+    yield from layers.cells(settings, architecture)
+
+
+def run_cell(study: Study, part: str, keep_samples: bool) -> tuple[Rows, Samples]:
+    """Measure random relevance, or that of ClaDec and GradCAM at one layer.
+
+    Returns
+    -------
+    rows
+        {"method", "squares", "metric", "value"}; `squares` is how many squares are occluded at once.
+    samples
+        uint8 images at fixed test images, if asked for.
+    """
+    images, settings = study.data.test_images, study.settings
+    masks = squares(settings.square, settings.corners).to(images.device)
+    right = torch.stack([_right(study, images.masked_fill(mask, 0)) for mask in masks], 1)
+    rows: Rows = []
+    if part == CLASSIFIER:
+        relevance = {"random": torch.zeros(right.shape, device=images.device)}  # all alike: drawn uniformly
+        clean = {"accuracy": _right(study, images).double().mean().item(), "test_images": len(images)}
+        rows += [_row(CLASSIFIER, 0, metric, value) for metric, value in clean.items()]
+        samples = _originals(study) if keep_samples else {}
+    else:
+        decoder = study.decoder(part)
+        maps = [metrics.gradcam(study.classifier, part, batch) for batch in images.split(GRADCAM_BATCH)]
+        relevance = explanation_relevance(study, decoder, masks) | {"gradcam": square_sums(torch.cat(maps), masks)}
+        samples = _pictures(study, part, decoder, relevance["cladec"], masks) if keep_samples else {}
+    contrast = square_sums(images.square().sum(1), masks)
+    for method, scores in relevance.items():
+        seeds = [training.derive_seed(study.seed, "occlusion", part, method, end) for end in ("most", "least")]
+        found = accuracies(right, scores, *seeds) | rank_agreement(scores, contrast)
+        rows += [_row(method, 1, metric, value) for metric, value in found.items()]
+        if method == "cladec whole":  # a variant of the primary measure (reading C-13): no curve of its own
+            continue
+        for metric, order in {
+            "curve_most": ranking(scores, seeds[0]),
+            "curve_least": ranking(-scores, seeds[1]),
+        }.items():
+            curve = deletion_curve(study, order[:CURVE_IMAGES], masks)
+            rows += [_row(method, count, metric, value) for count, value in enumerate(curve)]
+    return rows, samples
+
+
+def squares(side: int, corners: Sequence[int]) -> Tensor:
+    """Masks of all squares, (squares, 32, 32), true inside; rows of corners first, then columns."""
+    masks = torch.zeros(len(corners) ** 2, SIZE, SIZE, dtype=torch.bool)
+    for mask, (top, left) in zip(masks, product(corners, corners), strict=True):
+        mask[top : top + side, left : left + side] = True
+    return masks
+
+
+def square_sums(maps: Tensor, masks: Tensor) -> Tensor:
+    """Sum of each map over each square: (n, 32, 32) and (squares, 32, 32) -> (n, squares)."""
+    return torch.stack([(maps * mask).sum((1, 2)) for mask in masks], 1)
+
+
+def explanation_relevance(study: Study, decoder: nn.Module, masks: Tensor) -> dict[str, Tensor]:
+    """Squared change of the reconstruction when a square is filled with the training mean (section 6.6).
+
+    Returns
+    -------
+    dict
+        `cladec`: summed over the square, as printed. `cladec whole`: over the whole image (reading C-13).
+        Each (n, squares).
+    """
+    images, before = study.data.test_images, study.test(decoder)
+    inside, whole = [], []
+    for mask in masks:
+        change = (study.test(decoder, images.masked_fill(mask, 0)) - before).square().sum(1)
+        inside.append((change * mask).sum((1, 2)))
+        whole.append(change.sum((1, 2)))
+    return {"cladec": torch.stack(inside, 1), "cladec whole": torch.stack(whole, 1)}
+
+
+def ranking(relevance: Tensor, seed: int) -> Tensor:
+    """Squares of each image from the most to the least relevant, ties in random order (reading C-15).
+
+    (n, squares) -> (n, squares), int64. The first column is therefore a uniform draw among the most relevant.
+    """
+    noise = torch.rand(relevance.shape, generator=torch.Generator().manual_seed(seed))
+    shuffled = noise.argsort(1).to(relevance.device)
+    return shuffled.gather(1, relevance.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
+
+
+def accuracies(right: Tensor, relevance: Tensor, seed_most: int, seed_least: int) -> dict[str, float]:
+    """Accuracy when the most or the least relevant square is occluded.
+
+    Parameters
+    ----------
+    right
+        Whether the classifier is right with each square occluded, (n, squares).
+    relevance
+        (n, squares).
+    seed_most, seed_least
+        Decide between ties, independently.
+
+    Returns
+    -------
+    dict
+        `acc_max`, `acc_min`; `delta_error`: standard error of acc_min - acc_max over the images;
+        `acc_min_shared`: ties decided by the draw of the maximum (claim B44); `ties`: share of images whose
+        squares are all equally relevant.
+    """
+    orders = [ranking(relevance, seed_most), ranking(-relevance, seed_least), ranking(-relevance, seed_most)]
+    most, least, shared = (right.gather(1, order[:, :1]).double() for order in orders)
+    return {
+        "acc_max": most.mean().item(),
+        "acc_min": least.mean().item(),
+        "acc_min_shared": shared.mean().item(),
+        "delta_error": ((least - most).std() / len(right) ** 0.5).item(),
+        "ties": (relevance.amax(1) == relevance.amin(1)).double().mean().item(),
+    }
+
+
+def deletion_curve(study: Study, order: Tensor, masks: Tensor) -> list[float]:
+    """Accuracy of the classifier with the first k squares of each test image's order occluded, k = 0, 1, ..."""
+    images = study.data.test_images[: len(order)]
+    hidden = torch.zeros_like(images[:, :1], dtype=torch.bool)
+    curve = [_right(study, images).double().mean().item()]
+    for column in order.T:
+        hidden |= masks[column].unsqueeze(1)
+        curve.append(_right(study, images.masked_fill(hidden, 0)).double().mean().item())
+    return curve
+
+
+def rank_agreement(relevance: Tensor, contrast: Tensor) -> dict[str, float]:
+    """Mean over images of Spearman's correlation of relevance and contrast; nothing where it is undefined (B49)."""
+    ranks = [rankdata(part.cpu().numpy(), axis=1) for part in (relevance, contrast)]
+    first, second = (part - part.mean(1, keepdims=True) for part in ranks)
+    norms = np.sqrt(np.square(first).sum(1) * np.square(second).sum(1))
+    values = (first * second).sum(1)[norms > 0] / norms[norms > 0]
+    return {"contrast_correlation": float(values.mean())} if len(values) else {}
+
+
+def _right(study: Study, images: Tensor) -> Tensor:
+    return study.test(study.classifier, images).argmax(1) == study.data.test_labels[: len(images)]
+
+
+def _row(method: str, count: int, metric: str, value: float) -> dict[str, Any]:
+    return {"method": method, "squares": count, "metric": metric, "value": value}
+
+
+def _shown(study: Study) -> Tensor:
+    labels, predicted = study.data.test_labels, study.test(study.classifier).argmax(1)
+    return sample_indices(labels, predicted, wrong=0, bags=0)[-SHOWN:].to(labels.device)
+
+
+def _originals(study: Study) -> Samples:
+    data, at = study.data, _shown(study)
+    samples = {
+        "label": data.test_labels[at].cpu().numpy().astype(np.uint8),
+        "original": as_uint8(data.to_unit(data.test_images[at])),
+        "filling": as_uint8(data.to_unit(torch.zeros_like(data.test_images[:1, :, :1, :1]))),
+    }
+    if _first(study):
+        corners = _all_corners(study.settings)
+        covered = _covered(data.test_images[at[-MOVED:]], squares(study.settings.square, corners))
+        predicted = study.test(study.classifier, covered.flatten(0, 1)).argmax(1).unflatten(0, covered.shape[:2])
+        samples["moved corners"] = np.array(corners, np.uint8)
+        samples["moved predicted"] = predicted.cpu().numpy().astype(np.uint8)
+    return samples
+
+
+def _first(study: Study) -> bool:
+    """Whether this is the run of which the moved square is kept: one is enough, and records stay small."""
+    settings = study.settings
+    return (study.data.name, study.architecture) == (settings.datasets[0], settings.architectures[0])
+
+
+def _all_corners(settings: OcclusionSettings) -> list[int]:
+    wide = len(settings.corners) >= 4
+    return list(settings.corners) if wide else np.linspace(0, SIZE - settings.square, 4).round().astype(int).tolist()
+
+
+def _covered(images: Tensor, masks: Tensor) -> Tensor:
+    """Each image with each square filled: (n, c, 32, 32) and (squares, 32, 32) -> (n, squares, c, 32, 32)."""
+    return torch.stack([images.masked_fill(mask.to(images.device), 0) for mask in masks], 1)
+
+
+def _pictures(study: Study, layer: str, decoder: nn.Module, relevance: Tensor, masks: Tensor) -> Samples:
+    """What Fig. 16 shows: the least and the most relevant square occluded, and what the decoder makes of it."""
+    at = _shown(study)
+    images = study.data.test_images[at]
+    variants = {"clean": images}
+    for name, chosen in (("min", relevance.argmin(1)), ("max", relevance.argmax(1))):
+        variants[name] = images.masked_fill(masks[chosen[at]].unsqueeze(1), 0)
+    samples = {
+        f"{layer}/{name}": as_uint8(study.data.to_unit(part)) for name, part in variants.items() if name != "clean"
+    }
+    for name, part in variants.items():
+        samples[f"{layer}/{name} reconstruction"] = as_uint8(study.data.to_unit(study.test(decoder, part)))
+    if _first(study):
+        moved = _covered(images[-MOVED:], squares(study.settings.square, _all_corners(study.settings)))
+        made = study.test(decoder, moved.flatten(0, 1)).unflatten(0, moved.shape[:2])
+        samples[f"{layer}/moved reconstruction"] = as_uint8(study.data.to_unit(made))
+    return samples

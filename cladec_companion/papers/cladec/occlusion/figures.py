@@ -1,0 +1,164 @@
+"""Figures of the chapter `occlusion`: the paper's Figure 16, its Tables 7 and 8 as a plot, deletion curves."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cladec_companion.evidence.style import COLOURS, drawn, show
+from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
+from cladec_companion.papers.cladec.occlusion.claims import Evidence
+from cladec_companion.records.record import Record
+from cladec_core.models import LAYER_INDEX
+
+METHOD_COLOURS = {"cladec": COLOURS["cladec"], "gradcam": "#cc79a7", "random": "#8a8f98"}
+METHOD_NAMES = {"cladec": "ClaDec", "gradcam": "GradCAM", "random": "random"}
+COLUMNS = {
+    "original": "X",
+    "clean reconstruction": r"$\hat X$",
+    "min": r"$X_{O,min}$",
+    "min reconstruction": r"$\hat X_{O,min}$",
+    "max": r"$X_{O,max}$",
+    "max reconstruction": r"$\hat X_{O,max}$",
+}
+
+
+def first_run(record: Record) -> tuple[str, str]:
+    """The first data set and architecture of a record, in the order of its rows."""
+    first = record.rows.iloc[0]
+    return first["dataset"], first["architecture"]
+
+
+def heading(record: Record, run: tuple[str, str]) -> str:
+    """Which run a figure shows, in one line."""
+    return f"{DATASET_NAMES[run[0]]}, {ARCHITECTURE_NAMES[run[1]]}, profile {record.manifest['profile']}"
+
+
+def layers_of(record: Record, run: tuple[str, str]) -> list[str]:
+    """Recorded layers of a run, from the output to the input."""
+    rows = record.rows[(record.rows["dataset"] == run[0]) & (record.rows["architecture"] == run[1])]
+    found = set(rows["layer"]) - {"classifier"}
+    numbers = {
+        name: index for index, name in LAYER_INDEX[run[1]][record.manifest["configuration"]["index_map"]].items()
+    }
+    return sorted(found, key=lambda name: -numbers.get(name, -99))
+
+
+@drawn
+def occluded_images(record: Record, run: tuple[str, str] | None = None, images: int = 2) -> Figure:
+    """X, its reconstruction, and both again with the least and the most relevant square occluded (Fig. 16).
+
+    Parameters
+    ----------
+    record
+        Of the experiment `occlusion`.
+    run
+        Data set and architecture; the record's first by default.
+    images
+        How many test images, side by side.
+    """
+    run = run or first_run(record)
+    prefix = "/".join(run)
+    layers = layers_of(record, run)
+    chosen = range(len(record.samples[f"{prefix}/original"]))[-images:]
+    figure, axes = plt.subplots(
+        len(layers), len(COLUMNS) * len(chosen), squeeze=False,
+        figsize=(0.68 * len(COLUMNS) * len(chosen) + 0.9, 0.68 * len(layers) + 0.55),
+    )  # fmt: skip
+    for row, (line, layer) in enumerate(zip(axes, layers, strict=True)):
+        for place, at in enumerate(chosen):
+            for column, name in enumerate(COLUMNS):
+                axis = line[place * len(COLUMNS) + column]
+                key = name if name == "original" else f"{layer}/{name}"
+                show(axis, record.samples[f"{prefix}/{key}"][at])
+                if row == 0:
+                    axis.set_title(COLUMNS[name], fontsize=7.5)
+        line[0].set_ylabel(layer, rotation=0, ha="right", va="center")
+    figure.suptitle(heading(record, run), fontsize=8)
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    return figure
+
+
+@drawn
+def accuracy_under_occlusion(sources: dict[str, Evidence], run: tuple[str, str]) -> Figure:
+    """Accuracy with the least (▲) and the most (▼) relevant square occluded, per layer and method (Tables 7, 8).
+
+    Parameters
+    ----------
+    sources
+        Evidence by name; those that do not have the run are left out.
+    run
+        Data set and architecture.
+    """
+    parts = {
+        name: part.summary.sort_index().loc[run]
+        for name, part in sources.items()
+        if run in part.summary.index.droplevel([2, 3])
+    }
+    figure, axes = plt.subplots(1, len(parts), figsize=(3.5 * len(parts), 2.8), squeeze=False, sharey=True)
+    for axis, (name, part) in zip(axes[0], parts.items(), strict=True):
+        layers = sorted(set(part.index.get_level_values("index")))
+        for offset, method in ((-0.12, "cladec"), (0.12, "gradcam")):
+            at = np.arange(len(layers)) + offset
+            low, high = (part.xs(f"{method}_{end}", level="metric").loc[layers] for end in ("max", "min"))
+            axis.vlines(at, low["mean"], high["mean"], color=METHOD_COLOURS[method], lw=1.2)
+            for marker, ends in (("v", low), ("^", high)):
+                axis.errorbar(
+                    at, ends["mean"], yerr=ends["sd"].fillna(0), fmt=marker, capsize=2, markersize=5,
+                    color=METHOD_COLOURS[method], label=METHOD_NAMES[method] if marker == "v" else None,
+                )  # fmt: skip
+        axis.set(title=name, xlabel="layer, counted from the output", xticks=range(len(layers)), xticklabels=layers)
+    axes[0, 0].set(ylabel="accuracy on occluded images")
+    axes[0, -1].legend(fontsize=7)
+    figure.suptitle(f"{DATASET_NAMES[run[0]]}, {ARCHITECTURE_NAMES[run[1]]}", fontsize=9)
+    return figure
+
+
+@drawn
+def deletion_curves(record: Record, run: tuple[str, str] | None = None) -> Figure:
+    """Accuracy after the k most (solid) and the k least (dashed) relevant squares are occluded, per layer."""
+    run = run or first_run(record)
+    layers = layers_of(record, run)
+    rows = record.rows[(record.rows["dataset"] == run[0]) & (record.rows["architecture"] == run[1])]
+    figure, axes = plt.subplots(1, len(layers), figsize=(2.6 * len(layers), 2.7), squeeze=False, sharey=True)
+    for axis, layer in zip(axes[0], layers, strict=True):
+        for method, place in (("cladec", layer), ("gradcam", layer), ("random", "classifier")):
+            part = rows[(rows["method"] == method) & (rows["layer"] == place)]
+            for metric, line in (("curve_most", "-"), ("curve_least", "--")):
+                curve = part[part["metric"] == metric].groupby("squares")["value"].mean()
+                label = METHOD_NAMES[method] if line == "-" else None
+                axis.plot(curve.index, curve.astype(float), line, color=METHOD_COLOURS[method], lw=1.4, label=label)
+        axis.set(title=layer, xlabel="occluded squares k", ylim=(0, 1.02))
+    axes[0, 0].set(ylabel="accuracy of the classifier")
+    axes[0, -1].legend(fontsize=7)
+    figure.suptitle(heading(record, run) + "; solid: most relevant first, dashed: least relevant first", fontsize=8)
+    return figure
+
+
+@drawn
+def contrast(record: Record) -> Figure:
+    """How far each method's relevance follows the plain contrast to the filling grey, per layer (claim B49)."""
+    rows = record.rows[record.rows["metric"] == "contrast_correlation"]
+    rows = rows[rows["method"].isin(["cladec", "gradcam"])].assign(value=rows["value"].astype(float))
+    runs = list(dict.fromkeys(zip(rows["dataset"], rows["architecture"], strict=True)))
+    figure, axes = plt.subplots(1, len(runs), figsize=(3.2 * len(runs), 2.5), squeeze=False, sharey=True)
+    for axis, run in zip(axes[0], runs, strict=True):
+        layers = layers_of(record, run)[::-1]
+        part = rows[(rows["dataset"] == run[0]) & (rows["architecture"] == run[1])]
+        wide = part.pivot_table(index="layer", columns="method", values="value").reindex(layers)
+        _bars(axis, wide)
+        axis.set_title(heading(record, run), fontsize=8)
+    axes[0, 0].set_ylabel("Spearman correlation\nwith contrast")
+    axes[0, -1].legend(fontsize=7)
+    return figure
+
+
+def _bars(axis: plt.Axes, wide: pd.DataFrame) -> None:
+    for offset, method in ((-0.2, "cladec"), (0.2, "gradcam")):
+        if method in wide:
+            heights = wide[method].to_numpy()
+            axis.bar(
+                np.arange(len(wide)) + offset, heights, 0.38, color=METHOD_COLOURS[method], label=METHOD_NAMES[method]
+            )
+    axis.set_xticks(range(len(wide)), wide.index)
+    axis.axhline(0, color="#4d4d4d", lw=0.8)

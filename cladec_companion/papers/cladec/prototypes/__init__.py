@@ -1,0 +1,1 @@
+"""Does a network that learns prototypes agree? Section 6.5."""

@@ -1,0 +1,155 @@
+"""E8: the prototypes that a network of its own kind learns, beside ClaDec's reconstructions (section 6.5)."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cladec_companion.engine.study import Study
+from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8
+from cladec_companion.papers.cladec.prototypes import network as prototype_network
+from cladec_companion.records.settings import PrototypesSettings, last_convolution
+from cladec_core import metrics, training
+
+ORDINARY_IMAGES = 1_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """The layer that ClaDec explains, and how many prototypes the other network learns."""
+
+    layer: str
+    prototypes: int
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.prototypes} prototypes"
+
+
+def cells(settings: PrototypesSettings, architecture: str) -> Iterator[Part]:
+    """One part for each number of prototypes."""
+    for count in settings.prototypes:
+        yield Part(last_convolution(architecture, settings.width)[0], count)
+
+
+def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Samples]:
+    """Train a prototype network, and compare its prototypes with ClaDec's reconstructions of the test images.
+
+    Returns
+    -------
+    rows
+        {"layer", "prototypes", "number", "method", "metric", "value"}; `number` counts the prototypes from 1 and is 0
+        for what belongs to none. Textures and distances are of grey values in [0, 1].
+    samples
+        uint8 images per prototype, if asked for, and the class that the network sees in it.
+    """
+    data, labels = study.data, study.data.test_labels
+    network, history = train(study, part.prototypes)
+    reconstructions = data.to_unit(study.test(study.decoder(part.layer))).clamp(0, 1)
+    images, means = data.to_unit(data.test_images), data.to_unit(metrics.class_means(data))
+    output = study.test(network, images)
+    codes, errors = output[:, : prototype_network.CODE], output[:, prototype_network.CODE :]
+    own = images + errors.view_as(images)
+    terms = prototype_network.PrototypeLoss(network).parts(output, labels)
+    overall = {
+        ("classifier", "accuracy"): metrics.accuracy(study.test(study.classifier), labels),
+        ("classifier", "test_images"): len(labels),
+        ("network", "accuracy"): metrics.accuracy(network.logits(codes), labels),
+        **{("network", f"loss_{name}"): value for name, value in terms.items()},
+        ("network", "loss_fall"): 1 - history[-1] / history[(len(history) - 1) // 2],
+        ("network", "texture"): metrics.sharpness(own).mean(),
+        ("class mean", "texture"): metrics.sharpness(means).mean(),
+        ("ordinary", "nearer_reconstruction"): nearer_reconstruction(own[:ORDINARY_IMAGES], reconstructions, means),
+    }
+    each, shown = beside(network, codes, images, reconstructions, means)
+    found = [(0, *name, value) for name, value in overall.items()]
+    found += [(number, *name, value) for name, row in each.items() for number, value in enumerate(row, 1)]
+    rows = [
+        vars(part) | {"number": number, "method": method, "metric": metric, "value": float(value)}
+        for number, method, metric, value in found
+    ]
+    if not keep_samples:
+        return rows, {}
+    samples = {f"{part.prototypes}/{name}": as_uint8(pictures) for name, pictures in shown.items()}
+    seen_as = network.logits(network.prototypes).argmax(1).cpu().numpy().astype(np.uint8)
+    return rows, samples | {f"{part.prototypes}/class": seen_as}
+
+
+def beside(
+    network: prototype_network.PrototypeNetwork, codes: Tensor, images: Tensor, reconstructions: Tensor, means: Tensor
+) -> tuple[dict[tuple[str, str], Tensor], dict[str, Tensor]]:
+    """Set each prototype beside the test image with the nearest code, and beside what is nearest in grey values.
+
+    Parameters
+    ----------
+    codes, images, reconstructions
+        Of the test images: the prototype network's codes, the images, what ClaDec makes of them.
+    means
+        Mean image of each class.
+
+    Returns
+    -------
+    values
+        Per prototype, by (method, metric): `texture` of the prototype, of that test image and of its reconstruction;
+        mean squared difference to the nearest of all reconstructions and to the nearest class mean.
+    shown
+        The images.
+    """
+    decoded, nearest = network.decoder(network.prototypes), network.distances(codes).argmin(0)
+    to_reconstructions, to_means = distances(decoded, reconstructions), distances(decoded, means)
+    shown = {
+        "prototype": decoded, "original": images[nearest], "cladec": reconstructions[nearest],
+        "nearest reconstruction": reconstructions[to_reconstructions.argmin(1)],
+        "nearest class mean": means[to_means.argmin(1)],
+    }  # fmt: skip
+    values = {(name, "texture"): metrics.sharpness(shown[name]) for name in ("prototype", "original", "cladec")}
+    values |= {
+        ("original", "index"): nearest,
+        ("prototype", "distance_reconstruction"): to_reconstructions.amin(1),
+        ("prototype", "distance_class_mean"): to_means.amin(1),
+    }
+    return values, shown
+
+
+def train(study: Study, count: int) -> tuple[prototype_network.PrototypeNetwork, list[float]]:
+    """Train a prototype network on grey values; returns it, frozen, with the mean loss of each epoch.
+
+    The network is small, so bf16 gains nothing, and its distances would lose by it.
+    """
+    data, settings, label, began = study.data, study.settings, f"{count} prototypes", time.perf_counter()
+    with training.seeded(training.derive_seed(study.seed, label, "weights")):
+        network = prototype_network.PrototypeNetwork(data.channels, len(data.classes), count)
+    job = training.Job(
+        network, data.to_unit(data.train_images), (data.train_labels,), prototype_network.PrototypeLoss(network),
+        prototype_network.ADAM,
+        epochs=settings.prototype_epochs, seed=training.derive_seed(study.seed, label, "order"),
+        on=replace(study.on, dtype=torch.float32), batch_size=settings.prototype_batch_size, progress=study.progress,
+        label=f"{data.name} {study.architecture} {label}, seed {study.seed}",
+    )  # fmt: skip
+    history = study.train(job)
+    study.seconds[label] = round(time.perf_counter() - began, 2)
+    return network.requires_grad_(False), history
+
+
+def nearer_reconstruction(images: Tensor, reconstructions: Tensor, means: Tensor) -> float:
+    """Share of ordinary images that are nearer to a reconstruction of *another* image than to every class mean.
+
+    Parameters
+    ----------
+    images
+        The first test images, as the prototype network reconstructs them.
+    reconstructions
+        ClaDec's, of the same test images and more.
+    means
+        Of the classes.
+    """
+    others = distances(images, reconstructions)
+    others.fill_diagonal_(torch.inf)
+    return (others.amin(1) < distances(images, means).amin(1)).double().mean().item()
+
+
+def distances(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared difference of each image to each other: (n, ...), (m, ...) -> (n, m)."""
+    return torch.cdist(first.double().flatten(1), second.double().flatten(1)).square() / first[0].numel()

@@ -1,0 +1,1 @@
+"""What do a few neurons say? Section 6.4."""

@@ -1,0 +1,111 @@
+"""Figures of the chapter `subsets` (the paper's Figures 13 and 14)."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from cladec_companion.evidence.style import COLOURS, drawn, grid
+from cladec_companion.papers.cladec.occlusion.figures import first_run, heading
+from cladec_companion.papers.cladec.subsets.claims import Evidence, improvement
+from cladec_companion.records.record import Record
+
+KINDS = {"nested": "o-", "disjoint": "s", "random": "x"}
+
+
+def _pictures(record: Record, run: tuple[str, str], rows: dict[str, str], classes: tuple[str, ...]) -> Figure:
+    prefix = "/".join(run)
+    labels = record.samples[f"{prefix}/label"]
+    originals = [("X", list(record.samples[f"{prefix}/original"]))]
+    shown = [(name, list(record.samples[f"{prefix}/{key}"])) for key, name in rows.items()]
+    figure = grid(originals + shown, [classes[label] for label in labels])
+    figure.suptitle(heading(record, run), fontsize=8)
+    return figure
+
+
+def _recorded(record: Record, run: tuple[str, str], subset: str) -> list[tuple[int, int]]:
+    """(size, number) of the recorded subsets of a kind, in order."""
+    start = f"{'/'.join(run)}/{subset}/"
+    return sorted(tuple(map(int, name[len(start) :].split("/"))) for name in record.samples if name.startswith(start))
+
+
+def nested(record: Record, classes: tuple[str, ...], run: tuple[str, str] | None = None) -> Figure:
+    """Test images and their reconstructions from fewer and fewer channels (Fig. 13).
+
+    Parameters
+    ----------
+    record
+        Of the experiment `subsets`.
+    classes
+        Class names of the data set.
+    run
+        Data set and architecture; the record's first by default.
+    """
+    run = run or first_run(record)
+    sizes = [size for size, _ in _recorded(record, run, "nested")][::-1]
+    names = {f"nested/{size}/0": f"{size} channel{'s' if size > 1 else ''}" for size in sizes}
+    return _pictures(record, run, names, classes)
+
+
+def disjoint(record: Record, classes: tuple[str, ...], run: tuple[str, str] | None = None) -> Figure:
+    """The same from disjoint subsets of consecutive channels (Fig. 14); dead channels are counted at the left."""
+    run = run or first_run(record)
+    dead = Evidence(record).values("activation", "dead_channels")
+    dead = dead[(dead["subset"] == "disjoint") & (dead["dataset"] == run[0]) & (dead["architecture"] == run[1])]
+    dead = dead.groupby("number")["value"].min()
+    names = {
+        f"disjoint/{size}/{number}": f"{number * size} to {(number + 1) * size - 1}\n({dead[number]:.0f} dead)"
+        for size, number in _recorded(record, run, "disjoint")
+    }
+    return _pictures(record, run, names, classes)
+
+
+@drawn
+def loss_over_size(record: Record, run: tuple[str, str] | None = None) -> Figure:
+    """Loss, and accuracy of the classifier on the reconstructions, over the number of channels (logarithmic)."""
+    run = run or first_run(record)
+    found = Evidence(record)
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7))
+    for axis, metric in zip(axes, ("loss_standardised", "accuracy"), strict=True):
+        rows = found.values("cladec", metric)
+        rows = rows[(rows["dataset"] == run[0]) & (rows["architecture"] == run[1])]
+        for kind, line in KINDS.items():
+            part = rows[rows["subset"] == kind]
+            points = part.groupby("size", as_index=False)["value"].mean() if kind == "nested" else part
+            colour = COLOURS["cladec"] if kind == "nested" else COLOURS["refae"] if kind == "random" else "#4d4d4d"
+            axis.plot(points["size"], points["value"], line, color=colour, markersize=4.5, label=kind, mfc="none")
+        sizes = sorted(rows["size"].unique())
+        axis.set(xscale="log", xlabel="channels", xticks=sizes, xticklabels=sizes)
+        axis.minorticks_off()
+    axes[0].axhline(found.floor(run), color="#8a8f98", ls="--", lw=1, label="mean image")
+    clean = found.values("classifier", "accuracy").groupby(["dataset", "architecture"])["value"].mean()[run]
+    axes[1].axhline(clean, color="#8a8f98", ls=":", lw=1, label="on the images themselves")
+    axes[0].set(ylabel="reconstruction loss\n(standardised mean)")
+    axes[1].set(ylabel="accuracy of the classifier\non reconstructions", ylim=(0, 1.02))
+    for axis in axes:
+        axis.legend(fontsize=6.5)
+    figure.suptitle(heading(record, run), fontsize=8)
+    return figure
+
+
+@drawn
+def classes_by_subset(record: Record, classes: tuple[str, ...], run: tuple[str, str] | None = None) -> Figure:
+    """Per disjoint subset and class: what the probe reads, what the decoder gains, what the classifier recognises."""
+    run = run or first_run(record)
+    table = improvement(record).loc[run].loc["disjoint"]
+    titles = {"probe": "linear probe", "improvement": "share of the loss removed", "accuracy": "accuracy of C on X̂"}
+    first = table["probe"].unstack("class")
+    size = 0.26 * len(first) + 1.25
+    figure, axes = plt.subplots(1, 3, figsize=(8.4, size), sharey=True)
+    for axis, (column, title) in zip(axes, titles.items(), strict=True):
+        wide = table[column].unstack("class")
+        wide = wide[sorted(wide, key=int)]
+        image = axis.imshow(wide.to_numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        axis.set_title(title, fontsize=8.5)
+        axis.set_xticks(range(wide.shape[1]), [classes[int(name)] for name in wide], rotation=90, fontsize=7)
+        axis.grid(False)
+    names = [f"{number * size} to {(number + 1) * size - 1}" for size, number in first.index]
+    axes[0].set_yticks(np.arange(len(names)), names, fontsize=7.5)
+    axes[0].set_ylabel("channels")
+    figure.colorbar(image, ax=axes, fraction=0.025)
+    figure.suptitle(heading(record, run), fontsize=8)
+    return figure

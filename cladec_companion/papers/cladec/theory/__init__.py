@@ -1,0 +1,1 @@
+"""Why? Linear models and principal components, section 4."""

@@ -1,0 +1,1 @@
+"""What do people see? The user study of section 6.7 as a kit."""

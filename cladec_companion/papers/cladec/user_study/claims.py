@@ -1,0 +1,140 @@
+"""Claim B55, about the user study (section 6.7, Table 9): shares of answers, printed or counted, with intervals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from cladec_companion.evidence import tables
+from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED, Claim, Verdict, undecided
+from cladec_companion.papers.cladec.user_study.answers import codebook
+
+OFTEN = 0.05  # a concept that fewer answers name is rare
+RICH = 5  # so many concepts are "a rich set"
+VALID = 0.95
+# The introduction of the paper's study names these three, and says so (section 6.7).
+PRIMED = ("outer_or_overall_shape", "pattern_or_texture", "color_or_grey_tone")
+# A share among some answers only: those that have the other code.
+AMONG = {"shape_mentioned_as_preserved": "outer_or_overall_shape"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the claim is decided from.
+
+    Attributes
+    ----------
+    shares
+        `kind`, `count`, `n`, `share`, `low`, `high` by code; the code `valid` counts answers without an error.
+    know_cnn, people
+        How many participants said that they know what a CNN is, and how many were asked.
+    """
+
+    shares: pd.DataFrame
+    know_cnn: int
+    people: int
+
+
+def interval(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a share; (0, 1) where nothing was counted."""
+    if n == 0:
+        return 0.0, 1.0
+    found = binomtest(int(count), int(n)).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
+    """Add `low` and `high` to rows of `count` and `n`."""
+    limits = [interval(*pair) for pair in counts[["count", "n"]].itertuples(index=False)]
+    return counts.assign(low=[low for low, _ in limits], high=[high for _, high in limits])
+
+
+def published_shares() -> pd.DataFrame:
+    """The printed shares. Counts follow from them and the number of answers, unless they are printed, too."""
+    study = tables.published()["user_study"]
+    n = study["answers"]
+    printed = study["concept_share_of_responses"] | study["validity"] | study["other"]
+    rows = []
+    for code, kind in [*codebook()["kind"].items(), ("valid", "valid")]:
+        value = printed[code]
+        if isinstance(value, str):  # "more than", among some of the answers only
+            continue
+        share = value["share"] if isinstance(value, dict) else value
+        count = value["count"] if isinstance(value, dict) else round(share * n)
+        rows.append({"code": code, "kind": kind, "count": count, "n": n, "share": share})
+    return with_intervals(pd.DataFrame(rows).set_index("code"))
+
+
+def counted(codes: pd.DataFrame) -> pd.DataFrame:
+    """Shares of a coder's sheet (`read_codes`) in the form of `published_shares`."""
+    kinds = codebook()["kind"]
+    errors = kinds.index[kinds == "error"]
+    marks = codes.assign(valid=~codes[errors].any(axis=1))
+    rows = []
+    for code in marks:
+        among = marks[AMONG[code]] if code in AMONG else pd.Series(True, marks.index)
+        count, n = int((marks[code] & among).sum()), int(among.sum())
+        kind = "valid" if code == "valid" else kinds.get(code, "own")
+        rows.append({"code": code, "kind": kind, "count": count, "n": n, "share": count / n if n else np.nan})
+    return with_intervals(pd.DataFrame(rows).set_index("code"))
+
+
+def printed() -> Evidence:
+    """Section 6.7 and Table 9."""
+    knows = tables.published()["table9"]["knows_cnn"]  # YAML reads the keys yes and no as truth values
+    return Evidence(published_shares(), knows[True], sum(knows.values()))
+
+
+def arithmetic() -> pd.DataFrame:
+    """Does what section 6.7 and Table 9 print fit together? One row per sum, with both numbers and a verdict."""
+    study, table = tables.published()["user_study"], tables.published()["table9"]
+    validity, ages = study["validity"], [age for _, age in table["age"]]
+    none = validity["claimed_no_difference_though_clear"]
+    people = {name: sum(groups.values()) for name, groups in table.items() if name != "age"}
+    people["age"] = sum(count for count, _ in table["age"])
+    rows = [("answers: participants × pairs", study["answers"], study["participants"] * study["pairs_per_participant"])]
+    rows += [
+        (f"participants: {name.replace('_', ' ')}", study["participants"], total) for name, total in people.items()
+    ]
+    rows += [
+        ("age groups: different ones", len(ages), len(set(ages))),
+        ("share of answers that see no difference, from their count", none["share"], none["count"] / study["answers"]),
+        (
+            "share of incorrect answers",
+            validity["incorrect_total"],
+            none["share"] + validity["objectively_false_claims"],
+        ),
+        ("share of valid answers", validity["valid"], 1 - validity["incorrect_total"]),
+    ]
+    found = pd.DataFrame(rows, columns=["what", "printed", "computed"]).round(2)
+    return found.assign(verdict=np.where(found["printed"] == found["computed"], HOLDS, FAILS)).set_index("what")
+
+
+def evidence(codes: pd.DataFrame, people: pd.DataFrame) -> Evidence:
+    """A study of one's own: a coder's sheet and the participants (`read_codes`, `read_answers`)."""
+    knows = people["knows_cnn"].value_counts()
+    return Evidence(counted(codes), int(knows.get("yes", 0)), int(knows.get("yes", 0) + knows.get("no", 0)))
+
+
+def b55(evidence: Evidence) -> Verdict:
+    """Five concepts in at least 5 % of the answers each; the interval of valid answers above 95 %; most know no CNN."""
+    if not evidence.people:
+        return undecided("no participant said whether they know what a CNN is")
+    concepts = evidence.shares[evidence.shares["kind"] == "concept"]
+    frequent = concepts.index[concepts["share"] >= OFTEN]
+    valid = evidence.shares.loc["valid"]
+    found = (
+        f"{len(frequent)} of {len(concepts)} concepts in at least {OFTEN:.0%} of the answers, "
+        f"{len(frequent.difference(PRIMED))} without those that the introduction names; "
+        f"{valid['share']:.0%} of {valid['n']} answers valid (interval {valid['low']:.1%} to {valid['high']:.1%}); "
+        f"{evidence.people - evidence.know_cnn} of {evidence.people} know no CNN"
+    )
+    if len(frequent) < RICH or valid["high"] < VALID or 2 * evidence.know_cnn >= evidence.people:
+        return Verdict(FAILS, found)
+    if valid["low"] < VALID:
+        return Verdict(UNDECIDED, f"{found}; more answers would decide")
+    return Verdict(HOLDS, found)
+
+
+CLAIMS = [Claim("B55", "6.7", "Non-experts name a rich set of concepts, and 98 % of their answers are valid", b55)]

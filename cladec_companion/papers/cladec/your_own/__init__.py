@@ -1,0 +1,1 @@
+"""Somebody's model, and one that cheats: the explainer on a classifier with a known bias."""

@@ -1,0 +1,102 @@
+"""Figures and tables of the chapter `your_own`: the classifier that looks at a marker."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cladec_companion.evidence.lines import run_prefix
+from cladec_companion.evidence.style import COLOURS, drawn, grid
+from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER
+from cladec_companion.papers.cladec.your_own.experiment import BIASED, HONEST, MARKED, OTHERS
+from cladec_companion.records.record import Record
+
+PAIR = "two models"
+STYLES = {  # colour, marker, and how far from the middle of its line
+    BIASED: (COLOURS["cladec"], "o", 0.15), HONEST: (COLOURS["refae"], "s", -0.15), PAIR: ("#cc79a7", "D", 0),
+}  # fmt: skip
+WITHOUT_LAYERS = ("occlusion", "LIME")
+KINDS = {MARKED: "the marked class", OTHERS: "other classes"}
+
+
+def layers(record: Record) -> list[str]:
+    """The layers of a record."""
+    return [layer for layer in sorted(record.rows["layer"].unique()) if layer != CLASSIFIER]
+
+
+def reconstructions(record: Record, kind: str) -> Figure:
+    """Images with the marker, and what the reference and both classifiers keep of them in each layer.
+
+    Parameters
+    ----------
+    record
+        Of the experiment `your_own`.
+    kind
+        "marked": images of the marked class. "others": images of other classes, with the marker on them.
+    """
+    rows = {"with the marker": kind}
+    for layer in layers(record):
+        rows |= {f"{layer}: {name}": f"{layer}/{name}/{kind}" for name in ("reference", BIASED, HONEST)}
+    return _grid(record, rows)
+
+
+def maps(record: Record, kind: str) -> Figure:
+    """Where each method sees the reason for the biased classifier's decision; white is nowhere. `kind`: as above."""
+    rows = {"with the marker": kind}
+    for method in ("ClaDec", "GradCAM"):
+        rows |= {f"{method}, {layer}": f"{layer}/{BIASED}/{kind}/{method}" for layer in layers(record)}
+    return _grid(record, rows | {method: f"{BIASED}/{kind}/{method}" for method in WITHOUT_LAYERS})
+
+
+def _grid(record: Record, rows: dict[str, str]) -> Figure:
+    run = run_prefix(record)
+    images = [(name, list(record.samples[f"{run}/{key}"])) for name, key in rows.items()]
+    return grid(images, [""] * len(images[0][1]), size=0.6)
+
+
+@drawn
+def shares(record: Record) -> Figure:
+    """Share of each map's energy inside the marker, a dot per run; the line is the marker's share of the area."""
+    lines = [(method, layer) for method in ("ClaDec", PAIR, "GradCAM") for layer in layers(record)]
+    lines = [*((method, CLASSIFIER) for method in reversed(WITHOUT_LAYERS)), *reversed(lines)]
+    figure, axes = plt.subplots(1, len(KINDS), figsize=(7.6, 0.26 * len(lines) + 1.1), sharey=True)
+    for axis, (kind, title) in zip(axes, KINDS.items(), strict=True):
+        rows = record.rows[record.rows["metric"] == ("share" if kind == MARKED else f"share_{kind}")]
+        for height, (method, layer) in enumerate(lines):
+            for name, (colour, marker, offset) in STYLES.items():
+                called = rows["method"] == (method if name == PAIR else f"{method}, {name}")
+                values = rows.loc[called & (rows["layer"] == layer), "value"]
+                axis.plot(values, np.full(len(values), height + offset), marker, color=colour, markersize=4)
+        area = record.rows.loc[record.rows["method"] == "area", "value"].iloc[0]
+        axis.axvline(area, color="#4d4d4d", linestyle="--", linewidth=1)
+        axis.set(title=title, xlabel="share of energy inside the marker", xlim=(-0.03, 1.03))
+    names = [method if layer == CLASSIFIER else f"{method}, {layer}" for method, layer in lines]
+    axes[0].set_yticks(range(len(lines)), names)
+    for name, (colour, marker, _) in STYLES.items():
+        axes[0].plot([], [], marker, color=colour, label="biased - honest" if name == PAIR else f"{name} classifier")
+    figure.legend(loc="outside lower center", ncols=len(STYLES), fontsize=7.5)
+    return figure
+
+
+def accuracies(record: Record) -> pd.DataFrame:
+    """Accuracies of both classifiers, mean over runs; `fooled`: images that the marker turns into its class."""
+    columns = {
+        "accuracy": "accuracy, marker on its class", "accuracy_clean": "accuracy, no marker",
+        "fooled": "others with the marker taken for the class",
+    }  # fmt: skip
+    return _table(record, ["method"], columns)
+
+
+def kept(record: Record) -> pd.DataFrame:
+    """How much of the marker is drawn where it is and where it is not, and how the rest changes; mean over runs."""
+    columns = {
+        "drawn": "its class, with it", "drawn_bare": "its class, without", "drawn_others": "others, with it",
+        "drawn_bare_others": "others, without", "changed_others": "change of the rest (others)",
+    }  # fmt: skip
+    return _table(record, ["layer", "method"], columns).map("{:.3f}".format)
+
+
+def _table(record: Record, index: list[str], columns: dict[str, str]) -> pd.DataFrame:
+    rows = record.rows[record.rows["metric"].isin(list(columns))]
+    means = rows.pivot_table(index=index, columns="metric", values="value")
+    return means[list(columns)].rename(columns=columns).rename_axis(columns=None).round(3)

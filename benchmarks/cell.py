@@ -14,7 +14,7 @@ from cladec_companion.engine.study import Study
 from cladec_companion.records.settings import settings_for
 from cladec_core import data, training
 from cladec_core.data import ImageData
-from cladec_core.models import Classifier
+from cladec_core.networks import Classifier
 from cladec_core.training import Compute
 
 

@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import plain
 from cladec_companion.engine.estimate import matmul_peak
-from cladec_core import data, models, training
-from cladec_core.models import Frozen
-from cladec_core.training import Compute, Recipe
+from cladec_core import data, networks, training
+from cladec_core.networks import Frozen
+from cladec_core.training import Compute, Recipe, loop
 
 DECODED = "conv3"
 BRANCHES = 8
@@ -79,7 +79,7 @@ def cases(on: Compute, steps: int, batch: int = training.BATCH_SIZE, width: floa
     at_home = images.cpu(), labels.cpu()  # where a DataLoader takes its batches from
     for architecture, count in (("vgg11", len(images)), ("resnet10", few)):
         with training.seeded(0):
-            model = models.classifier(architecture, 1, 10, width).to(on.device)
+            model = networks.classifier(architecture, 1, 10, width).to(on.device)
 
         def classify(images: int, model: nn.Module = model) -> Epochs:
             return plain.classifier(plain.stock(model), *(part[:images] for part in at_home), on.device, batch)
@@ -92,7 +92,7 @@ def cases(on: Compute, steps: int, batch: int = training.BATCH_SIZE, width: floa
             explained = model.eval()
     encoder = Frozen(explained.up_to(DECODED))
     with training.seeded(0):
-        decoder = models.decoder(models.activation_shape(encoder, 1), 1).to(on.device)
+        decoder = networks.decoder(networks.activation_shape(encoder, 1), 1).to(on.device)
 
     def decode(images: int) -> Epochs:
         parts = plain.stock(decoder), plain.stock(explained).up_to(DECODED), plain.stock(explained)
@@ -131,7 +131,7 @@ def on_the_device(case: Case, on: Compute, images: int, channels_last: bool) -> 
 
 def ours(case: Case, on: Compute, images: int, branches: int = 1) -> Epochs:
     """The project's loop; several trainings at once are that many times the images."""
-    trainings = [training._epochs(case.job(on, images, seed)) for seed in range(branches)]
+    trainings = [loop.epochs(case.job(on, images, seed)) for seed in range(branches)]
     for each in trainings:
         next(each)  # up to the first epoch
     while True:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from cladec_core import convolutions
+from cladec_core.networks import convolutions
 
 
 def stock(model: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 
 from benchmarks.ladder import images_of, timed
-from cladec_core import models, training
+from cladec_core import networks, training
 from cladec_core.training import Compute
 
 WIDTH = 0.5  # of every network whose width is not what is measured
@@ -43,22 +43,22 @@ def _axes(on: Compute, images: int) -> dict[str, dict[float, Callable[[], Any]]]
     def classifier(
         count: int = images, width: float = WIDTH, seed: int = 0, side: int = 32, architecture: str = "vgg11"
     ) -> training.Job:
-        model, inputs = models.classifier(architecture, 1, 10, width), F.interpolate(pictures[:count], size=side)
+        model, inputs = networks.classifier(architecture, 1, 10, width), F.interpolate(pictures[:count], size=side)
         return training.Job(
             model, inputs, (labels[:count],), training.classification_loss, training.SGD, epochs=1, seed=seed, on=on
         )
 
-    explained = models.classifier("vgg11", 1, 10, WIDTH).to(on.device).eval().requires_grad_(False)
+    explained = networks.classifier("vgg11", 1, 10, WIDTH).to(on.device).eval().requires_grad_(False)
 
     def decoder(layer: str) -> training.Job:
-        encoder = models.Frozen(explained.up_to(layer))
-        model = models.decoder(models.activation_shape(encoder, 1), 1)
+        encoder = networks.Frozen(explained.up_to(layer))
+        model = networks.decoder(networks.activation_shape(encoder, 1), 1)
         inputs, targets = training.apply(encoder, pictures[:images], on), (pictures[:images],)
         return training.Job(
             model, inputs, targets, training.reconstruction_loss, training.ADAM, epochs=1, seed=0, on=on
         )
 
-    layers = list(models.LAYER_INDEX["vgg11"]["code"].values())
+    layers = list(networks.LAYER_INDEX["vgg11"]["code"].values())
     jobs: dict[str, dict[float, Callable[[], list]]] = {
         "images": {factor * images: lambda count=factor * images: [classifier(count)] for factor in (1, 2, 4, 8)},
         "layers": {

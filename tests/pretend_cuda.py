@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from cladec_core import training
+from cladec_core.training import graphs
 
 DEVICE = torch.device("cuda", 0)
 # What takes tensors of both sides: copies, and indices that are on the CPU.
@@ -139,7 +139,7 @@ def pretend_cuda() -> Iterator[None]:
         patch.setattr(torch.accelerator, "synchronize", lambda *_: None)
         patch.setattr(torch, "Generator", _Generator)
         patch.setattr(threading.Thread, "run", _run)
-        patch.setattr(training, "_record", lambda work: work)
+        patch.setattr(graphs, "record", lambda work: work)
         torch.__future__.set_swap_module_params_on_conversion(True)
         try:
             with _Device():

@@ -22,7 +22,7 @@ from cladec_companion.papers.cladec.alpha.claims import (
 )
 from cladec_companion.records.record import Record, read_record
 from cladec_companion.records.settings import settings_for
-from cladec_core import metrics
+from cladec_core import measures
 from cladec_core.errors import UsageError
 from cladec_core.training import ClaDecLoss
 
@@ -67,12 +67,12 @@ def test_eq_1_and_its_gradient_are_the_slow_ones(alpha):
 def test_cross_entropy_and_pixel_correlation_are_the_slow_ones():
     logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
     slow = [math.log(sum(math.exp(v) for v in row)) - row[k] for row, k in zip(logits.tolist(), labels, strict=True)]
-    assert metrics.cross_entropy(logits, labels) == pytest.approx(sum(slow) / 4)
+    assert measures.cross_entropy(logits, labels) == pytest.approx(sum(slow) / 4)
     first, second = torch.randn(2, 4, 1, 8, 8)
     slow = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(first.numpy(), second.numpy(), strict=True)]
-    assert metrics.pixel_correlation(first, second) == pytest.approx(np.mean(slow))
-    assert metrics.pixel_correlation(first, -first) == pytest.approx(-1)
-    assert metrics.pixel_correlation(first, torch.ones_like(first)) == 0
+    assert measures.pixel_correlation(first, second) == pytest.approx(np.mean(slow))
+    assert measures.pixel_correlation(first, -first) == pytest.approx(-1)
+    assert measures.pixel_correlation(first, torch.ones_like(first)) == 0
 
 
 @pytest.mark.parametrize(("alphas", "named"), [([0.5, 1.5], "1.5"), ([-0.1], "-0.1"), ([], "empty"), (["a"], "'a'")])

@@ -13,7 +13,8 @@ from torch import nn
 
 from benchmarks import __main__ as command
 from benchmarks import cell, ladder, plain, sizes
-from cladec_core import convolutions, training
+from cladec_core import training
+from cladec_core.networks import convolutions
 from cladec_core.training import Compute
 
 STEPS, BATCH, WIDTH = 2, 8, 0.125

@@ -22,7 +22,7 @@ from cladec_companion.papers.cladec.controls.claims import (
 from cladec_companion.papers.cladec.controls.experiment import RUNS, halves, losses
 from cladec_companion.records.record import Record, read_record
 from cladec_companion.records.settings import BASELINE, CONTROLS, settings_for
-from cladec_core import data, models, training
+from cladec_core import data, networks, training
 from cladec_core.errors import UsageError
 
 LAYER = "conv4a"
@@ -186,7 +186,7 @@ def test_bilinear_images_are_those_of_the_loader(base):
 
 
 def test_max_pooling_takes_the_place_of_every_stride(digits):
-    strided, pooled = (models.classifier(name, 1, 10, 0.125) for name in ("vgg11", "vgg11_maxpool"))
+    strided, pooled = (networks.classifier(name, 1, 10, 0.125) for name in ("vgg11", "vgg11_maxpool"))
     pooled.load_state_dict(strided.state_dict())  # the same layers
     pools = [name for name, part in pooled.named_children() if any(isinstance(m, nn.MaxPool2d) for m in part.modules())]
     assert pools == [name for name, part in strided.named_children() if name[:4] == "conv" and part[0].stride == (2, 2)]
@@ -195,7 +195,7 @@ def test_max_pooling_takes_the_place_of_every_stride(digits):
     by_hand = nn.functional.conv2d(image, convolution, padding=1)
     by_hand = nn.functional.max_pool2d(strided.eval().conv0[1](by_hand).relu(), 2)
     torch.testing.assert_close(pooled.eval().conv0(image), by_hand)
-    shapes = [models.activation_shape(model.up_to(name), 1) for model in (strided, pooled) for name in strided.layers]
+    shapes = [networks.activation_shape(model.up_to(name), 1) for model in (strided, pooled) for name in strided.layers]
     assert shapes[: len(shapes) // 2] == shapes[len(shapes) // 2 :]
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_core import convolutions
+from cladec_core.networks import convolutions
 
 
 def by_products(output):

@@ -8,7 +8,7 @@ from cladec_companion.engine import estimate
 from cladec_companion.engine.plan import of_profile
 from cladec_companion.papers.cladec.cost import costs, figures
 from cladec_companion.records.settings import settings_for
-from cladec_core import models
+from cladec_core import networks
 from tests.made_up import as_claimed, made_up
 
 
@@ -67,7 +67,7 @@ def test_milliseconds_per_image_and_epoch_from_a_manifest():
 
 
 def test_operations_by_layer_add_up():
-    layers = list(models.LAYER_INDEX["vgg5"]["code"].values())
+    layers = list(networks.LAYER_INDEX["vgg5"]["code"].values())
     table = costs.by_layer("vgg5", layers)
     assert list(table.index) == layers
     assert (table["RefAE"] > table["decoder"]).all()

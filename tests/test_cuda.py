@@ -12,6 +12,7 @@ from cladec_companion.engine.plan import of_profile
 from cladec_companion.records.record import read_record
 from cladec_companion.records.settings import SETTINGS
 from cladec_core import ClaDec, training
+from cladec_core.training import loop
 from tests.pretend_cuda import pretend_cuda
 
 FEW = {
@@ -29,8 +30,8 @@ def cuda():
 @pytest.fixture
 def same_rates(monkeypatch):
     """Learning rates as on a device, where they are float32; a CPU's are float64."""
-    exact = training._learning_rates
-    monkeypatch.setattr(training, "_learning_rates", lambda *given: exact(*given).float().double())
+    exact = loop.learning_rates
+    monkeypatch.setattr(loop, "learning_rates", lambda *given: exact(*given).float().double())
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from cladec_companion.papers.cladec.encoder_training import figures
 from cladec_companion.papers.cladec.encoder_training.claims import CLAIMS, evidence, printed, slow_averages
 from cladec_companion.records.record import Record
 from cladec_companion.records.settings import settings_for
-from cladec_core import metrics, training
+from cladec_core import measures, training
 from cladec_core.errors import UsageError
 
 # Made-up rows differ by the same amount in every seed.
@@ -120,8 +120,8 @@ def test_distance_rank_correlation_is_the_slow_one():
     images, codes = torch.randn(6, 1, 4, 4), torch.randn(6, 3)
     pairs = [(a, b) for a in range(6) for b in range(a)]
     distances = [[(part[a] - part[b]).double().norm().item() for a, b in pairs] for part in (images, codes)]
-    assert metrics.distance_rank_correlation(images, codes) == pytest.approx(stats.spearmanr(*distances).statistic)
-    assert metrics.distance_rank_correlation(images, images * 2) == pytest.approx(1)
+    assert measures.distance_rank_correlation(images, codes) == pytest.approx(stats.spearmanr(*distances).statistic)
+    assert measures.distance_rank_correlation(images, images * 2) == pytest.approx(1)
 
 
 def test_holm_is_the_one_computed_by_hand():

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cladec_core import convolutions, training
-from cladec_core.training import ADAM, SGD, Compute, Recipe
+from cladec_core import training
+from cladec_core.networks import convolutions
+from cladec_core.training import ADAM, SGD, Compute, Recipe, graphs, loop
 
 CPU = torch.device("cpu")
 HALF = Compute(CPU, torch.bfloat16)
@@ -97,7 +98,7 @@ def test_a_single_step_has_the_whole_learning_rate(task, on):
 @pytest.mark.parametrize("steps", [1, 2, 7, 64, 100])
 def test_learning_rates_fall_twice_by_ten(steps):
     marks = {round(29 / 64 * steps), round(58 / 64 * steps)}
-    rates = training._learning_rates(0.1, steps).tolist()
+    rates = loop.learning_rates(0.1, steps).tolist()
     for step, rate in enumerate(rates):
         assert rate == pytest.approx(0.1 ** (1 + sum(0 < mark <= step for mark in marks)))
 
@@ -106,7 +107,7 @@ def test_weights_and_gradients_share_one_order_in_memory(task, on):
     """The CPU's fused kernels pair weights and gradients by their place in memory, whatever the strides say."""
     seen = []
 
-    class Spy(training._Step):
+    class Spy(loop.Step):
         def __init__(self, *args):
             super().__init__(*args)
             self.optimiser.register_step_pre_hook(self.look)
@@ -119,7 +120,7 @@ def test_weights_and_gradients_share_one_order_in_memory(task, on):
             )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_Step", Spy)
+        patch.setattr(loop, "Step", Spy)
         training.fit(job(task, on, epochs=1))
     assert len(seen) == 4 * 2 * 7
     assert all(seen)
@@ -194,7 +195,7 @@ class Recorder:
 def test_a_captured_training_is_the_plain_one_bit_for_bit(task, monkeypatch, recipe, dtype):
     """Above all: the steps that warm up leave no trace in weights, statistics, momenta or random numbers."""
     recorder = Recorder()
-    monkeypatch.setattr(training, "_record", recorder)
+    monkeypatch.setattr(graphs, "record", recorder)
     before = torch.get_rng_state()
     captured = trained(job(task, Compute(CPU, dtype, graph=True), recipe=recipe))
     assert torch.equal(torch.get_rng_state(), before)
@@ -214,7 +215,7 @@ def test_a_graph_holds_a_divisor_of_the_steps(task, monkeypatch):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training._Step, "run", counted)
-            patch.setattr(training, "_record", lambda work: work)
+            patch.setattr(graphs, "record", lambda work: work)
             targets = (task.labels.float(),)
             job = training.Job(
                 nn.Linear(32, 1), task.inputs.flatten(1), targets, lambda output, label: (output[:, 0] - label).mean(),
@@ -228,7 +229,7 @@ def test_without_a_graph_the_training_goes_on_and_says_so(task, on, monkeypatch)
     def refuse(work):
         raise RuntimeError("operation not permitted when stream is capturing\nand much more")
 
-    monkeypatch.setattr(training, "_record", refuse)
+    monkeypatch.setattr(graphs, "record", refuse)
     with pytest.warns(UserWarning, match=r"^decoder conv3: no CUDA graph \(operation .* capturing\); it is trained"):
         captured = trained(job(task, Compute(CPU, torch.float32, graph=True), label="decoder conv3"))
     assert same(captured, trained(job(task, on)))
@@ -238,7 +239,7 @@ def test_memory_that_runs_out_in_a_capture_is_no_reason_to_go_on(task, monkeypat
     def refuse(work):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(training, "_record", refuse)
+    monkeypatch.setattr(graphs, "record", refuse)
     with pytest.raises(torch.OutOfMemoryError):
         training.fit(job(task, Compute(CPU, torch.float32, graph=True)))
 

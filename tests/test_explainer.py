@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import Normalize
 
 import cladec_core
-from cladec_core import ClaDec, models
+from cladec_core import ClaDec, networks
 from cladec_core.errors import RunError, UsageError
 from cladec_core.explainer import evaluation, fitting, intake, shapes, taps
 
@@ -105,7 +105,7 @@ def assert_untouched(net, before, images=None, output=None):
     for now, then in zip(after["gradients"], before["gradients"], strict=True):
         assert (now is None and then is None) or torch.equal(now, then)
     if images is not None:
-        with torch.no_grad(), models.in_eval_mode(net):
+        with torch.no_grad(), networks.in_eval_mode(net):
             assert torch.equal(net(images), output)
 
 
@@ -115,7 +115,7 @@ def in_use(net, shape):
     net(batch(shape, 4)).sum().backward()
     next(net.children()).eval()
     next(net.parameters()).requires_grad_(False)
-    with torch.no_grad(), models.in_eval_mode(net):
+    with torch.no_grad(), networks.in_eval_mode(net):
         return net, net(batch(shape, 4))
 
 
@@ -367,7 +367,7 @@ def test_how_an_activation_is_read_is_said_and_doubt_too():
 
 @pytest.mark.parametrize("shape", [(512,), (10,), (512, 1, 1), (256, 4, 4), (128, 16, 16), (64, 32, 32)])
 def test_decoder_at_32x32_is_the_papers(shape):
-    ours, papers = shapes.decoder(shape, 3, (32, 32)), models.decoder(shape, 3)
+    ours, papers = shapes.decoder(shape, 3, (32, 32)), networks.decoder(shape, 3)
     weights = [[tuple(value.shape) for value in part.parameters()] for part in (ours, papers)]
     assert weights[0] == weights[1]
 

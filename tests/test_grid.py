@@ -29,9 +29,10 @@ from cladec_companion.papers.cladec.prototypes import network as prototype_netwo
 from cladec_companion.records import record as records
 from cladec_companion.records.record import locked, merge, open_record, read_record
 from cladec_companion.records.settings import settings_for
-from cladec_core import convolutions, data, metrics, models, training
+from cladec_core import data, measures, networks, training
 from cladec_core.errors import RunError, UsageError
 from cladec_core.explainer import shapes
+from cladec_core.networks import convolutions
 
 FILES = ("metrics.csv", "samples.npz")
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
@@ -144,7 +145,7 @@ def test_the_plan_counts_exactly_the_trainings_that_are_done(monkeypatch, tmp_pa
         return [1.0] * job.epochs
 
     monkeypatch.setattr(training, "fit", fit)
-    monkeypatch.setattr(metrics, "linear_probe", lambda *_: 0.0)
+    monkeypatch.setattr(measures, "linear_probe", lambda *_: 0.0)
     few = {
         "sizes": [64, 1], "disjoint_count": 1, "random_repeats": 1, "alphas": [0.0, 0.9], "layers": ["penultimate"],
         "train_limit": 70, "test_limit": 20,
@@ -210,12 +211,12 @@ def slow_count(model, inputs, *, weights=True, entry=False):
 def test_operations_are_those_of_a_slow_count(architecture, kind):
     channels, classes, width = 3, 7, 0.125
     layer = {"vgg11": "conv4", "resnet10": "block2"}[architecture]
-    net = models.classifier(architecture, channels, classes, width).eval()
+    net = networks.classifier(architecture, channels, classes, width).eval()
     images = torch.zeros(2, channels, 32, 32)
     encoder = net.up_to(layer).eval()
     kept = 5 if kind == "subset" else None
     code = encoder(images)[:, :kept]
-    decoder = models.decoder(tuple(code.shape[1:]), channels)
+    decoder = networks.decoder(tuple(code.shape[1:]), channels)
     if kind == "explainer":
         decoder = shapes.decoder(code.shape[1:], channels, (32, 32), width=16)
     if kind == "classifier":

@@ -8,7 +8,7 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
 from cladec_companion.papers.cladec.layers.experiment import as_uint8, sample_indices
-from cladec_core import metrics, models
+from cladec_core import measures, networks
 
 
 def test_reconstruction_losses_are_the_slow_sums_in_every_scale():
@@ -23,7 +23,7 @@ def test_reconstruction_losses_are_the_slow_sums_in_every_scale():
             total += ((difference * std[channel].item()) ** 2).sum()
         sums.append(total)
         norms.append(math.sqrt(total))
-    found = metrics.reconstruction_losses(images, reconstructions, std)
+    found = measures.reconstruction_losses(images, reconstructions, std)
     assert found == pytest.approx(
         {
             "loss_standardised": sum(standardised) / 15,
@@ -36,53 +36,53 @@ def test_reconstruction_losses_are_the_slow_sums_in_every_scale():
 
 
 def test_a_perfect_reconstruction_has_no_loss(digits):
-    found = metrics.reconstruction_losses(digits.test_images, digits.test_images.clone(), digits.std)
+    found = measures.reconstruction_losses(digits.test_images, digits.test_images.clone(), digits.std)
     assert set(found.values()) == {0.0}
 
 
 def test_the_mean_image_is_the_training_mean(digits):
-    images = metrics.mean_image(digits)
+    images = measures.mean_image(digits)
     assert images.shape == digits.test_images.shape
     torch.testing.assert_close(digits.to_unit(images)[0], digits.mean.expand(1, 32, 32))
 
 
 def test_the_mean_training_image_loses_its_variance(digits):
-    losses = metrics.reconstruction_losses(digits.train_images, torch.zeros_like(digits.train_images), digits.std)
+    losses = measures.reconstruction_losses(digits.train_images, torch.zeros_like(digits.train_images), digits.std)
     assert losses["loss_standardised"] == pytest.approx(1, abs=1e-4)
     assert losses["loss_raw_mean"] == pytest.approx(digits.std.item() ** 2, rel=1e-4)
 
 
 def test_accuracy_counts_the_largest_logits():
     logits = torch.tensor([[0.1, 0.9, 0.0], [2.0, 1.0, 1.5], [0.0, 0.1, 0.2], [-1.0, -3.0, -2.0]])
-    assert metrics.accuracy(logits, torch.tensor([1, 0, 1, 0])) == 0.75
+    assert measures.accuracy(logits, torch.tensor([1, 0, 1, 0])) == 0.75
 
 
 def test_class_means_and_variance_are_the_slow_ones(digits):
-    means, total = metrics.class_means(digits), 0.0
+    means, total = measures.class_means(digits), 0.0
     images, labels = digits.train_images.double().numpy(), digits.train_labels.numpy()
     for label in range(10):
         members = [image for image, own in zip(images, labels, strict=True) if own == label]
         mean = sum(members) / len(members)
         np.testing.assert_allclose(means[label].numpy(), mean, atol=1e-5)
         total += sum(((member - mean) ** 2).sum() for member in members)
-    found = metrics.within_class_variance(digits.train_images, digits.train_labels)
+    found = measures.within_class_variance(digits.train_images, digits.train_labels)
     assert found == pytest.approx(total / images.size, rel=1e-6)
 
 
 def test_distance_is_the_mean_square():
     first, second = torch.randn(2, 3, 1, 4, 4)
-    assert metrics.distance(first, second) == pytest.approx(np.mean((first.numpy() - second.numpy()) ** 2), rel=1e-5)
+    assert measures.distance(first, second) == pytest.approx(np.mean((first.numpy() - second.numpy()) ** 2), rel=1e-5)
 
 
 def test_pool_averages_over_space_down_to_2048_values():
     activations = torch.randn(3, 64, 16, 16)
     slow = activations.numpy().reshape(3, 64, 4, 4, 4, 4).mean((3, 5)).reshape(3, -1)
-    np.testing.assert_allclose(metrics.Pool()(activations).numpy(), slow, atol=1e-5)
+    np.testing.assert_allclose(measures.Pool()(activations).numpy(), slow, atol=1e-5)
     small = torch.randn(3, 128, 4, 4)
-    assert torch.equal(metrics.Pool()(small), small.flatten(1))
-    assert metrics.Pool()(torch.randn(3, 4096, 1, 1)).shape == (3, 4096)
+    assert torch.equal(measures.Pool()(small), small.flatten(1))
+    assert measures.Pool()(torch.randn(3, 4096, 1, 1)).shape == (3, 4096)
     vector = torch.randn(3, 3000)
-    assert torch.equal(metrics.Pool()(vector), vector)
+    assert torch.equal(measures.Pool()(vector), vector)
 
 
 def blobs(spread):
@@ -93,19 +93,19 @@ def blobs(spread):
 
 def test_a_linear_probe_reads_what_is_separable_and_guesses_what_is_not():
     features, labels = blobs(spread=1)
-    assert metrics.linear_probe(features[:80], labels[:80], features[80:], labels[80:]) == 1.0
+    assert measures.linear_probe(features[:80], labels[:80], features[80:], labels[80:]) == 1.0
     noise = torch.randn(120, 20)
-    assert metrics.linear_probe(noise[:80], labels[:80], noise[80:], labels[80:]) < 0.7
+    assert measures.linear_probe(noise[:80], labels[:80], noise[80:], labels[80:]) < 0.7
 
 
 def test_code_statistics_are_those_of_the_eigenvalues():
     activations = torch.randn(50, 6) @ torch.randn(6, 8)
     eigenvalues = np.linalg.eigvalsh(np.cov(activations.double().numpy().T))
-    found = metrics.code_statistics(activations)
+    found = measures.code_statistics(activations)
     assert found["units"] == 8
     assert found["active"] == pytest.approx((activations.numpy() > 0).mean())
     assert found["effective_rank"] == pytest.approx(eigenvalues.sum() ** 2 / (eigenvalues**2).sum(), rel=1e-4)
-    assert metrics.code_statistics(torch.rand(10, 4, 2, 2))["units"] == 16
+    assert measures.code_statistics(torch.rand(10, 4, 2, 2))["units"] == 16
 
 
 def test_loss_rank_correlation_is_spearmans():
@@ -113,12 +113,12 @@ def test_loss_rank_correlation_is_spearmans():
     first = torch.tensor([1.0, 5, 2, 4, 3, 6]).view(6, 1, 1, 1).expand(6, 1, 2, 2)
     second = torch.tensor([2.0, 6, 1, 4, 3, 5]).view(6, 1, 1, 1).expand(6, 1, 2, 2)
     expected = 1 - 6 * (1 + 1 + 1 + 0 + 0 + 1) / (6 * 35)  # of the ranks, which are the values
-    assert metrics.loss_rank_correlation(images, first, second) == pytest.approx(expected)
+    assert measures.loss_rank_correlation(images, first, second) == pytest.approx(expected)
 
 
 def test_sharpness_is_the_variance_of_the_laplacian():
     images = torch.rand(2, 3, 6, 6)
-    for image, found in zip(images.mean(1).numpy(), metrics.sharpness(images).tolist(), strict=True):
+    for image, found in zip(images.mean(1).numpy(), measures.sharpness(images).tolist(), strict=True):
         slow = [
             image[y - 1, x] + image[y + 1, x] + image[y, x - 1] + image[y, x + 1] - 4 * image[y, x]
             for y in range(1, 5)
@@ -136,24 +136,24 @@ def squares(tones):
 
 def test_an_image_keeps_all_its_concepts():
     images = squares([0.3, 0.6, 0.9])
-    assert metrics.concepts_kept(images, images) == pytest.approx({"grey_tone": 1, "texture": 1, "shape": 1})
+    assert measures.concepts_kept(images, images) == pytest.approx({"grey_tone": 1, "texture": 1, "shape": 1})
 
 
 def test_each_concept_is_lost_on_its_own():
     images = squares([0.3, 0.6, 0.9])
-    swapped = metrics.concepts_kept(images, squares([0.9, 0.6, 0.3]))
+    swapped = measures.concepts_kept(images, squares([0.9, 0.6, 0.3]))
     assert swapped["grey_tone"] == pytest.approx(-1)
     assert swapped["shape"] == 1
-    moved = metrics.concepts_kept(images, images.roll(4, dims=3))
+    moved = measures.concepts_kept(images, images.roll(4, dims=3))
     assert moved["shape"] == pytest.approx(12 / 20)
     assert moved["texture"] == pytest.approx(1)
     blurred = F.avg_pool2d(images, 5, stride=1, padding=2)
-    assert metrics.concepts_kept(images, blurred)["texture"] < 0.5
+    assert measures.concepts_kept(images, blurred)["texture"] < 0.5
 
 
 @pytest.fixture
 def two_layers():
-    net = models.Classifier()
+    net = networks.Classifier()
     net.add_module("conv1", nn.Sequential(nn.Conv2d(1, 4, 3, stride=4, padding=1), nn.ReLU()))
     net.add_module("conv2", nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.ReLU()))
     net.add_module("penultimate", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
@@ -184,7 +184,7 @@ def slow_gradcam(net, layer, images):
 @pytest.mark.parametrize("layer", ["conv1", "conv2"])
 def test_gradcam_is_the_hand_written_one(two_layers, layer):
     images = torch.randn(6, 1, 32, 32)
-    found = metrics.gradcam(two_layers, layer, images)
+    found = measures.gradcam(two_layers, layer, images)
     expected = slow_gradcam(two_layers, layer, images)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     assert (expected.amax((1, 2)) == 1).any()
@@ -198,33 +198,35 @@ def test_gradcam_is_captum_s(two_layers, layer):
     )
     large = LayerAttribution.interpolate(maps.detach(), (32, 32), "bilinear").squeeze(1)
     low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
-    torch.testing.assert_close(metrics.gradcam(two_layers, layer, images) * (high - low) + low, large)
+    torch.testing.assert_close(measures.gradcam(two_layers, layer, images) * (high - low) + low, large)
 
 
 @pytest.mark.parametrize("layer", ["penultimate", "logits"])
 def test_gradcam_of_a_vector_is_that_of_the_last_map(two_layers, layer):
     images = torch.randn(4, 1, 32, 32)
-    torch.testing.assert_close(metrics.gradcam(two_layers, layer, images), metrics.gradcam(two_layers, "conv2", images))
+    torch.testing.assert_close(
+        measures.gradcam(two_layers, layer, images), measures.gradcam(two_layers, "conv2", images)
+    )
 
 
 def test_gradcam_of_a_single_pixel_is_zero(digits):
-    model = models.classifier("vgg11", 1, 10, width=0.125).eval()
-    found = metrics.gradcam(model, "conv4", digits.test_images)
+    model = networks.classifier("vgg11", 1, 10, width=0.125).eval()
+    found = measures.gradcam(model, "conv4", digits.test_images)
     assert torch.equal(found, torch.zeros(48, 32, 32))
 
 
 def test_gradcam_does_not_depend_on_the_scale_of_the_logits(two_layers):
     images = torch.randn(4, 1, 32, 32)
     two_layers.logits.bias.zero_()
-    before = metrics.gradcam(two_layers, "conv1", images)
+    before = measures.gradcam(two_layers, "conv1", images)
     assert before.any()
     two_layers.logits.weight *= 1e-12
-    torch.testing.assert_close(metrics.gradcam(two_layers, "conv1", images), before)
+    torch.testing.assert_close(measures.gradcam(two_layers, "conv1", images), before)
 
 
 def test_gradcam_leaves_no_hook_behind(two_layers):
     before = {name: tensor.clone() for name, tensor in two_layers.state_dict().items()}
-    metrics.gradcam(two_layers, "conv1", torch.randn(2, 1, 32, 32))
+    measures.gradcam(two_layers, "conv1", torch.randn(2, 1, 32, 32))
     assert all(not module._forward_hooks and not module._backward_hooks for module in two_layers.modules())
     assert all(torch.equal(before[name], tensor) for name, tensor in two_layers.state_dict().items())
     assert not two_layers.training

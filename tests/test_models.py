@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cladec_core import models
+from cladec_core import networks
 from cladec_core.errors import UsageError
 
 SHAPES = {
@@ -58,19 +58,19 @@ class Tensors:
 
 
 def test_vgg11_has_the_published_number_of_parameters():
-    model = models.classifier("vgg11", 1, 10)
+    model = networks.classifier("vgg11", 1, 10)
     assert sum(parameter.numel() for parameter in model.parameters()) == 4_672_490
 
 
 def test_resnet10_has_ten_weight_layers():
-    model = models.classifier("resnet10", 3, 100)
+    model = networks.classifier("resnet10", 3, 100)
     weights = [module.weight for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
     assert sum(weight.ndim == 2 or weight.shape[-1] == 3 for weight in weights) == 10
     assert sum(weight.ndim == 4 and weight.shape[-1] == 1 for weight in weights) == 3
 
 
 def test_vgg11_is_the_network_of_table_1(digits):
-    model = trained_looking(models.classifier("vgg11", 1, 10, width=0.125))
+    model = trained_looking(networks.classifier("vgg11", 1, 10, width=0.125))
     tensors, images = Tensors(model), digits.test_images[:8]
     for stride in (2, 2, 1, 2, 1, 2, 1, 2):
         images = tensors.layer(images, stride).relu()
@@ -81,7 +81,7 @@ def test_vgg11_is_the_network_of_table_1(digits):
 
 
 def test_resnet10_is_a_stem_and_four_basic_blocks(digits):
-    model = trained_looking(models.classifier("resnet10", 1, 10, width=0.125))
+    model = trained_looking(networks.classifier("resnet10", 1, 10, width=0.125))
     tensors = Tensors(model)
     images = tensors.layer(digits.test_images[:8], 1).relu()
     for stride in (1, 2, 2, 2):
@@ -95,14 +95,14 @@ def test_resnet10_is_a_stem_and_four_basic_blocks(digits):
 
 @pytest.mark.parametrize(("architecture", "index_map"), SHAPES)
 def test_each_index_names_its_layer_with_its_shape(architecture, index_map):
-    model = models.classifier(architecture, 1, 10)
-    names = [models.layer_name(architecture, index, index_map) for index in (-1, -2, -3, -4, -5)]
+    model = networks.classifier(architecture, 1, 10)
+    names = [networks.layer_name(architecture, index, index_map) for index in (-1, -2, -3, -4, -5)]
     assert names == NAMES[architecture, index_map]
-    assert [models.activation_shape(model.up_to(name), 1) for name in names] == SHAPES[architecture, index_map]
+    assert [networks.activation_shape(model.up_to(name), 1) for name in names] == SHAPES[architecture, index_map]
 
 
 def test_an_encoder_shares_the_weights_and_stops_at_its_layer(digits):
-    model = trained_looking(models.classifier("vgg11", 1, 10, width=0.125))
+    model = trained_looking(networks.classifier("vgg11", 1, 10, width=0.125))
     images = digits.test_images[:4]
     for name in model.layers:
         encoder = model.up_to(name)
@@ -114,15 +114,15 @@ def test_an_encoder_shares_the_weights_and_stops_at_its_layer(digits):
 
 
 def test_an_encoder_has_no_dropout():
-    model = models.classifier("vgg11", 1, 10, width=0.125)
+    model = networks.classifier("vgg11", 1, 10, width=0.125)
     assert any(isinstance(module, nn.Dropout) for module in model)
     assert not any(isinstance(module, nn.Dropout) for module in model.up_to("logits").modules())
     assert "dropout" not in model.layers
 
 
 def test_frozen_stays_in_eval_mode_and_records_no_gradient(digits):
-    model = models.classifier("vgg11", 1, 10, width=0.125)
-    frozen = models.Frozen(model)
+    model = networks.classifier("vgg11", 1, 10, width=0.125)
+    frozen = networks.Frozen(model)
     whole = nn.Sequential(frozen, nn.Linear(10, 2)).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     whole(digits.train_images[:16]).sum().backward()
@@ -137,27 +137,27 @@ def test_in_eval_mode_puts_every_part_back():
     chain = nn.Sequential(shared, nn.Dropout())
     modes = [module.training for module in chain.modules()]
     assert modes == [True, False, False, False, True]
-    with models.in_eval_mode(chain):
+    with networks.in_eval_mode(chain):
         assert not any(module.training for module in chain.modules())
     assert [module.training for module in chain.modules()] == modes
 
 
 def test_select_keeps_the_channels_in_the_order_asked():
     maps = torch.randn(2, 5, 3, 3)
-    assert torch.equal(models.Select([4, 1])(maps), torch.stack([maps[:, 4], maps[:, 1]], 1))
-    assert torch.equal(models.Select(range(2))(maps[:, :, 0, 0]), maps[:, :2, 0, 0])
+    assert torch.equal(networks.Select([4, 1])(maps), torch.stack([maps[:, 4], maps[:, 1]], 1))
+    assert torch.equal(networks.Select(range(2))(maps[:, :, 0, 0]), maps[:, :2, 0, 0])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("style", models.DECODER_STYLES)
+@pytest.mark.parametrize("style", networks.DECODER_STYLES)
 @pytest.mark.parametrize("shape", [(10,), *((8, size, size) for size in (1, 2, 4, 8, 16, 32))])
 def test_a_decoder_turns_every_size_into_an_image(shape, style, channels):
-    decoder = models.decoder(shape, channels, style)
+    decoder = networks.decoder(shape, channels, style)
     codes = 100 * torch.randn(2, *shape)
     images = decoder(codes)
     assert images.shape == (2, channels, 32, 32)
     assert (images < 0).any()  # standardised images have negative values, so nothing may cut them off
-    bright = models.decoder(shape, channels, style, sigmoid=True)(codes)
+    bright = networks.decoder(shape, channels, style, sigmoid=True)(codes)
     assert bright.shape == images.shape
     assert ((bright >= 0) & (bright <= 1)).all()
 
@@ -178,7 +178,7 @@ def test_a_decoder_turns_every_size_into_an_image(shape, style, channels):
     ],
 )
 def test_the_widest_deconvolutions_are_left_out_first(shape, style, widths):
-    decoder = models.decoder(shape, 3, style)
+    decoder = networks.decoder(shape, 3, style)
     deconvolutions = [module for module in decoder if isinstance(module, nn.ConvTranspose2d)]
     assert [deconvolutions[0].in_channels, *(module.out_channels for module in deconvolutions)] == widths
     assert {module.kernel_size for module in deconvolutions} == {(4, 4) if style == "code" else (5, 5)}
@@ -187,22 +187,22 @@ def test_the_widest_deconvolutions_are_left_out_first(shape, style, widths):
 @pytest.mark.parametrize("shape", [(4, 3, 3), (4, 2, 4), (4, 64, 64), (4, 4), (4, 1, 1, 1), (4, 0, 0)])
 def test_a_decoder_for_an_impossible_shape_is_refused(shape):
     with pytest.raises(UsageError, match="valid: ") as caught:
-        models.decoder(shape, 1)
+        networks.decoder(shape, 1)
     assert str(shape) in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("call", "value", "valid"),
     [
-        (lambda: models.classifier("vgg12", 1, 10), "'vgg12'", "vgg11, resnet10, vgg5"),
-        (lambda: models.layer_name("vgg12", -1), "'vgg12'", "vgg11, resnet10, vgg5"),
-        (lambda: models.layer_name("vgg11", -1, "text"), "'text'", "code, paper"),
-        (lambda: models.layer_name("vgg11", -6), "-6", "-1, -2, -3, -4, -5"),
-        (lambda: models.layer_name("vgg11", 0), "0", "-1, -2, -3, -4, -5"),
-        (lambda: models.layer_name("resnet10", "conv4"), "'conv4'", "stem, block1, block2, block3, block4, "),
-        (lambda: models.layer_name("vgg11", "dropout"), "'dropout'", "conv0, conv1"),
-        (lambda: models.classifier("vgg11", 1, 10, 0.1).up_to("conv9"), "'conv9'", "conv0, conv1"),
-        (lambda: models.decoder((8,), 1, "table2"), "'table2'", "code, table1"),
+        (lambda: networks.classifier("vgg12", 1, 10), "'vgg12'", "vgg11, resnet10, vgg5"),
+        (lambda: networks.layer_name("vgg12", -1), "'vgg12'", "vgg11, resnet10, vgg5"),
+        (lambda: networks.layer_name("vgg11", -1, "text"), "'text'", "code, paper"),
+        (lambda: networks.layer_name("vgg11", -6), "-6", "-1, -2, -3, -4, -5"),
+        (lambda: networks.layer_name("vgg11", 0), "0", "-1, -2, -3, -4, -5"),
+        (lambda: networks.layer_name("resnet10", "conv4"), "'conv4'", "stem, block1, block2, block3, block4, "),
+        (lambda: networks.layer_name("vgg11", "dropout"), "'dropout'", "conv0, conv1"),
+        (lambda: networks.classifier("vgg11", 1, 10, 0.1).up_to("conv9"), "'conv9'", "conv0, conv1"),
+        (lambda: networks.decoder((8,), 1, "table2"), "'table2'", "code, table1"),
     ],
 )
 def test_unknown_names_are_refused_with_the_valid_ones(call, value, valid):
@@ -213,4 +213,4 @@ def test_unknown_names_are_refused_with_the_valid_ones(call, value, valid):
 
 
 def test_a_name_stands_for_itself_under_both_maps():
-    assert models.layer_name("vgg11", "conv4", "code") == models.layer_name("vgg11", "conv4", "paper") == "conv4"
+    assert networks.layer_name("vgg11", "conv4", "code") == networks.layer_name("vgg11", "conv4", "paper") == "conv4"

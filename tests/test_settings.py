@@ -10,7 +10,7 @@ from cladec_companion.book import notebook
 from cladec_companion.records.settings import PROFILES, SETTINGS, LayersSettings, Settings, settings_for
 from cladec_core.data import DATASETS
 from cladec_core.errors import UsageError
-from cladec_core.models import ARCHITECTURES
+from cladec_core.networks import ARCHITECTURES
 
 CODE_LAYERS = "-1, -2, -3, -4, -5"
 VGG11_LAYERS = "conv0, conv1, conv2a, conv2, conv3a, conv3, conv4a, conv4, penultimate, logits"

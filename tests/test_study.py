@@ -14,7 +14,7 @@ from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.layers import experiment as layers
 from cladec_companion.records.record import read_record
 from cladec_companion.records.settings import settings_for
-from cladec_core import data, metrics, models, training
+from cladec_core import data, measures, networks, training
 from cladec_core.errors import RunError, UsageError
 
 LAYERS = ["conv4a", "penultimate"]
@@ -78,7 +78,7 @@ def test_using_a_part_of_a_classifier_does_not_put_it_in_training_mode(studied):
     chain = nn.Sequential(studied.classifier.up_to("conv3"), nn.Flatten())
     assert chain.training
     studied.test(chain)
-    models.activation_shape(studied.classifier.up_to("conv3"), 1)
+    networks.activation_shape(studied.classifier.up_to("conv3"), 1)
     assert not any(module.training for module in studied.classifier.modules())
 
 
@@ -210,7 +210,7 @@ def test_every_training_of_every_seed_begins_and_shuffles_in_its_own_way(new_stu
 
     def spy(job):
         # The largest tensor of an encoder or a classifier, and of a decoder, before training.
-        parts = [job.model] if isinstance(job.model, models.Classifier) else job.model.children()
+        parts = [job.model] if isinstance(job.model, networks.Classifier) else job.model.children()
         entries.extend(
             max(part.parameters(), key=torch.numel).detach().clone() for part in parts if [*part.parameters()]
         )
@@ -384,7 +384,7 @@ def test_the_samples_of_a_layer_are_its_reconstructions(studied, measured):
     for method in ("cladec", "refae"):
         grey = studied.data.to_unit(getattr(hand, method).images[chosen]).clamp(0, 1).numpy() * 255
         assert np.abs(samples[f"conv4a/{method}"] - grey).max() <= 0.51
-    expected = metrics.gradcam(studied.classifier, "conv4a", studied.data.test_images[chosen]).numpy() * 255
+    expected = measures.gradcam(studied.classifier, "conv4a", studied.data.test_images[chosen]).numpy() * 255
     assert np.abs(samples["conv4a/gradcam"] - expected).max() <= 0.51
     assert samples["conv4a/gradcam"].max() == 255
 

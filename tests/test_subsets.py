@@ -14,8 +14,8 @@ from cladec_companion.papers.cladec.subsets.experiment import Part
 from cladec_companion.records.record import read_record
 from cladec_companion.records.settings import last_convolution, settings_for
 from cladec_core.errors import UsageError
-from cladec_core.metrics import mean_image
-from cladec_core.models import Select
+from cladec_core.measures import mean_image
+from cladec_core.networks import Select
 
 DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cladec_core import metrics, models, training
+from cladec_core import measures, networks, training
 from cladec_core.errors import RunError, UsageError
 from cladec_core.training import ADAM, SGD, Compute, Recipe
 
@@ -219,7 +219,7 @@ def test_apply_is_the_model_in_eval_mode(task, on):
 def test_what_is_reported_is_float32_whatever_the_process_allows(digits, on):
     """By default CUDA rounds to TF32 in convolutions."""
     switch, seen = torch.backends.cudnn.conv, []
-    model, images = models.classifier("vgg11", 1, 10, 0.125), digits.test_images[:4]
+    model, images = networks.classifier("vgg11", 1, 10, 0.125), digits.test_images[:4]
     model[0].register_forward_pre_hook(lambda *_: seen.append(switch.fp32_precision))
     assert switch.fp32_precision == "tf32"
     training.apply(model, images, on)
@@ -227,7 +227,7 @@ def test_what_is_reported_is_float32_whatever_the_process_allows(digits, on):
     seen.clear()
     training.apply(model, images, on, exact=True)
     training.calibrate(model, images, on)
-    metrics.gradcam(model, "conv2", images)
+    measures.gradcam(model, "conv2", images)
     assert seen == ["ieee"] * 3
     assert switch.fp32_precision == "tf32"
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from cladec_companion.evidence.style import COLOURS, LABELS, apart, grey, show, signed_difference, style
 from cladec_companion.records.record import Record, recorded
 from cladec_core.data import DATASETS
-from cladec_core.models import LAYER_INDEX
+from cladec_core.networks import LAYER_INDEX
 
 RUN = "fashion_mnist/vgg11"
 FRONT = 6  # the place in the test set of the image on the front page: a pale coat with stripes

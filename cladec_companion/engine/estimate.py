@@ -18,7 +18,7 @@ from cladec_companion.papers.cladec.prototypes import network as prototype_netwo
 from cladec_companion.papers.cladec.subsets import experiment as subsets
 from cladec_companion.papers.cladec.your_own import experiment as your_own
 from cladec_companion.records.settings import BASELINE, last_convolution
-from cladec_core import models, training
+from cladec_core import networks, training
 from cladec_core.data import SIZE
 from cladec_core.explainer import fitting, shapes
 
@@ -228,16 +228,16 @@ def _task(
         network = prototype_network.PrototypeNetwork(channels, classes, part.prototypes)
         compare = prototype_network.PrototypeLoss(network)
         return network, image, lambda output, images, labels: compare(output, labels)
-    classifier = models.classifier(architecture, channels, classes, width)
+    classifier = networks.classifier(architecture, channels, classes, width)
     if not part.layer:
         return classifier, image, lambda output, images, labels: training.classification_loss(output, labels)
     encoder = classifier.up_to(part.layer)
-    shape = models.activation_shape(encoder, channels)
+    shape = networks.activation_shape(encoder, channels)
     shape = (part.channels or shape[0], *shape[1:])
     decoder = (
         shapes.decoder(shape, channels, (SIZE, SIZE), part.explainer)
         if part.explainer
-        else models.decoder(shape, channels, style)
+        else networks.decoder(shape, channels, style)
     )
     loss = training.ClaDecLoss(classifier.eval().requires_grad_(False) if part.judged else None, 0.5)
     return (nn.Sequential(encoder, decoder), image, loss) if part.encoder else (decoder, shape, loss)

@@ -27,6 +27,7 @@ from cladec_companion.engine.plan import Job
 from cladec_companion.engine.runner import Trainer, opened
 from cladec_core import training
 from cladec_core.errors import RunError
+from cladec_core.training import loop
 
 SHOWN = 12  # rows of the live table
 
@@ -65,11 +66,11 @@ class Board:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Make every progress bar of a training a row of this table."""
-        before, training.progress_bar = training.progress_bar, self.bar
+        before, loop.progress_bar = loop.progress_bar, self.bar
         try:
             yield
         finally:
-            training.progress_bar = before
+            loop.progress_bar = before
 
     @contextmanager
     def bar(self, label: str, steps: int, _enabled: bool) -> Iterator[Callable[[int, float], None]]:

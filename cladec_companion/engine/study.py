@@ -6,7 +6,6 @@ several chapters need, are also kept on disk, under a name made from everything 
 
 import copy
 import hashlib
-import inspect
 import json
 import os
 import pickle
@@ -15,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from torch import Tensor, nn
 
 from cladec_companion.engine.branches import Train, alone
 from cladec_companion.records.settings import Settings
-from cladec_core import models, training
+from cladec_core import data, networks, training
 from cladec_core.data import ImageData
-from cladec_core.models import Classifier, Frozen
+from cladec_core.networks import Classifier, Frozen
 from cladec_core.training import Compute, Recipe
 
 # Activations above this size are computed per batch instead of being kept.
@@ -90,13 +89,15 @@ class Study:
     def new_classifier(self, *labels: object) -> Classifier:
         """A freshly initialised classifier; the labels say what for and so decide its weights."""
         with training.seeded(training.derive_seed(self.seed, *labels, "weights")):
-            return models.classifier(self.architecture, self.data.channels, len(self.data.classes), self.settings.width)
+            return networks.classifier(
+                self.architecture, self.data.channels, len(self.data.classes), self.settings.width
+            )
 
     def new_decoder(self, encoder: nn.Module, *labels: object) -> nn.Sequential:
         """A freshly initialised decoder for what an encoder puts out."""
-        shape = models.activation_shape(encoder, self.data.channels)
+        shape = networks.activation_shape(encoder, self.data.channels)
         with training.seeded(training.derive_seed(self.seed, *labels, "weights")):
-            return models.decoder(shape, self.data.channels, self.settings.decoder_style, self.sigmoid)
+            return networks.decoder(shape, self.data.channels, self.settings.decoder_style, self.sigmoid)
 
     @_Once
     def classifier(self) -> Classifier:
@@ -159,10 +160,12 @@ class Study:
         encoder = Frozen(self.classifier.up_to(layer))
         if channels is not None:
             label += f" channels {span(channels)}"
-            encoder = Frozen(nn.Sequential(encoder, models.Select(channels).to(self.on.device)))
+            encoder = Frozen(nn.Sequential(encoder, networks.Select(channels).to(self.on.device)))
         decoder = self.new_decoder(encoder, label)  # for every α the same start
         label += f" α={alpha}" if alpha else ""
-        values = len(self.data.train_images) * torch.Size(models.activation_shape(encoder, self.data.channels)).numel()
+        values = (
+            len(self.data.train_images) * torch.Size(networks.activation_shape(encoder, self.data.channels)).numel()
+        )
 
         def fit(decoder: nn.Module, images: Tensor, label: str) -> None:
             if values * self.on.dtype.itemsize <= ACTIVATION_BYTES:
@@ -279,13 +282,26 @@ class Study:
 
     def _fingerprint(self, label: str, recipe: Recipe) -> str:
         """Name everything a cached training depends on: data, parameters, device and the code that trains."""
-        code = "".join(inspect.getsource(module) for module in (models, training))
         settings = {key: getattr(self.settings, key) for key in ("batch_size", "width", "decoder_style", "resize")}
         values = [
             self.data.name, self._training_images, self.architecture, self.seed, label,
-            asdict(recipe), self._epochs(recipe, label), settings, self.on.description, torch.__version__, code,
+            asdict(recipe), self._epochs(recipe, label), settings, self.on.description, torch.__version__,
+            training_code(),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@cache
+def training_code() -> str:
+    """Digest of every source file that decides what a training gives: the rooms data, networks and training.
+
+    `inspect.getsource` of a package would be its `__init__` alone.
+    """
+    rooms = (Path(room.__file__).parent for room in (data, networks, training))
+    digest = hashlib.sha256()
+    for path in sorted(path for room in rooms for path in room.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def span(channels: Sequence[int]) -> str:

@@ -23,7 +23,7 @@ from cladec_companion.papers.cladec.layers.figures import recorded_layers
 from cladec_companion.papers.cladec.occlusion.figures import layers_of
 from cladec_companion.records.record import ROOT, Record
 from cladec_core.data import DATASETS
-from cladec_core.models import LAYER_INDEX
+from cladec_core.networks import LAYER_INDEX
 
 SCRIPT = ROOT / "book" / "static" / "interactive.js"
 MOVED = "moved predicted"  # the samples of the moved square that a record has if it has any

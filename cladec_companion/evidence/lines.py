@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.evidence.trends import Evidence
 from cladec_companion.records.record import Record
-from cladec_core.models import ARCHITECTURES
+from cladec_core.networks import ARCHITECTURES
 
 LINES = {"published": "--", "recorded": "-", "this run": ":"}
 MARKERS = {"vgg11": "o", "resnet10": "s", "vgg5": "^", "vgg11_maxpool": "D"}

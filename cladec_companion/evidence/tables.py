@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 
 from cladec_companion.records.record import ROOT, Record
-from cladec_core.models import LAYER_INDEX
+from cladec_core.networks import LAYER_INDEX
 
 PUBLISHED = ROOT / "book" / "published.yml"
 DATASET_NAMES = {

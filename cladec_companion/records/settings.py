@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 
 import torch
 
-from cladec_core import data, models
+from cladec_core import data, networks
 from cladec_core.errors import UsageError, one_of
 
 PROFILES = {
@@ -65,7 +65,7 @@ def _data_sets(*values: Any) -> Any:
 
 def _networks(*values: Any) -> Any:
     """Declare the classifiers to explain."""
-    return _names(*values, help="classifiers to explain", of=models.ARCHITECTURES)
+    return _names(*values, help="classifiers to explain", of=networks.ARCHITECTURES)
 
 
 def _epochs(*values: Any, of: str) -> Any:
@@ -153,7 +153,7 @@ class LayersSettings(Settings):
         """Check the layers against every architecture."""
         super().__post_init__()
         for architecture in self.architectures:
-            names = [models.layer_name(architecture, layer, self.index_map) for layer in self.layers]
+            names = [networks.layer_name(architecture, layer, self.index_map) for layer in self.layers]
             if len(set(names)) < len(names):
                 raise UsageError(f"layers {list(self.layers)} name the same layer of {architecture} twice: {names}.")
 
@@ -213,10 +213,10 @@ class OcclusionSettings(LayersSettings):
 @lru_cache
 def last_convolution(architecture: str, width: float = 1.0) -> tuple[str, int]:
     """Name of the last convolution (or block), the layer of section 6.4, and how many channels it has."""
-    name = models.layer_name(architecture, -2, "paper")
+    name = networks.layer_name(architecture, -2, "paper")
     with torch.random.fork_rng(devices=[]):  # only shapes are of interest; the meta device takes seconds to import
-        encoder = models.classifier(architecture, 1, 2, width).up_to(name)
-    return name, models.activation_shape(encoder, 1)[0]
+        encoder = networks.classifier(architecture, 1, 2, width).up_to(name)
+    return name, networks.activation_shape(encoder, 1)[0]
 
 
 @dataclass(frozen=True)
@@ -335,7 +335,7 @@ class YourOwnSettings(Settings):
         super().__post_init__()
         for architecture in self.architectures:
             for layer in self.layers:
-                models.layer_name(architecture, layer)
+                networks.layer_name(architecture, layer)
 
 
 @dataclass(frozen=True)

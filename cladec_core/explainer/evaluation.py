@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cladec_core import models, training
+from cladec_core import networks, training
 from cladec_core.explainer import fitting, taps
 from cladec_core.explainer.fitting import Part, Space
 from cladec_core.explainer.shapes import resize
@@ -93,8 +93,8 @@ class Evaluation:
             stuck = taps.reinitialise(fresh.model)
             if not stuck and weights <= fitting.WEIGHTS_PER_VALUE * count * math.prod(self.space.shape):
                 return nn.Sequential(self.space.restore(), fresh), "fresh copy of the classifier"
-            small = models.classifier("vgg5", self.space.shape[0], self.classes)
-        return nn.Sequential(resize((models.SIZE, models.SIZE)), small), "the project's VGG-5"
+            small = networks.classifier("vgg5", self.space.shape[0], self.classes)
+        return nn.Sequential(resize((networks.SIZE, networks.SIZE)), small), "the project's VGG-5"
 
     def squares(self) -> Tensor:
         """Masks of 16 squares (by their shares of the sides) that overlap a little: (16, height, width)."""

@@ -14,7 +14,7 @@ from cladec_core import training
 from cladec_core.errors import UsageError
 from cladec_core.explainer import intake, shapes, taps
 from cladec_core.explainer.taps import Tap
-from cladec_core.models import Frozen, Select
+from cladec_core.networks import Frozen, Select
 from cladec_core.training import Compute, Recipe
 
 RECIPE = Recipe("adam", 1e-3, 1e-5)  # a larger step than the paper's 3e-4, for shorter trainings than the paper's

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from cladec_core.convolutions import Conv2d, ConvTranspose2d
+from cladec_core.networks.convolutions import Conv2d, ConvTranspose2d
 
 WIDTH = 64  # channels of the decoder's last map in the authors' program
 WIDEST = 8  # times the width: 512 channels

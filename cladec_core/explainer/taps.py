@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cladec_core.errors import UsageError
-from cladec_core.models import in_eval_mode
+from cladec_core.networks import in_eval_mode
 
 CLASS_TOKEN = ("keep", "drop")
 Adapters = Mapping[str, Callable[[Any], Tensor]]

@@ -8,7 +8,7 @@ from torch import Tensor
 from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8, originals, rows_of, sample_indices
 from cladec_companion.records.settings import AlphaSettings, last_convolution
-from cladec_core import metrics
+from cladec_core import measures
 from cladec_core.data import ImageData
 
 
@@ -45,8 +45,8 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     images = study.test(explain)
     judge = study.evaluation_classifier(explain, f"ClaDec {part.layer}")
     clean, seen = study.test(study.classifier), study.test(study.classifier, images)
-    losses = metrics.reconstruction_losses(data.test_images, images, std)
-    wrong = metrics.cross_entropy(seen, labels)
+    losses = measures.reconstruction_losses(data.test_images, images, std)
+    wrong = measures.cross_entropy(seen, labels)
     # Beside the test loss that of training images: the tables' 0.0 is hardly a loss on test images.
     trained = slice(len(labels))
     known = study.test(study.classifier, study.test(explain, data.train_images[trained]))
@@ -57,22 +57,22 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
         "cladec": {
             **losses,
             "loss_classifier": wrong,
-            "loss_classifier_train": metrics.cross_entropy(known, data.train_labels[trained]),
+            "loss_classifier_train": measures.cross_entropy(known, data.train_labels[trained]),
             "loss_total": (1 - part.alpha) * losses["loss_raw_sum"] + part.alpha * wrong,
             "loss_minimised": (1 - part.alpha) * minimised + part.alpha * wrong,
-            "accuracy": metrics.accuracy(study.test(judge, images), labels),
-            "accuracy_classifier": metrics.accuracy(seen, labels),
-            "agreement": metrics.accuracy(seen, clean.argmax(1)),
-            "within_class_variance": metrics.within_class_variance(images, labels),
-            "pixel_correlation": metrics.pixel_correlation(data.test_images, images),
+            "accuracy": measures.accuracy(study.test(judge, images), labels),
+            "accuracy_classifier": measures.accuracy(seen, labels),
+            "agreement": measures.accuracy(seen, clean.argmax(1)),
+            "within_class_variance": measures.within_class_variance(images, labels),
+            "pixel_correlation": measures.pixel_correlation(data.test_images, images),
         },
         "classifier": {
-            "accuracy": metrics.accuracy(clean, labels),
-            "loss_classifier": metrics.cross_entropy(clean, labels),
+            "accuracy": measures.accuracy(clean, labels),
+            "loss_classifier": measures.cross_entropy(clean, labels),
             "test_images": len(labels),
         },
-        "mean image": metrics.reconstruction_losses(data.test_images, mean_image, std),
-        "original": {"within_class_variance": metrics.within_class_variance(data.test_images, labels)},
+        "mean image": measures.reconstruction_losses(data.test_images, mean_image, std),
+        "original": {"within_class_variance": measures.within_class_variance(data.test_images, labels)},
     }
     rows = rows_of(values, **vars(part))
     return rows, pictures(data, clean.argmax(1), {f"alpha={part.alpha}": images}) if keep_samples else {}

@@ -11,7 +11,7 @@ from torch import nn
 from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8, sample_indices
 from cladec_companion.records.settings import BASELINE, ControlsSettings
-from cladec_core import data, metrics, models, training
+from cladec_core import data, measures, networks, training
 from cladec_core.data import ImageData
 
 ORIGINALS = "originals"
@@ -85,7 +85,7 @@ def cells(settings: ControlsSettings, architecture: str) -> Iterator[Part]:
     for layer in settings.layers:
         for control in (BASELINE, *settings.controls):
             if control not in same:
-                yield Part(models.layer_name(architecture, layer, settings.index_map), control)
+                yield Part(networks.layer_name(architecture, layer, settings.index_map), control)
 
 
 def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Samples]:
@@ -106,13 +106,13 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     images = {method: run.test(model) for method, model in models_of.items()}
     values: dict[str, dict[str, float]] = {
         "classifier": {
-            "accuracy": metrics.accuracy(run.test(run.classifier), labels),
+            "accuracy": measures.accuracy(run.test(run.classifier), labels),
             "train_images": len(run.data.train_images),
             "test_images": len(labels),
         }
     }
     for method, judge in evaluation_classifiers(run, part, models_of).items():
-        values[method] = {"accuracy": metrics.accuracy(run.test(judge, images[method]), labels)}
+        values[method] = {"accuracy": measures.accuracy(run.test(judge, images[method]), labels)}
         if part.control != ORIGINALS:
             values[method] |= losses(run.data, images[method], study.data)
     rows = [
@@ -151,4 +151,4 @@ def losses(own: ImageData, reconstructions: torch.Tensor, scale: ImageData) -> d
         The images whose mean and standard deviation standardise both.
     """
     pair = [(own.to_unit(part) - scale.mean) / scale.std for part in (own.test_images, reconstructions)]
-    return metrics.reconstruction_losses(*pair, scale.std)
+    return measures.reconstruction_losses(*pair, scale.std)

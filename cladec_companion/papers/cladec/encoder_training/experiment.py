@@ -7,7 +7,7 @@ from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.alpha.experiment import pictures
 from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, rows_of
 from cladec_companion.records.settings import EncoderTrainingSettings, last_convolution
-from cladec_core import metrics
+from cladec_core import measures
 
 CODE_IMAGES = 500  # their pairs are compared: half a million distances would add nothing
 REFERENCE, TRAINED, CALIBRATED, INITIAL, SLOW = "RefAE", "trained", "calibrated", "initial", "slow"
@@ -54,7 +54,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     data, labels = study.data, study.data.test_labels
     if part.batchnorm == SLOW:  # the question is only how accurate it is
         study = study.variant(part.epochs, momentum=SLOW_MOMENTUM)
-        found = {"classifier": {"accuracy": metrics.accuracy(study.test(study.classifier), labels)}}
+        found = {"classifier": {"accuracy": measures.accuracy(study.test(study.classifier), labels)}}
         return rows_of(found, layer=part.layer, batchnorm=part.batchnorm, encoder_epochs=part.epochs), {}
     if part.batchnorm == REFERENCE:
         method, explain, values = "refae", study.reference(part.layer), {}
@@ -64,12 +64,12 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     images = study.test(explain)
     judge = study.evaluation_classifier(explain, f"{method} {part.layer}")
     values[method] = {
-        **metrics.reconstruction_losses(data.test_images, images, data.std),
-        "accuracy": metrics.accuracy(study.test(judge, images), labels),
+        **measures.reconstruction_losses(data.test_images, images, data.std),
+        "accuracy": measures.accuracy(study.test(judge, images), labels),
     }
     if method == "cladec":
         predicted = study.test(study.classifier).argmax(1)
-        values[method]["agreement"] = metrics.accuracy(study.test(study.classifier, images), predicted)
+        values[method]["agreement"] = measures.accuracy(study.test(study.classifier, images), predicted)
     rows = rows_of(values, layer=part.layer, batchnorm=part.batchnorm, encoder_epochs=part.epochs)
     # The labels stand in for the predictions, so that all encoders show the same images.
     return rows, pictures(data, labels, {str(part): images}) if keep_samples else {}
@@ -82,12 +82,12 @@ def _encoder(study: Study, layer: str) -> dict[str, dict[str, float]]:
     logits = study.test(study.classifier)
     return {
         "classifier": {
-            "accuracy": metrics.accuracy(logits, data.test_labels),
+            "accuracy": measures.accuracy(logits, data.test_labels),
             "test_images": len(data.test_labels),
         },
         "activation": {
-            "distance_rank_correlation": metrics.distance_rank_correlation(images, codes),
+            "distance_rank_correlation": measures.distance_rank_correlation(images, codes),
             "spread": codes.std(0).mean().item(),
-            **metrics.code_statistics(codes),
+            **measures.code_statistics(codes),
         },
     }

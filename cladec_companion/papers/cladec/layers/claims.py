@@ -18,7 +18,7 @@ from cladec_companion.evidence.claims import (
     unprinted,
 )
 from cladec_companion.records.record import Record
-from cladec_core import models
+from cladec_core import networks
 
 CHAIN = 3  # layers that a claim about depth needs
 BASELINES = {"mnist": 0.99, "fashion_mnist": 0.92, "cifar100": 0.45}
@@ -134,7 +134,7 @@ def b9(evidence: Evidence) -> Verdict:
     """Images of the RefAE differ less between the networks than those of ClaDec, at every recorded layer (Fig. 10)."""
     samples, hits = evidence.record.samples, []
     used = evidence.record.manifest["configuration"]["index_map"]
-    pairs = models.LAYER_INDEX["vgg11"][used], models.LAYER_INDEX["resnet10"][used]
+    pairs = networks.LAYER_INDEX["vgg11"][used], networks.LAYER_INDEX["resnet10"][used]
     for dataset in sorted({name.split("/")[0] for name in samples}):
         for index in pairs[0]:
             gaps = {

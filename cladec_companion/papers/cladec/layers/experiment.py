@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cladec_companion.engine.study import Study
 from cladec_companion.records.settings import LayersSettings
-from cladec_core import metrics, models, training
+from cladec_core import measures, networks, training
 from cladec_core.data import ImageData
 
 Rows = list[dict[str, Any]]
@@ -22,7 +22,7 @@ def cells(settings: LayersSettings, architecture: str) -> Iterator[str]:
     """Name the layers to explain, after the classifier itself."""
     yield CLASSIFIER
     for layer in settings.layers:
-        yield models.layer_name(architecture, layer, settings.index_map)
+        yield networks.layer_name(architecture, layer, settings.index_map)
 
 
 def run_cell(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, Samples]:
@@ -43,18 +43,18 @@ def run_cell(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, Sample
 def _measure_classifier(study: Study, keep_samples: bool) -> tuple[Rows, Samples]:
     data = study.data
     logits = study.test(study.classifier)
-    means = metrics.class_means(data)
-    floors = {"mean image": metrics.mean_image(data), "class mean": means[data.test_labels]}
+    means = measures.class_means(data)
+    floors = {"mean image": measures.mean_image(data), "class mean": means[data.test_labels]}
     values: dict[str, dict[str, float]] = {
         CLASSIFIER: {
-            "accuracy": metrics.accuracy(logits, data.test_labels),
+            "accuracy": measures.accuracy(logits, data.test_labels),
             "train_images": len(data.train_images),
             "test_images": len(data.test_images),
         }
     }
     for method, images in floors.items():
-        values[method] = metrics.reconstruction_losses(data.test_images, images, data.std)
-    values["original"] = {"within_class_variance": metrics.within_class_variance(data.test_images, data.test_labels)}
+        values[method] = measures.reconstruction_losses(data.test_images, images, data.std)
+    values["original"] = {"within_class_variance": measures.within_class_variance(data.test_images, data.test_labels)}
     samples = {}
     if keep_samples:
         samples = originals(data, sample_indices(data.test_labels, logits.argmax(1)), logits.argmax(1))
@@ -74,15 +74,15 @@ def _measure_layer(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, 
     chosen = _concept_images(study)
     for method, reconstructions in images.items():
         values[method] = {
-            **metrics.reconstruction_losses(data.test_images, reconstructions, std),
-            "accuracy": metrics.accuracy(study.test(evaluation[method], reconstructions), labels),
-            "agreement": metrics.accuracy(study.test(study.classifier, reconstructions), predicted),
-            "within_class_variance": metrics.within_class_variance(reconstructions, labels),
-            **metrics.concepts_kept(data.to_unit(data.test_images[chosen]), data.to_unit(reconstructions[chosen])),
+            **measures.reconstruction_losses(data.test_images, reconstructions, std),
+            "accuracy": measures.accuracy(study.test(evaluation[method], reconstructions), labels),
+            "agreement": measures.accuracy(study.test(study.classifier, reconstructions), predicted),
+            "within_class_variance": measures.within_class_variance(reconstructions, labels),
+            **measures.concepts_kept(data.to_unit(data.test_images[chosen]), data.to_unit(reconstructions[chosen])),
         }
     values["cladec"] |= {
-        "distance_to_refae": metrics.distance(*images.values()),
-        "loss_rank_correlation": metrics.loss_rank_correlation(data.test_images, *images.values()),
+        "distance_to_refae": measures.distance(*images.values()),
+        "loss_rank_correlation": measures.loss_rank_correlation(data.test_images, *images.values()),
         **_drift(study, images["cladec"], evaluation["refae"], predicted),
     }
     values |= _read_layer(study, layer)
@@ -90,7 +90,7 @@ def _measure_layer(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, 
     if keep_samples:
         at = sample_indices(labels, predicted).to(labels.device)
         samples = {f"{layer}/{method}": as_uint8(data.to_unit(images[method][at])) for method in images}
-        samples[f"{layer}/gradcam"] = as_uint8(metrics.gradcam(study.classifier, layer, data.test_images[at]))
+        samples[f"{layer}/gradcam"] = as_uint8(measures.gradcam(study.classifier, layer, data.test_images[at]))
     return rows_of(values), samples
 
 
@@ -113,13 +113,13 @@ def _drift(study: Study, reconstructions: Tensor, judge: torch.nn.Module, predic
 def _read_layer(study: Study, layer: str) -> dict[str, dict[str, float]]:
     """What the activations themselves tell: how much of the layer is used, and a linear probe of it."""
     data, encoder = study.data, study.classifier.up_to(layer)
-    pooled = torch.nn.Sequential(encoder, metrics.Pool())
-    count = metrics.PROBE_IMAGES
+    pooled = torch.nn.Sequential(encoder, measures.Pool())
+    count = measures.PROBE_IMAGES
     train = training.apply(pooled, data.train_images[:count], study.on)
     return {
-        "activation": metrics.code_statistics(study.test(encoder, data.test_images[:CODE_IMAGES])),
+        "activation": measures.code_statistics(study.test(encoder, data.test_images[:CODE_IMAGES])),
         "probe": {
-            "accuracy": metrics.linear_probe(train, data.train_labels[:count], study.test(pooled), data.test_labels)
+            "accuracy": measures.linear_probe(train, data.train_labels[:count], study.test(pooled), data.test_labels)
         },
     }
 

@@ -11,7 +11,7 @@ from cladec_companion.evidence.lines import run_prefix
 from cladec_companion.evidence.style import COLOURS, LABELS, drawn, grey, grid, show, signed_difference
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.records.record import Record
-from cladec_core.models import LAYER_INDEX
+from cladec_core.networks import LAYER_INDEX
 
 
 def _titles(record: Record, run: str, chosen: np.ndarray, classes: tuple[str, ...]) -> list[str]:

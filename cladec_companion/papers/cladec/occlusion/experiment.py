@@ -13,7 +13,7 @@ from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.layers import experiment as layers
 from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER, Rows, Samples, as_uint8, sample_indices
 from cladec_companion.records.settings import OcclusionSettings
-from cladec_core import metrics, training
+from cladec_core import measures, training
 from cladec_core.data import SIZE
 
 CURVE_IMAGES = 1_000
@@ -48,7 +48,7 @@ def run_cell(study: Study, part: str, keep_samples: bool) -> tuple[Rows, Samples
         samples = _originals(study) if keep_samples else {}
     else:
         decoder = study.decoder(part)
-        maps = [metrics.gradcam(study.classifier, part, batch) for batch in images.split(GRADCAM_BATCH)]
+        maps = [measures.gradcam(study.classifier, part, batch) for batch in images.split(GRADCAM_BATCH)]
         relevance = explanation_relevance(study, decoder, masks) | {"gradcam": square_sums(torch.cat(maps), masks)}
         samples = _pictures(study, part, decoder, relevance["cladec"], masks) if keep_samples else {}
     contrast = square_sums(images.square().sum(1), masks)

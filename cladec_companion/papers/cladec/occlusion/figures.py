@@ -9,7 +9,7 @@ from cladec_companion.evidence.style import COLOURS, drawn, show
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.occlusion.claims import Evidence
 from cladec_companion.records.record import Record
-from cladec_core.models import LAYER_INDEX
+from cladec_core.networks import LAYER_INDEX
 
 METHOD_COLOURS = {"cladec": COLOURS["cladec"], "gradcam": "#cc79a7", "random": "#8a8f98"}
 METHOD_NAMES = {"cladec": "ClaDec", "gradcam": "GradCAM", "random": "random"}

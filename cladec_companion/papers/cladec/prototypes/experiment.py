@@ -12,7 +12,7 @@ from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
 from cladec_companion.records.settings import PrototypesSettings, last_convolution
-from cladec_core import metrics, training
+from cladec_core import measures, training
 
 ORDINARY_IMAGES = 1_000
 
@@ -48,19 +48,19 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     data, labels = study.data, study.data.test_labels
     network, history = train(study, part.prototypes)
     reconstructions = data.to_unit(study.test(study.decoder(part.layer))).clamp(0, 1)
-    images, means = data.to_unit(data.test_images), data.to_unit(metrics.class_means(data))
+    images, means = data.to_unit(data.test_images), data.to_unit(measures.class_means(data))
     output = study.test(network, images)
     codes, errors = output[:, : prototype_network.CODE], output[:, prototype_network.CODE :]
     own = images + errors.view_as(images)
     terms = prototype_network.PrototypeLoss(network).parts(output, labels)
     overall = {
-        ("classifier", "accuracy"): metrics.accuracy(study.test(study.classifier), labels),
+        ("classifier", "accuracy"): measures.accuracy(study.test(study.classifier), labels),
         ("classifier", "test_images"): len(labels),
-        ("network", "accuracy"): metrics.accuracy(network.logits(codes), labels),
+        ("network", "accuracy"): measures.accuracy(network.logits(codes), labels),
         **{("network", f"loss_{name}"): value for name, value in terms.items()},
         ("network", "loss_fall"): 1 - history[-1] / history[(len(history) - 1) // 2],
-        ("network", "texture"): metrics.sharpness(own).mean(),
-        ("class mean", "texture"): metrics.sharpness(means).mean(),
+        ("network", "texture"): measures.sharpness(own).mean(),
+        ("class mean", "texture"): measures.sharpness(means).mean(),
         ("ordinary", "nearer_reconstruction"): nearer_reconstruction(own[:ORDINARY_IMAGES], reconstructions, means),
     }
     each, shown = beside(network, codes, images, reconstructions, means)
@@ -104,7 +104,7 @@ def beside(
         "nearest reconstruction": reconstructions[to_reconstructions.argmin(1)],
         "nearest class mean": means[to_means.argmin(1)],
     }  # fmt: skip
-    values = {(name, "texture"): metrics.sharpness(shown[name]) for name in ("prototype", "original", "cladec")}
+    values = {(name, "texture"): measures.sharpness(shown[name]) for name in ("prototype", "original", "cladec")}
     values |= {
         ("original", "index"): nearest,
         ("prototype", "distance_reconstruction"): to_reconstructions.amin(1),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8, sample_indices
 from cladec_companion.records.settings import SubsetsSettings, last_convolution
-from cladec_core import metrics, models, training
+from cladec_core import measures, networks, training
 
 FLOORS = "floors"  # the part of what does not depend on a subset
 
@@ -61,26 +61,28 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     -------
     rows
         {"layer", "subset", "size", "number", "method", "class", "metric", "value"}; an empty class means all.
-        `dead_channels` counts those never above zero on the first `metrics.PROBE_IMAGES` training images.
+        `dead_channels` counts those never above zero on the first `measures.PROBE_IMAGES` training images.
     samples
         uint8 images at fixed test images, if asked for.
     """
     data = study.data
     clean = study.test(study.classifier).argmax(1)
     if part.subset == FLOORS:
-        values = _measure(study, metrics.mean_image(data), None)
+        values = _measure(study, measures.mean_image(data), None)
         rows = [_row(part, "mean image", *found) for found in values]
         rows.append(_row(part, "classifier", "", "accuracy", _share(clean == data.test_labels)))
         rows.append(_row(part, "classifier", "", "test_images", len(clean)))
     else:
         layer = study.classifier.up_to(part.layer)
-        total = models.activation_shape(layer, data.channels)[0]
+        total = networks.activation_shape(layer, data.channels)[0]
         channels = part.channels(total, study.seed)
         decoder = study.decoder(part.layer, channels=None if part.size == total else channels)
         reconstructions = study.test(decoder)
         predicted = study.test(study.classifier, reconstructions).argmax(1)
         rows = [_row(part, "cladec", *found) for found in _measure(study, reconstructions, predicted)]
-        rows += [_row(part, *found) for found in _read(study, nn.Sequential(layer, models.Select(channels)), part.size)]
+        rows += [
+            _row(part, *found) for found in _read(study, nn.Sequential(layer, networks.Select(channels)), part.size)
+        ]
     if not keep_samples:
         return rows, {}
     at = sample_indices(data.test_labels, clean, wrong=0, bags=0).to(data.test_labels.device)
@@ -99,7 +101,7 @@ def _measure(study: Study, reconstructions: Tensor, predicted: Tensor | None) ->
     for name, chosen in [("", labels >= 0), *((str(label), labels == label) for label in range(len(data.classes)))]:
         if not chosen.any():  # a small test_limit may leave a class out
             continue
-        losses = metrics.reconstruction_losses(data.test_images[chosen], reconstructions[chosen], data.std)
+        losses = measures.reconstruction_losses(data.test_images[chosen], reconstructions[chosen], data.std)
         yield from (
             (name, metric, value) for metric, value in losses.items() if not name or metric == "loss_standardised"
         )
@@ -109,14 +111,14 @@ def _measure(study: Study, reconstructions: Tensor, predicted: Tensor | None) ->
 
 def _read(study: Study, encoder: nn.Module, size: int) -> Iterator[tuple[str, str, str, float]]:
     """What the subset's activations tell themselves: dead channels, and a linear probe for each class."""
-    data, labels, count = study.data, study.data.test_labels, metrics.PROBE_IMAGES
-    pooled = nn.Sequential(encoder, metrics.Pool())
+    data, labels, count = study.data, study.data.test_labels, measures.PROBE_IMAGES
+    pooled = nn.Sequential(encoder, measures.Pool())
     train, test = training.apply(pooled, data.train_images[:count], study.on), study.test(pooled)
     dead = train.unflatten(1, (size, -1)).amax((0, 2)) <= 0
     yield "activation", "", "dead_channels", int(dead.sum())
     for name in ["", *map(str, labels.unique().tolist())]:
         chosen = labels == int(name) if name else labels >= 0
-        score = metrics.linear_probe(train, data.train_labels[:count], test[chosen], labels[chosen])
+        score = measures.linear_probe(train, data.train_labels[:count], test[chosen], labels[chosen])
         yield "probe", name, "accuracy", score
 
 

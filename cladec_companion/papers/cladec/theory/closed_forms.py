@@ -24,7 +24,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.random_projection import GaussianRandomProjection
 from torch import Tensor, nn
 
-from cladec_core import data, models, training
+from cladec_core import data, networks, training
 
 CPU = training.Compute(torch.device("cpu"), torch.float32)
 LINEAR_RECIPE = training.Recipe("adam", 1e-2, 0.0)
@@ -240,7 +240,7 @@ def untrained_taps(images: Tensor, seed: int) -> dict[str, np.ndarray]:
     Without the calibration all codes are nearly the same (finding 5).
     """
     with training.seeded(seed):
-        network = models.classifier("vgg11", images.shape[1], 10).up_to("logits")
+        network = networks.classifier("vgg11", images.shape[1], 10).up_to("logits")
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # a plain average over the one batch that follows

@@ -20,7 +20,7 @@ from cladec_companion.engine import runner
 from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.layers.experiment import as_uint8
 from cladec_companion.records.settings import UserStudySettings, settings_for
-from cladec_core import data, metrics, training
+from cladec_core import data, measures, training
 from cladec_core.errors import RunError, UsageError
 
 SCHEMA = 1
@@ -150,7 +150,8 @@ def _explain(run: Study, chosen: Tensor) -> tuple[dict[str, np.ndarray], list[di
         names = {"label": images.classes[labels[pair]], "prediction": images.classes[predicted[pair]]}
         one = slice(pair, pair + 1)
         losses = {
-            kind: metrics.reconstruction_losses(shown[one], made[kind][one], images.std) for kind in ("cladec", "refae")
+            kind: measures.reconstruction_losses(shown[one], made[kind][one], images.std)
+            for kind in ("cladec", "refae")
         }
         losses = {f"loss_{kind}": round(values["loss_raw_sum"], 4) for kind, values in losses.items()}
         files = {kind: f"images/{pair:03}-{kind}.png" for kind in made}

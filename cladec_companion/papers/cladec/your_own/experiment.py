@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER, Rows, Samples, as_uint8, rows_of
 from cladec_companion.records.settings import YourOwnSettings
-from cladec_core import ClaDec, metrics, models, training
+from cladec_core import ClaDec, measures, networks, training
 from cladec_core.data import SIZE, ImageData
 from cladec_core.explainer.explanation import Explanation
 
@@ -69,7 +69,7 @@ class Trial:
 def cells(settings: YourOwnSettings, architecture: str) -> Iterator[str]:
     """Name the layers to explain, after what does not depend on a layer."""
     yield CLASSIFIER
-    yield from (models.layer_name(architecture, layer) for layer in settings.layers)
+    yield from (networks.layer_name(architecture, layer) for layer in settings.layers)
 
 
 def run_cell(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, Samples]:
@@ -129,7 +129,7 @@ def _layer(study: Study, trial: Trial, layer: str) -> Found:
         values["two models"][_metric("share", kind)] = share(pair, trial.inside)
         images[f"reference/{kind}"] = on[BIASED].reference
         for name, run in trial.runs.items():
-            gradcam = metrics.gradcam(run.classifier, layer, trial.with_marker[kind]).unsqueeze(1)
+            gradcam = measures.gradcam(run.classifier, layer, trial.with_marker[kind]).unsqueeze(1)
             for method, found in {"ClaDec": on[name].difference, "GradCAM": gradcam}.items():
                 values[f"{method}, {name}"][_metric("share", kind)] = share(found, trial.inside)
                 maps[f"{name}/{kind}/{method}"] = found
@@ -258,8 +258,8 @@ def _measured(run: Study, inside: Tensor) -> dict[str, float]:
     own = labels == marked
     usual, strange = (marker_on(data, data.test_images, which, inside) for which in (own, ~own))
     return {
-        "accuracy": metrics.accuracy(run.test(run.classifier, usual), labels),
-        "accuracy_clean": metrics.accuracy(run.test(run.classifier), labels),
+        "accuracy": measures.accuracy(run.test(run.classifier, usual), labels),
+        "accuracy_clean": measures.accuracy(run.test(run.classifier), labels),
         "fooled": (run.test(run.classifier, strange).argmax(1) == marked)[~own].double().mean().item(),
     }
 

@@ -1,24 +1,20 @@
-"""Classifiers with named layers, and decoders built from the shape of an activation.
+"""Classifiers with named layers.
 
 A classifier is an ordered chain of named layers; explaining a layer means cutting the chain there. The
 paper counts layers from the output; its text and its authors' code count differently, so both maps are kept
 (`LAYER_INDEX`, reading C-3).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from cladec_core.convolutions import Conv2d, ConvTranspose2d
-from cladec_core.data import SIZE
-from cladec_core.errors import UsageError, one_of
+from cladec_core.errors import one_of
+from cladec_core.networks.convolutions import Conv2d
 
 INDEX_MAPS = ("code", "paper")
-DECODER_STYLES = ("code", "table1")
-
 # layer index counted from the output -> layer name. `code`: what the authors' program taps; `paper`: what the
 # text says (-1 are the logits). They differ because the program never reaches the logits (finding 1).
 LAYER_INDEX: dict[str, dict[str, dict[int, str]]] = {
@@ -65,53 +61,6 @@ class Classifier(nn.Sequential):
             if name == layer:
                 break
         return chain
-
-
-class Frozen(nn.Module):
-    """A module that takes no part in training: always in eval mode, never given gradients."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.train(False)
-
-    def train(self, mode: bool = True) -> "Frozen":
-        """Stay in eval mode whatever is asked."""
-        super().train(False)
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Apply the module without recording gradients; shapes as the module's."""
-        with torch.no_grad():
-            return self.module(images)
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a module in eval mode for a block, and every part of it back into the mode that it had.
-
-    Parts may be shared with a model in another mode: a new chain of a frozen classifier's layers starts in
-    training mode, and `train(True)` on it would let BatchNorm change the classifier.
-    """
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-class Select(nn.Module):
-    """Keep some channels (or units) of an activation: the subset S(X) of L(X)."""
-
-    def __init__(self, channels: Sequence[int]) -> None:
-        super().__init__()
-        self.register_buffer("channels", torch.tensor(channels), persistent=False)
-
-    def forward(self, activations: Tensor) -> Tensor:
-        """(n, channels, ...) -> (n, kept, ...)."""
-        return activations.index_select(1, self.channels)
 
 
 def _conv(inputs: int, outputs: int, stride: int, max_pool: bool = False) -> nn.Sequential:
@@ -227,63 +176,3 @@ def layer_name(architecture: str, layer: int | str, index_map: str = "code") -> 
         return indices[layer]
     one_of(f"layer of {architecture}", layer, classifier(architecture, 1, 2, width=0.1).layers)
     return layer
-
-
-def activation_shape(encoder: nn.Module, channels: int) -> tuple[int, ...]:
-    """Shape of one image's activation: (units,) or (channels, height, width)."""
-    device = next((part.device for part in (*encoder.parameters(), *encoder.buffers())), None)
-    with torch.no_grad(), in_eval_mode(encoder):
-        return tuple(encoder(torch.zeros(1, channels, SIZE, SIZE, device=device)).shape[1:])
-
-
-def decoder(shape: tuple[int, ...], channels: int, style: str = "code", sigmoid: bool = False) -> nn.Sequential:
-    """Build a decoder from an activation to a 32x32 image (reading C-3b).
-
-    Parameters
-    ----------
-    shape
-        The activation's shape without the batch: (units,) or (channels, size, size) with a size of
-        1, 2, 4, 8, 16 or 32.
-    channels
-        Colour channels of the image.
-    style
-        "code": an entry layer, then 4x4 transposed convolutions with 512, 256, 128, 64 channels, the widest
-        left out as the activation's size grows (the authors' program). "table1": an entry layer of 256 units
-        for vectors, then 5x5 transposed convolutions with 256, 128, 64, 32 channels (Table 1).
-    sigmoid
-        End in a sigmoid (for images in [0, 1]) instead of a linear output.
-
-    Raises
-    ------
-    UsageError
-        For an unknown style or a shape that no doubling brings to 32x32.
-    """
-    one_of("decoder style", style, DECODER_STYLES)
-    inputs, *sides = shape
-    size = sides[0] if sides else 1
-    if len(shape) not in (1, 3) or sides != [size] * len(sides) or size not in (1, 2, 4, 8, 16, 32):
-        raise UsageError(
-            f"No decoder for an activation of shape {shape}; valid: (units,) or (channels, size, size) with size "
-            f"1, 2, 4, 8, 16 or 32."
-        )
-    doublings = (SIZE // size).bit_length() - 1
-    if style == "code":
-        widths, kernel, padding, extra = (512, 256, 128, 64), 4, 1, 0
-        entry = max(inputs, 64) if size == 1 else inputs
-    else:
-        widths, kernel, padding, extra = (256, 128, 64, 32), 5, 2, 1
-        entry = 256 if size == 1 else inputs
-    chain: list[nn.Module] = []
-    if size == 1:
-        chain += [nn.Flatten(), nn.Linear(inputs, entry), nn.ReLU(), nn.Unflatten(1, (entry, 1, 1))]
-    elif style == "code":
-        chain += [Conv2d(inputs, entry, 3, padding=1), nn.ReLU()]
-    outputs = [*widths[len(widths) + 1 - doublings :], channels] if doublings else []
-    for before, after in zip([entry, *outputs], outputs, strict=False):
-        chain.append(ConvTranspose2d(before, after, kernel, 2, padding, output_padding=extra))
-        chain.append(nn.ReLU())
-    if doublings:
-        chain.pop()  # no ReLU after the last one: standardised images have negative values (reading C-6)
-    else:
-        chain.append(nn.Conv2d(entry, channels, 3, padding=1))
-    return nn.Sequential(*chain, *([nn.Sigmoid()] if sigmoid else []))

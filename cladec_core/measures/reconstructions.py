@@ -1,15 +1,11 @@
-"""Every number that is reported about images and predictions; nothing here trains or draws."""
+"""What is reported about reconstructions and predictions."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cladec_core.data import SIZE, ImageData
-from cladec_core.training import exact_float32
-
-PROBE_FEATURES = 2048
-PROBE_IMAGES = 20_000
+from cladec_core.data import ImageData
 
 
 def reconstruction_losses(images: Tensor, reconstructions: Tensor, std: Tensor) -> dict[str, float]:
@@ -60,53 +56,6 @@ def class_means(data: ImageData) -> Tensor:
     return torch.stack([data.train_images[data.train_labels == label].mean(0) for label in classes])
 
 
-class Pool(nn.Module):
-    """Average an activation over space until it has at most 2048 values, and flatten it: (n, ...) -> (n, values)."""
-
-    def forward(self, activations: Tensor) -> Tensor:
-        """Apply to a batch of any shape."""
-        size = activations.shape[-1]
-        while activations.ndim == 4 and activations[0].numel() > PROBE_FEATURES and size > 1:
-            size //= 2
-            activations = F.adaptive_avg_pool2d(activations, size)
-        return activations.flatten(1)
-
-
-def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Test accuracy of a ridge classifier on a layer's pooled activations (n, values): what is readable linearly."""
-    from sklearn.linear_model import RidgeClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    features, test_features = (part.float().cpu().numpy() for part in (train, test))
-    probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1e-2 * features.shape[1]))
-    probe.fit(features, train_labels.cpu().numpy())
-    return float(probe.score(test_features, test_labels.cpu().numpy()))
-
-
-def code_statistics(activations: Tensor) -> dict[str, float]:
-    """How much of a layer is used (claim B54).
-
-    Parameters
-    ----------
-    activations
-        (n, units) or (n, channels, height, width).
-
-    Returns
-    -------
-    dict
-        `units`: number of values per image. `active`: mean share of them above zero. `effective_rank`:
-        participation ratio (Σλ)² / Σλ² of the covariance's eigenvalues λ (of the pooled activations).
-    """
-    codes = Pool()(activations.float())
-    covariance = torch.cov(codes.double().T)
-    return {
-        "units": activations[0].numel(),
-        "active": (activations > 0).double().mean().item(),
-        "effective_rank": (covariance.trace() ** 2 / covariance.square().sum().clamp(min=1e-30)).item(),
-    }
-
-
 def loss_rank_correlation(images: Tensor, first: Tensor, second: Tensor) -> float:
     """Spearman correlation, over images (n, ...), of the losses of two reconstructions of them (claim B52)."""
     from scipy.stats import spearmanr
@@ -124,14 +73,6 @@ def pixel_correlation(images: Tensor, reconstructions: Tensor) -> float:
     first, second = (part - part.mean(1, keepdim=True) for part in (first, second))
     spread = (first.norm(dim=1) * second.norm(dim=1)).clamp(min=1e-12)
     return ((first * second).sum(1) / spread).mean().item()
-
-
-def distance_rank_correlation(images: Tensor, codes: Tensor) -> float:
-    """Spearman correlation, over all pairs of images, of their distance before and after an encoder (claim B31)."""
-    from scipy.stats import spearmanr
-
-    before, after = (torch.pdist(part.double().flatten(1)).cpu().numpy() for part in (images, codes))
-    return float(spearmanr(before, after).statistic)
 
 
 def distance(first: Tensor, second: Tensor) -> float:
@@ -183,36 +124,3 @@ def concepts_kept(unit_images: Tensor, unit_reconstructions: Tensor) -> dict[str
         "texture": (sharpness(after).mean() / sharpness(before).mean()).item(),
         "shape": ((mask & mask_after).flatten(1).sum(1) / union).double().mean().item(),
     }
-
-
-@exact_float32()
-def gradcam(classifier: nn.Module, layer: str, images: Tensor) -> Tensor:
-    """GradCAM of the predicted class, brought to 32x32 and to [0, 1] per image (reading C-16).
-
-    Parameters
-    ----------
-    classifier
-        A `Classifier`, in eval mode.
-    layer
-        A named layer; for a vector (`penultimate`, `logits`) the last map before it is taken.
-    images
-        Standardised, (n, channels, 32, 32).
-
-    Returns
-    -------
-    Tensor
-        (n, 32, 32); all zero where the map is constant, as it is for a 1x1 map.
-    """
-    names = [name for name, _ in classifier.named_children()]
-    last = names.index("penultimate") - 1 if layer in ("penultimate", "logits") else names.index(layer)
-    with torch.no_grad():
-        activation = classifier[: last + 1](images)
-    activation.requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(classifier[last + 1 :](activation).max(1).values.sum(), activation)
-    maps = (gradient.mean((2, 3), keepdim=True) * activation.detach()).sum(1, keepdim=True).relu()
-    maps = F.interpolate(maps, (SIZE, SIZE), mode="bilinear", align_corners=False).squeeze(1)
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    # Upsampling a constant map leaves rounding noise, which must not be stretched to [0, 1].
-    spread = high - low
-    return torch.where(spread > 1e-4 * high, (maps - low) / spread.clamp(min=1e-30), 0.0)

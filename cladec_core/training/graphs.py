@@ -1,0 +1,55 @@
+"""Training steps on CUDA, recorded once as a graph and replayed."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+
+from cladec_core.training.devices import random_numbers
+from cladec_core.training.step import Step
+
+UNROLLED = 12  # at most so many steps in one CUDA graph: each launch of a graph costs the host some microseconds
+
+
+def captured(step: Step, steps: int, label: str) -> Callable[[], None]:
+    """Record the steps of an epoch as a CUDA graph; the returned function replays them.
+
+    Libraries need a few real steps before a capture. These leave no trace: weights and BatchNorm's statistics
+    are put back, the optimiser's state is again all zeros, and the random numbers are others.
+    """
+    kept = [*step.model.parameters(), *step.model.buffers()]
+    before = [tensor.detach().clone() for tensor in kept]
+    with random_numbers(torch.Generator(step.on.device)):
+        for _ in range(3):
+            step.position.zero_()
+            step.run(1)
+    with torch.no_grad():
+        for tensor, value in zip(kept, before, strict=True):
+            tensor.copy_(value)
+        for state in step.optimiser.state.values():
+            for tensor in state.values():
+                tensor.zero_()
+    at_once = max(count for count in range(1, UNROLLED + 1) if steps % count == 0)
+    try:
+        replay = record(lambda: step.run(at_once))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        step.optimiser.zero_grad(set_to_none=True)
+        reason = str(error).partition("\n")[0]
+        warnings.warn(f"{label}: no CUDA graph ({reason}); it is trained step by step", stacklevel=2)
+        return lambda: step.run(steps)
+
+    def replay_all() -> None:
+        for _ in range(steps // at_once):
+            replay()
+
+    return replay_all
+
+
+def record(work: Callable[[], None]) -> Callable[[], None]:
+    """Capture work on the current stream; it is done when the returned function is called, and not before."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        work()
+    return graph.replay

@@ -1,0 +1,72 @@
+"""One step of a training, on tensors that keep their place in memory."""
+
+import torch
+from torch import Tensor
+
+from cladec_core.training.devices import precision
+from cladec_core.training.job import Job, Recipe
+
+
+class Step:
+    """One step of a training: gather a batch by index, forward, loss, backward, optimiser, learning rate.
+
+    Whatever changes from step to step is read from tensors that keep their place in memory. So a CUDA graph can
+    replay the same step, and nothing has to come from the host within an epoch.
+    """
+
+    def __init__(self, job: Job, shape: tuple[int, int]) -> None:
+        self.model, self.targets, self.loss, self.on = job.model, job.targets, job.loss, job.on
+        on, inputs = job.on, job.inputs
+        inputs = inputs.to(on.dtype) if inputs.is_floating_point() else inputs  # once, not in each step
+        self.maps = inputs.ndim == 4
+        # A batch that is gathered from rows in channels-last order has the layout that convolutions want.
+        self.inputs = _in_memory_order(inputs).contiguous()
+        # The kernels take a double on the CPU, and a float32 on the device elsewhere.
+        precision = torch.float64 if on.device.type == "cpu" else torch.float32
+        self.order = torch.zeros(shape, dtype=torch.int64, device=on.device)
+        self.rates = torch.zeros(shape[0], dtype=precision, device=on.device)
+        self.rate = torch.zeros((), dtype=precision, device=on.device)
+        self.position = torch.zeros(1, dtype=torch.int64, device=on.device)
+        self.total = torch.zeros((), device=on.device)
+        self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        # The optimiser sees each weight, and below each gradient, in the order of memory: the CPU's fused kernels copy
+        # anything else in every step.
+        self.weights = [_in_memory_order(parameter.detach()) for parameter in self.trained]
+        self.optimiser = _optimiser(self.weights, job.recipe, self.rate)
+
+    def begin_epoch(self, order: Tensor, rates: Tensor) -> None:
+        """Take the rows (steps, size) and the learning rates (steps,) of an epoch."""
+        self.order.copy_(order)
+        self.rates.copy_(rates)
+        self.position.zero_()
+        self.total.zero_()
+
+    def run(self, steps: int) -> None:
+        """Do some steps; adds their losses to `total` without waiting for the device."""
+        for _ in range(steps):
+            rows = self.order.index_select(0, self.position)[0]
+            self.rate.copy_(self.rates.index_select(0, self.position)[0])
+            batch = self.inputs.index_select(0, rows)
+            with precision(self.on):
+                output = self.model(batch.permute(0, 3, 1, 2) if self.maps else batch).float()
+                value = self.loss(output, *(target.index_select(0, rows) for target in self.targets))
+            value.backward()
+            for parameter, weight in zip(self.trained, self.weights, strict=True):
+                weight.grad = None if parameter.grad is None else _in_memory_order(parameter.grad)
+                parameter.grad = None
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            self.total += value.detach()
+            self.position += 1
+
+
+def _optimiser(weights: list[Tensor], recipe: Recipe, rate: Tensor) -> torch.optim.Optimizer:
+    common = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": True}
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(weights, momentum=0.9, **common)
+    return torch.optim.Adam(weights, capturable=rate.device.type == "cuda", **common)
+
+
+def _in_memory_order(maps: Tensor) -> Tensor:
+    """View (n, channels, height, width) as (n, height, width, channels); anything else stays as it is."""
+    return maps.permute(0, 2, 3, 1) if maps.ndim == 4 else maps

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cladec_companion.engine.study import Study
+from cladec_companion.evidence.tables import FLOOR
 from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8, originals, rows_of, sample_indices
 from cladec_companion.records.settings import AlphaSettings, last_convolution
 from cladec_core import measures
@@ -52,7 +53,6 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     known = study.test(study.classifier, study.test(explain, data.train_images[trained]))
     # What was minimised sums standardised values; Tables 4 and 5 sum grey values (finding 2).
     minimised = losses["loss_standardised"] * data.test_images[0].numel()
-    mean_image = data.train_images.mean(0).expand_as(data.test_images)
     values: dict[str, dict[str, float]] = {
         "cladec": {
             **losses,
@@ -71,7 +71,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
             "loss_classifier": measures.cross_entropy(clean, labels),
             "test_images": len(labels),
         },
-        "mean image": measures.reconstruction_losses(data.test_images, mean_image, std),
+        FLOOR: measures.reconstruction_losses(data.test_images, measures.mean_image(data), std),
         "original": {"within_class_variance": measures.within_class_variance(data.test_images, labels)},
     }
     rows = rows_of(values, **vars(part))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cladec_companion.engine.study import Study
+from cladec_companion.evidence.tables import FLOOR
 from cladec_companion.records.settings import LayersSettings
 from cladec_core import measures, networks, training
 from cladec_core.data import ImageData
@@ -44,7 +45,7 @@ def _measure_classifier(study: Study, keep_samples: bool) -> tuple[Rows, Samples
     data = study.data
     logits = study.test(study.classifier)
     means = measures.class_means(data)
-    floors = {"mean image": measures.mean_image(data), "class mean": means[data.test_labels]}
+    floors = {FLOOR: measures.mean_image(data), "class mean": means[data.test_labels]}
     values: dict[str, dict[str, float]] = {
         CLASSIFIER: {
             "accuracy": measures.accuracy(logits, data.test_labels),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.study import Study
+from cladec_companion.evidence.tables import FLOOR
 from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8, sample_indices
 from cladec_companion.records.settings import SubsetsSettings, last_convolution
 from cladec_core import measures, networks, training
@@ -69,7 +70,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     clean = study.test(study.classifier).argmax(1)
     if part.subset == FLOORS:
         values = _measure(study, measures.mean_image(data), None)
-        rows = [_row(part, "mean image", *found) for found in values]
+        rows = [_row(part, FLOOR, *found) for found in values]
         rows.append(_row(part, "classifier", "", "accuracy", _share(clean == data.test_labels)))
         rows.append(_row(part, "classifier", "", "test_images", len(clean)))
     else:

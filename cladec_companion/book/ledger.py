@@ -9,7 +9,7 @@ import pandas as pd
 
 from cladec_companion.book import provenance
 from cladec_companion.evidence import tables
-from cladec_companion.evidence.claims import FAILS, HOLDS, RUN, UNDECIDED, Claim, Verdict, undecided
+from cladec_companion.evidence.claims import FAILS, HOLDS, RUN, STATES, Claim, Verdict, undecided
 from cladec_companion.papers.cladec import general
 from cladec_companion.records.record import Record
 
@@ -17,7 +17,8 @@ GENERAL = "layers"  # the experiment that decides the claims of no chapter
 ABSENT = undecided("not recorded yet")
 # Chapters that no run can decide.
 WITHOUT_RECORD = {"user_study": undecided("no experiment can; a study with participants of one's own would")}
-MARKS = {HOLDS: "holds", FAILS: "fails", UNDECIDED: "undecided"}  # classes of the style sheet
+# Classes of the style sheet; a state without one looks like an undecided claim.
+MARKS = {state: state.replace(" ", "-") for state in STATES} | {FAILS: "fails"}
 # Why a table may differ from its print besides the protocol.
 REASONS = {
     "layers": "The scale of Tables 2 and 3 is inferred (C-6), and so is the layer behind an index (C-3).",

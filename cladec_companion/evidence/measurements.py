@@ -14,8 +14,10 @@ from cladec_companion.records.record import Record
 RUN = ["dataset", "architecture"]
 Cell = tuple[str, str, float, str]  # data set, architecture, third level (layer's index, α, epochs), column
 Number = tuple[str, str]  # method and metric of a record
-# Whether a training's loss was still falling at its end, by method (1: it was).
-FALLING = {f"falling_{method}": (method, "still_falling") for method in ("cladec", "refae")}
+# Columns that say whether a training's loss was still falling at its end (1: it was) are named after their method.
+MARK = "falling_"
+FALLING = {MARK + method: (method, "still_falling") for method in ("cladec", "refae")}
+METHODS = {"cladec": "ClaDec", "refae": "RefAE"}
 ERROR = "_error"  # a column of this ending holds the standard error over test images of the one that it is named after
 UNKNOWN = "whether trainings had converged was not recorded"
 
@@ -32,8 +34,8 @@ class Evidence:
     record
         The rows behind it; None for the printed numbers.
     runs
-        The metrics as columns, by dataset, architecture, third level and seed. Columns named as in `FALLING` say which
-        trainings had not converged, those that end in `_error` the standard error over test images.
+        The metrics as columns, by dataset, architecture, third level and seed. Columns that begin with `falling_` say
+        which trainings had not converged, those that end in `_error` the standard error over test images.
     columns
         What each column is in a record.
     known
@@ -163,18 +165,18 @@ class Evidence:
 
     def _marked(self, found: Comparison, weights: Iterable[Cell]) -> Comparison:
         """The comparison, barred if it involves a training that had not converged, or with a word that nobody knows."""
-        if self.runs is None or not any(name in self.runs for name in FALLING):
+        if self.runs is None:
             return found
         falling, unknown = [], False
         for dataset, architecture, at, metric in weights:
             method = self.columns.get(metric, ("", ""))[0]
-            marks = self.runs.get(f"falling_{method}")
+            marks = self.runs.get(MARK + method)
             if marks is None:
                 continue
             own = marks.xs((dataset, architecture, at)).dropna()
             unknown |= own.empty
             if (own > 0).any():
-                falling.append(f"{'ClaDec' if method == 'cladec' else 'RefAE'} at {at:g}")
+                falling.append(f"{METHODS.get(method, method)} at {at}")
         if falling:
             return found.barred(f"not converged: {', '.join(dict.fromkeys(falling))}", too_short=True)
         return found.with_caveat(UNKNOWN) if unknown else found
@@ -188,7 +190,7 @@ def evidence_of(
     `differences` are columns of the summary that are taken within each run; claims contrast their parts instead.
     """
     wide = tables.with_differences(runs, dict(differences or {}))
-    shown = wide[[name for name in wide if name not in FALLING and not name.endswith(ERROR)]]
+    shown = wide[[name for name in wide if not name.startswith(MARK) and not name.endswith(ERROR)]]
     return Evidence(tables.summarise_runs(shown), record, runs, dict(columns))
 
 

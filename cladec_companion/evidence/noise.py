@@ -6,7 +6,7 @@ tables.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -31,6 +31,7 @@ SAME = {  # numbers that are of the kind of another
     ("cladec", "loss_classifier_train"): CROSS_ENTROPY, ("cladec", "accuracy_classifier"): ACCURACY,
     ("cladec whole", "acc_max"): OCCLUDED, ("cladec whole", "acc_min"): OCCLUDED,
 }  # fmt: skip
+DELTA = "difference under occlusion"  # of two accuracies: no record and no table has its spread, only theirs
 SHARES = {ACCURACY, OWN_ACCURACY, OCCLUDED}
 # Numbers without a scale of their own: their noise is a share of their size, as it is for losses.
 RELATIVE = {
@@ -79,7 +80,7 @@ class Noise:
 def kind_of(method: str, metric: str) -> str:
     """What numbers are pooled with this one."""
     pair = (method, metric)
-    return KINDS.get(pair) or SAME.get(pair) or f"{metric} of {method}"
+    return KINDS.get(pair) or SAME.get(pair) or (DELTA if metric == DELTA else f"{metric} of {method}")
 
 
 def is_share(method: str, metric: str) -> bool:
@@ -102,6 +103,9 @@ def pooled(records: Iterable[Record]) -> Noise:
             if key not in spreads and (freedom >= FEWEST or source == PRINT):
                 sd = float(np.sqrt((cells["variance"] * cells["freedom"]).sum() / freedom))
                 spreads[key] = Spread(sd, freedom, bool(cells["relative"].iloc[0]), source)
+    for (kind, architecture), spread in list(spreads.items()):
+        if kind == OCCLUDED:
+            spreads[DELTA, architecture] = replace(spread, sd=float(np.sqrt(2)) * spread.sd)
     return Noise(spreads)
 
 

@@ -67,9 +67,9 @@ def by_prototype(record: Record) -> pd.DataFrame:
 def b37(evidence: Evidence) -> Verdict:
     """Most prototypes and reconstructions lost half their texture; prototypes are nearer to one than ordinary images.
 
-    Prototypes that share their nearest test image are copies of each other and count once. "Nearer" is the logarithm of the
-    distance to the nearest reconstruction over that to the nearest class mean. Ordinary images have it, too: nearly all of
-    them are nearer to some reconstruction than to a class mean, so that being nearer says nothing by itself.
+    Prototypes that share their nearest test image are copies of each other and count once. "Nearer" is the logarithm of
+    the distance to the nearest reconstruction over that to the nearest class mean, less the same of ordinary images:
+    nearly all of them are nearer to some reconstruction than to a class mean, so that it says nothing by itself.
     """
     found: list[Comparison] = []
     for cell, part in by_prototype(evidence.record).groupby(level=KEYS):

@@ -21,7 +21,7 @@ from cladec_companion.papers.cladec.alpha.claims import (
     published_summary,
 )
 from cladec_companion.records.record import Record, read_record
-from cladec_companion.records.settings import settings_for
+from cladec_companion.papers import settings_for
 from cladec_core import measures
 from cladec_core.errors import UsageError
 from cladec_core.training import ClaDecLoss

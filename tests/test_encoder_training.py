@@ -16,7 +16,7 @@ from cladec_companion.evidence.trends import compare, ends, holm
 from cladec_companion.papers.cladec.encoder_training import figures
 from cladec_companion.papers.cladec.encoder_training.claims import CLAIMS, evidence, printed, slow_averages
 from cladec_companion.records.record import Record
-from cladec_companion.records.settings import settings_for
+from cladec_companion.papers import settings_for
 from cladec_core import measures, training
 from cladec_core.errors import UsageError
 

@@ -13,7 +13,7 @@ from cladec_companion.engine.study import Study
 from cladec_companion.papers.cladec.occlusion import claims, figures
 from cladec_companion.papers.cladec.occlusion import experiment as occlusion
 from cladec_companion.records.record import read_record
-from cladec_companion.records.settings import settings_for
+from cladec_companion.papers import settings_for
 from cladec_core import training
 from cladec_core.errors import UsageError
 

@@ -22,7 +22,7 @@ from cladec_companion.papers.cladec.prototypes.network import (
     PrototypeNetwork,
 )
 from cladec_companion.records.record import read_record
-from cladec_companion.records.settings import settings_for
+from cladec_companion.papers import settings_for
 from cladec_core import training
 from cladec_core.errors import UsageError
 

@@ -14,8 +14,9 @@ from typing import Any
 import nbformat
 import yaml
 
+from cladec_companion.papers import settings_for
 from cladec_companion.records.record import BUILT, RECORDED, ROOT
-from cladec_companion.records.settings import ALL, settings_for
+from cladec_companion.records.settings import ALL
 from cladec_core.errors import RunError, one_of
 
 NOTEBOOKS = ROOT / "notebooks"

@@ -108,7 +108,7 @@ def costs(tasks: Iterable[Task]) -> Costs:
 def dry_run(task: Task) -> Iterator[tuple[Training, training.Job]]:
     """Every training of a cell, as the training loop would be asked for it, without values; nothing is computed."""
     assert task.experiment.run_cell is not None
-    asking = task.experiment.run_cell(_shapes(task.cell.run, task.settings), task.cell.part, False)
+    asking = task.experiment.run_cell(blank(task.cell.run, task.settings), task.cell.part, False)
     wanted = next(asking)
     asking.close()
     done: dict[str, nn.Module] = {}
@@ -131,7 +131,7 @@ def _dry(wanted: Training, done: dict[str, nn.Module]) -> Iterator[tuple[Trainin
 
 
 @lru_cache(maxsize=64)
-def _shapes(run: tuple[str, str, int], settings: Settings) -> Setup:
+def blank(run: tuple[str, str, int], settings: Settings) -> Setup:
     """The setup of a run with some images in the place of all."""
     dataset, architecture, seed = run
     _, channels, classes = SIZES[dataset]
@@ -160,6 +160,11 @@ def _cost(task: Task, wanted: Training, job: training.Job) -> Cost:
 
 
 _counted: dict[str, float] = {}
+
+
+def per_image(wanted: Training) -> float:
+    """Operations of a training step per image, of a training in a `blank` setup (see `operations`)."""
+    return next(operations(job) for one, job in _dry(wanted, {}) if one is wanted)
 
 
 def operations(job: training.Job) -> float:

@@ -58,6 +58,10 @@ class Models:
         (network,) = side_by_side([self.jobs(wanted)])
         return network
 
+    def have(self, wanted: Training, network: nn.Module) -> None:
+        """Take a network in the place of a training."""
+        self._kept[wanted.key] = network
+
     def jobs(self, wanted: Training) -> Jobs[nn.Module]:
         """Ask for the trainings of a network and of those that it needs, as far as they are not done yet.
 

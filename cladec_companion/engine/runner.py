@@ -18,7 +18,6 @@ from cladec_companion.records.settings import Settings
 from cladec_core import data, training
 from cladec_core.data import ImageData
 
-CACHE = Path(os.environ.get("CLADEC_MODELS") or ROOT / "build" / "models")
 Rows = list[dict[str, Any]]
 Samples = dict[str, np.ndarray]
 
@@ -137,6 +136,11 @@ def default_root() -> Path:
     return Path(os.environ.get("CLADEC_RESULTS") or BUILT)
 
 
+def model_cache() -> Path:
+    """Where trained networks are kept: `$CLADEC_MODELS`, or `build/models`."""
+    return Path(os.environ.get("CLADEC_MODELS") or ROOT / "build" / "models")
+
+
 def missing(experiment: Experiment, settings: Settings, record: Record) -> list[Cell]:
     """The cells of a configuration that its record lacks."""
     return [cell for cell in plan(experiment, settings) if str(cell) not in record.cells]
@@ -185,7 +189,7 @@ class Workplace:
                 limits = (settings.resize, settings.train_limit, settings.test_limit)
                 images = _data(cell.dataset, self.data_dir, *limits, self.on.device)
                 setup = Setup(images, cell.architecture, cell.seed, settings, self.on, data_dir=self.data_dir)
-                self.runs[place] = setup, Models(CACHE, self.progress, self.told)
+                self.runs[place] = setup, Models(model_cache(), self.progress, self.told)
 
     def measure(self, orders: Sequence[Order]) -> list[Measured]:
         """Train prepared cells of different runs, side by side if there are several; their time is shared equally."""

@@ -20,8 +20,8 @@ from cladec_companion.evidence.tables import (
     with_differences,
 )
 from cladec_companion.evidence.trends import NOISE
+from cladec_companion.papers.cladec.controls.experiment import BASELINE, CONTROLS
 from cladec_companion.records.record import Record
-from cladec_companion.records.settings import BASELINE, CONTROLS
 
 KEYS = ["dataset", "architecture", "layer", "control"]
 COLUMNS = {

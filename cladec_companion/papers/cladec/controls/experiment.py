@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from cladec_companion.records.settings import (
     names_of,
     parameter,
 )
-from cladec_core import data, measures, networks, training
+from cladec_core import measures, networks, training
 from cladec_core.data import ImageData
 
 BASELINE = "baseline"

@@ -80,7 +80,7 @@ def elsewhere(repository: str) -> str:
     if "colab_url" not in configuration(repository)["launch_buttons"]:
         return text
     folder = repository.rsplit("/", 1)[1]
-    cell = f"!git clone --quiet --depth 1 {repository}\n%cd {folder}\n%pip install --quiet ."
+    cell = f"!git clone --quiet --depth 1 {repository}\n%cd {folder}\n%pip install --quiet .[book]"
     return f"{text} *Colab* opens the notebook alone, so run this in a first cell:\n\n```\n{cell}\n```"
 
 

@@ -10,8 +10,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
-from cladec_companion.engine import estimate, runner
 from cladec_companion import papers
+from cladec_companion.engine import estimate, runner
 from cladec_companion.papers import settings_for
 from cladec_core import data
 from cladec_core.training import Compute

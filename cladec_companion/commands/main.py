@@ -105,6 +105,7 @@ def run(
     _environment(data_dir, device)
     for name in notebooks:
         book.check(name, profile, values)
+    book.train((book.plain(name) for name in notebooks), profile, values, device)
     for name in notebooks:
         executed = book.execute(name, profile, values, force=force)
         print(f"{executed}\n{own_page.render(executed).as_uri()}")

@@ -140,7 +140,7 @@ def train(
     with ExitStack() as stack:
         on = training.compute(device)
         if on.device.type == "cpu":
-            stack.enter_context(one_thread())
+            stack.enter_context(runner.one_thread())
         records = {
             settings: stack.enter_context(_opened(settings, on, root))
             for settings in dict.fromkeys(task.settings for task in tasks)
@@ -164,17 +164,6 @@ def train(
             own = [str(task.cell) in record.cells for task in tasks if task.settings == settings]
             _say(console, f"{record.folder}: {sum(own)} of {len(own)} cells recorded")
     grid.conclude()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread for a block: then no result depends on how many cores there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

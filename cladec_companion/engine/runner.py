@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -112,13 +113,14 @@ def run(
     UsageError, RunError
         See the modules that raise them. What was finished before stays in the record.
     """
-    on = training.compute(device)
     root = root or default_root()
-    record = open_record(settings, root, on.description)
+    record = open_record(settings, root)
     if not missing(experiment, settings, record):
         return record
-    workplace = Workplace(on, data_dir, progress)
-    with locked(folder_of(settings, root)):
+    alone = training.compute(device).device.type == "cpu"
+    with one_thread() if alone else nullcontext(), locked(folder_of(settings, root)):
+        on = training.compute(device)
+        workplace = Workplace(on, data_dir, progress)
         record = open_record(settings, root, on.description)
         for cell in missing(experiment, settings, record):
             if time.monotonic() > deadline:
@@ -129,6 +131,17 @@ def run(
             keep(record, order, measured)
             report(f"{cell}: {measured.seconds:.0f} s")
     return record
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread for a block: then no result depends on how many cores there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def default_root() -> Path:

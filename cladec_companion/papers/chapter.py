@@ -46,6 +46,8 @@ class Chapter:
         Why a table may differ from its print besides the protocol.
     unrecorded
         Why no record can decide the claims; empty where one can.
+    measures_time
+        Whether the notebook times something, so that nothing else should run beside it.
     mark
         Place of the chapter's number in the scheme of the method on the map of the chapters.
     """
@@ -62,6 +64,7 @@ class Chapter:
     tables: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     unrecorded: str = ""
+    measures_time: bool = False
     mark: tuple[int, int] | None = None
 
     @property

@@ -4,5 +4,5 @@ from cladec_companion.papers.chapter import Chapter
 from cladec_companion.papers.cladec.cost.experiment import CostSettings
 
 CHAPTER = Chapter(
-    "cost", CostSettings,
+    "cost", CostSettings, measures_time=True,
 )  # fmt: skip

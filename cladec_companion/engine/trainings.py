@@ -8,21 +8,47 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.records.settings import Settings
 from cladec_core import data, networks, training
+from cladec_core.data import ImageData
 from cladec_core.networks import Classifier, Frozen
-from cladec_core.training import Recipe
-
-if TYPE_CHECKING:
-    from cladec_companion.engine.setup import Setup
+from cladec_core.training import Compute, Recipe
 
 # Activations above this size are computed per batch instead of being kept.
 ACTIVATION_BYTES = 1_500_000_000
 CLASSIFIER = "classifier"  # label of the classifier to explain
+
+
+class Setup(Protocol):
+    """What trainings follow from; `engine.setup.Setup` says what each attribute means."""
+
+    data: ImageData
+    architecture: str
+    seed: int
+    settings: Settings
+    on: Compute
+    encoder_epochs: int | None
+    calibrated: bool
+    momentum: float | None
+    sigmoid: bool
+    mean_loss: bool
+    shapes_only: bool
+
+    @property
+    def classifier(self) -> "Training":
+        """The classifier to explain."""
+
+    @property
+    def training_images(self) -> str:
+        """Digest of what is trained on."""
+
+    def codes(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Run a model over images in the precision of the trainings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +65,7 @@ class Training(ABC):
         Whether the network puts out images; with the architecture, this decides how fast a step is.
     """
 
-    setup: "Setup"
+    setup: Setup
     recipe: ClassVar[Recipe]
     kept: ClassVar[bool] = True
     makes_images: ClassVar[bool] = True
@@ -103,7 +129,7 @@ class Training(ABC):
         return self._job(model, inputs, (data.train_images, data.train_labels), loss)
 
 
-def new_classifier(setup: "Setup", *labels: object) -> Classifier:
+def new_classifier(setup: Setup, *labels: object) -> Classifier:
     """A freshly initialised classifier; the labels say what for and so decide its weights."""
     with fresh_weights(setup, *labels):
         return networks.classifier(
@@ -111,7 +137,7 @@ def new_classifier(setup: "Setup", *labels: object) -> Classifier:
         )
 
 
-def new_decoder(setup: "Setup", encoder: nn.Module, *labels: object) -> nn.Sequential:
+def new_decoder(setup: Setup, encoder: nn.Module, *labels: object) -> nn.Sequential:
     """A freshly initialised decoder for what an encoder puts out."""
     shape = shape_of(encoder, setup.data.channels)
     with fresh_weights(setup, *labels):
@@ -119,7 +145,7 @@ def new_decoder(setup: "Setup", encoder: nn.Module, *labels: object) -> nn.Seque
 
 
 @contextmanager
-def fresh_weights(setup: "Setup", *labels: object) -> Iterator[None]:
+def fresh_weights(setup: Setup, *labels: object) -> Iterator[None]:
     """Draw weights on the CPU, so that they are the same for every device; a plan needs shapes alone."""
     seed = training.derive_seed(setup.seed, *labels, "weights")
     with training.seeded(seed), torch.device("meta") if setup.shapes_only else nullcontext():
@@ -311,7 +337,7 @@ def shape_of(encoder: nn.Module, channels: int) -> tuple[int, ...]:
     return _shapes[alike]
 
 
-def how(setup: "Setup") -> str:
+def how(setup: Setup) -> str:
     """Part of the name of whatever reconstructs images."""
     return f" sigmoid={setup.sigmoid} mean_loss={setup.mean_loss}"
 

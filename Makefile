@@ -18,7 +18,7 @@ setup: .venv/.synced ## Install the locked environment
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 .venv/.synced: uv.lock pyproject.toml | .uv/bin/uv
-	.uv/bin/uv sync --frozen --quiet --python .uv/bin/python
+	.uv/bin/uv sync --frozen --quiet --extra book --python .uv/bin/python
 	@touch $@
 
 book: setup ## Run the notebooks and render the book (profile quick: digits, minutes on a CPU)

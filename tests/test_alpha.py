@@ -11,6 +11,7 @@ from torch import nn
 from cladec_companion.engine import runner as experiments
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.alpha import figures
 from cladec_companion.papers.cladec.alpha.claims import (
     CLAIMS,
@@ -21,7 +22,6 @@ from cladec_companion.papers.cladec.alpha.claims import (
     published_summary,
 )
 from cladec_companion.records.record import Record, read_record
-from cladec_companion.records.settings import settings_for
 from cladec_core import measures
 from cladec_core.errors import UsageError
 from cladec_core.training import ClaDecLoss

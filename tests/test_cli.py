@@ -109,7 +109,7 @@ def test_interrupt_says_that_nothing_is_lost(monkeypatch, capsys):
 
 def test_help_of_every_command_has_an_example():
     def told(*arguments):
-        command = [sys.executable, "-m", "cladec_core", *arguments, "--help"]
+        command = [sys.executable, "-m", "cladec_companion", *arguments, "--help"]
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
     assert "Example" in told()

@@ -3,11 +3,12 @@
 import pandas as pd
 import pytest
 import torch
+from cladec_companion.engine.study import Study
 from torch import nn
 
 from cladec_companion.engine import runner as experiments
-from cladec_companion.engine.study import Study
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.controls import experiment as controls
 from cladec_companion.papers.cladec.controls import figures
 from cladec_companion.papers.cladec.controls.claims import (
@@ -19,9 +20,8 @@ from cladec_companion.papers.cladec.controls.claims import (
     survival,
     survival_table,
 )
-from cladec_companion.papers.cladec.controls.experiment import RUNS, halves, losses
+from cladec_companion.papers.cladec.controls.experiment import BASELINE, CONTROLS, RUNS, halves, losses
 from cladec_companion.records.record import Record, read_record
-from cladec_companion.records.settings import BASELINE, CONTROLS, settings_for
 from cladec_core import data, networks, training
 from cladec_core.errors import UsageError
 

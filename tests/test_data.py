@@ -39,7 +39,7 @@ def write_idx(root: Path, class_name: str, sizes=(12, 6)) -> dict[str, np.ndarra
 def trust(monkeypatch, root: Path, class_name: str) -> None:
     files = (root / class_name / "raw").iterdir()
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    monkeypatch.setitem(data._IDX_SHA256, class_name, digests)
+    monkeypatch.setitem(data.files._IDX_SHA256, class_name, digests)
 
 
 def standardised(unit: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -170,7 +170,7 @@ def test_mnist_in_the_place_of_fashion_mnist_is_refused_by_name(tmp_path, monkey
     with pytest.raises(RunError, match="differs from the published file") as caught:
         data.load("fashion_mnist", tmp_path)
     assert str(tmp_path / "FashionMNIST" / "raw") in str(caught.value)
-    assert all(name in str(caught.value) for name in data._IDX_SHA256["FashionMNIST"])
+    assert all(name in str(caught.value) for name in data.files._IDX_SHA256["FashionMNIST"])
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "cifar100"])

@@ -25,10 +25,10 @@ from cladec_companion.commands import main as cli
 from cladec_companion.engine import branches, estimate, grid, runner
 from cladec_companion.engine import runner as experiments
 from cladec_companion.engine.plan import TABLES, of_profile
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
 from cladec_companion.records import record as records
 from cladec_companion.records.record import locked, merge, open_record, read_record
-from cladec_companion.records.settings import settings_for
 from cladec_core import data, measures, networks, training
 from cladec_core.errors import RunError, UsageError
 from cladec_core.explainer import shapes

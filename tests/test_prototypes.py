@@ -12,6 +12,7 @@ from cladec_companion.book.notebook import class_names
 from cladec_companion.engine import runner
 from cladec_companion.engine import runner as experiments
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.prototypes import claims, figures
 from cladec_companion.papers.cladec.prototypes.experiment import beside, distances, nearer_reconstruction
 from cladec_companion.papers.cladec.prototypes.network import (
@@ -22,7 +23,6 @@ from cladec_companion.papers.cladec.prototypes.network import (
     PrototypeNetwork,
 )
 from cladec_companion.records.record import read_record
-from cladec_companion.records.settings import settings_for
 from cladec_core import training
 from cladec_core.errors import UsageError
 

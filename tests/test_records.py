@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cladec_companion.papers import settings_for
 from cladec_companion.records import record as records
 from cladec_companion.records.record import find_records, open_record, read_record
-from cladec_companion.records.settings import settings_for
 from cladec_core.errors import RunError
 
 AXES = {"dataset": "digits", "architecture": "vgg11", "seed": 0}

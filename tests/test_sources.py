@@ -88,12 +88,29 @@ def test_notebook_parameters_are_those_of_its_experiment(notebook):
 
 def test_environment_yml_is_the_conda_view_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = set(project["project"]["dependencies"]) | set(project["dependency-groups"]["dev"])
+    book = project["project"]["optional-dependencies"]["book"]
+    wanted = {*project["project"]["dependencies"], *book, *project["dependency-groups"]["dev"]}
     conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     python = next(item for item in conda if isinstance(item, str) and item.startswith("python="))
     pip = next(item["pip"] for item in conda if isinstance(item, dict))
     assert python.removeprefix("python=") in SpecifierSet(project["project"]["requires-python"])
-    assert set(pip) - {"--editable ."} == wanted
+    assert set(pip) == {"--editable .[book]", *wanted}
+
+
+def test_the_light_installation_brings_nothing_of_notebooks_book_or_workflow():
+    """What `pip install cladec` brings, read from the lock: every package that a core dependency leads to."""
+    packages = {}
+    for package in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]:
+        packages.setdefault(package["name"], []).extend(item["name"] for item in package.get("dependencies", []))
+    found, waiting = set(), ["cladec"]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += packages[name]
+    assert {"torch", "torchvision", "captum", "matplotlib"} <= found
+    assert not [name for name in found if re.match(r"jupyter|ipy|nb|papermill|sphinx|myst|snakemake|notebook", name)]
+    assert not found & {"scipy", "scikit-learn", "scikit-image", "statsmodels", "seaborn", "zennit", "pyyaml"}
 
 
 def test_every_command_of_the_readme_exists():
@@ -104,10 +121,9 @@ def test_every_command_of_the_readme_exists():
 
 
 def test_the_core_knows_nothing_of_the_companion():
-    """The core is the method and can be used alone; only its command line leads to the paper's experiments."""
+    """The core is the method and can be used alone."""
     for path in (ROOT / "cladec_core").rglob("*.py"):
-        if path.name != "__main__.py":
-            assert not re.search(r"^\s*(from|import) cladec_companion", path.read_text(encoding="utf-8"), re.M), path
+        assert not re.search(r"^\s*(from|import) cladec_companion", path.read_text(encoding="utf-8"), re.M), path
 
 
 def test_the_core_is_thin():

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from cladec_companion.engine.study import Study
 from torch import nn
 
 from cladec_companion.engine import runner, study
 from cladec_companion.engine import runner as experiments
-from cladec_companion.engine.study import Study
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.layers import experiment as layers
 from cladec_companion.records.record import read_record
-from cladec_companion.records.settings import settings_for
 from cladec_core import data, measures, networks, training
 from cladec_core.errors import RunError, UsageError
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cladec_companion.engine.study import Study, span
 
 from cladec_companion.book.notebook import class_names
 from cladec_companion.engine import runner as experiments
-from cladec_companion.engine.study import Study, span
 from cladec_companion.papers.cladec.subsets import claims, figures
 from cladec_companion.papers.cladec.subsets import experiment as subsets
 from cladec_companion.papers.cladec.subsets.experiment import Part

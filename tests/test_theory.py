@@ -13,10 +13,10 @@ from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.theory import checks as theory_checks
 from cladec_companion.papers.cladec.theory import closed_forms as theory
 from cladec_companion.papers.cladec.theory import figures
-from cladec_companion.records.settings import settings_for
 from cladec_core.errors import UsageError
 
 

@@ -22,9 +22,9 @@ from cladec_companion.commands import main as cli
 from cladec_companion.engine import runner
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.user_study import analysis, answers, figures, kit
 from cladec_companion.papers.cladec.user_study import claims as chapter
-from cladec_companion.records.settings import settings_for
 from cladec_core import data
 from cladec_core.errors import RunError, UsageError
 from tests.test_pages import CHROMIUM, FLAGS

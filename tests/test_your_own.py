@@ -10,10 +10,10 @@ import torch
 
 from cladec_companion.engine import runner
 from cladec_companion.engine import runner as experiments
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.your_own import claims, figures
 from cladec_companion.papers.cladec.your_own import experiment as your_own
 from cladec_companion.records.record import Record
-from cladec_companion.records.settings import settings_for
 from cladec_core.errors import UsageError
 
 GREY = SimpleNamespace(mean=torch.tensor([0.25, 0.6])[:, None, None], std=torch.tensor([0.25, 0.1])[:, None, None])

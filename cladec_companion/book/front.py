@@ -11,6 +11,7 @@ from cladec_companion.records.record import Record, recorded
 from cladec_core.data import DATASETS
 from cladec_core.networks import LAYER_INDEX
 
+EXPERIMENT = "layers"  # of whose records the pictures are
 RUN = "fashion_mnist/vgg11"
 FRONT = 6  # the place in the test set of the image on the front page: a pale coat with stripes
 NAMES = {"refae": "RefAE", "cladec": "ClaDec", "difference": "difference"}
@@ -45,7 +46,7 @@ def explanation(record: Record, case: Case) -> dict[str, np.ndarray]:
 
 def map_pictures() -> tuple[np.ndarray, np.ndarray]:
     """The image of the front page and its explanation from the middle layer, as ink (32, 32, 3)."""
-    images = explanation(recorded("layers", "laptop"), Case(FRONT, "conv3"))
+    images = explanation(recorded(EXPERIMENT, "laptop"), Case(FRONT, "conv3"))
     original, cladec = (np.repeat(1 - images[name][..., None], 3, -1) for name in ("original", "cladec"))
     return original, cladec
 

@@ -14,6 +14,7 @@ import yaml
 
 from cladec_companion.book import front, launch
 from cladec_companion.evidence.style import data_url
+from cladec_companion.papers import CHAPTERS
 from cladec_companion.records.record import BUILT
 
 WORDS_PER_MINUTE = 200
@@ -22,7 +23,7 @@ TRUST = {"claims": "the ledger of claims", "deviations": "our readings and devia
 
 
 @dataclass(frozen=True)
-class Chapter:
+class Page:
     """A page of the book, as staged.
 
     Attributes
@@ -52,7 +53,7 @@ def contents(site: Path) -> dict[str, str]:
     return {listed["root"]: "", **parts}
 
 
-def chapters(site: Path, profile: str) -> list[Chapter]:
+def chapters(site: Path, profile: str) -> list[Page]:
     """The pages of a staged book that are chapters."""
     return [_chapter(site, file, part, profile) for file, part in contents(site).items() if file not in WITHOUT_HEAD]
 
@@ -73,7 +74,7 @@ def write(site: Path, profile: str) -> None:
         _put(site, chapter, "\n\n".join(parts))
 
 
-def head(chapter: Chapter, profile: str) -> str:
+def head(chapter: Page, profile: str) -> str:
     """The line below a title: how long it takes to read and to run, and where its claims can be checked."""
     parts = [f"Reading: {chapter.reading} min"]
     if chapter.computing is not None:
@@ -96,7 +97,7 @@ def figures(notebook: Path) -> dict[str, bytes]:
     return found
 
 
-def times(found: list[Chapter]) -> str:
+def times(found: list[Page]) -> str:
     """A table of the notebooks with the minutes that each takes."""
     lines = ["| chapter | reading | computing |", "| --- | --- | --- |"]
     for chapter in found:
@@ -106,7 +107,7 @@ def times(found: list[Chapter]) -> str:
     return "\n".join(lines)
 
 
-def chapter_map(found: list[Chapter], images: tuple[np.ndarray, np.ndarray]) -> str:
+def chapter_map(found: list[Page], images: tuple[np.ndarray, np.ndarray]) -> str:
     """All chapters as a picture with links: what each of them changes in the method, and a panel for each part.
 
     Parameters
@@ -118,7 +119,8 @@ def chapter_map(found: list[Chapter], images: tuple[np.ndarray, np.ndarray]) -> 
     """
     numbers = {chapter.file: place for place, chapter in enumerate((c for c in found if c.computing is not None), 1)}
     drawn, top = [SCHEME, *(_image(*shown) for shown in zip(images, ((3, 20), (236, 76)), strict=True))], 144
-    drawn += [_mark(numbers[file], *place) for file, place in CHANGED.items() if file in numbers]
+    marks = {f"notebooks/{name}": one.mark for name, one in CHAPTERS.items() if one.mark}
+    drawn += [_mark(numbers[file], *place) for file, place in marks.items() if file in numbers]
     for part in dict.fromkeys(chapter.part for chapter in found):
         drawn.append(f'<text class="part" y="{top + 15}">{escape(part)}</text>')
         top += 24
@@ -149,19 +151,6 @@ SCHEME = """
 <g class="names"><text x="23" y="76">image</text><text x="88" y="78">classifier</text>
 <text x="193" y="44">class</text><text x="182" y="130">decoder</text><text x="256" y="132">explanation</text></g>
 """
-# What each chapter changes or asks about, as a place in the scheme.
-CHANGED = {
-    "notebooks/layers": (122, 18),
-    "notebooks/alpha": (256, 54),
-    "notebooks/encoder_training": (74, 10),
-    "notebooks/subsets": (122, 68),
-    "notebooks/prototypes": (286, 80),
-    "notebooks/occlusion": (42, 20),
-    "notebooks/theory": (194, 74),
-    "notebooks/your_own": (146, 24),
-    "notebooks/controls": (158, 80),
-    "notebooks/user_study": (286, 108),
-}
 
 
 def _image(pixels: np.ndarray, corner: tuple[int, int]) -> str:
@@ -173,7 +162,7 @@ def _mark(number: int, x: float, y: float) -> str:
     return f'<g class="mark"><circle cx="{x}" cy="{y}" r="8"/><text x="{x}" y="{y + 4}">{number}</text></g>'
 
 
-def _box(chapter: Chapter, left: int, top: int, lines: int, number: int | None) -> str:
+def _box(chapter: Page, left: int, top: int, lines: int, number: int | None) -> str:
     folder = "../notebooks/" if chapter.file.startswith("notebooks/") else ""
     text = "".join(f'<tspan x="{left + 10}" dy="15">{escape(line)}</tspan>' for line in _wrapped(chapter.title))
     mark = _mark(number, left + 166, top + 2) if number else ""
@@ -191,7 +180,7 @@ def _minutes(seconds: float) -> str:
     return "under a minute" if seconds < 60 else f"{seconds / 60:.0f} min"
 
 
-def _chapter(site: Path, file: str, part: str, profile: str) -> Chapter:
+def _chapter(site: Path, file: str, part: str, profile: str) -> Page:
     notebook = site / f"{file}.ipynb"
     if notebook.exists():
         cells = nbformat.read(notebook, 4).cells
@@ -199,7 +188,7 @@ def _chapter(site: Path, file: str, part: str, profile: str) -> Chapter:
         computing = max(_trained(Path(file).name, profile), _executed(cells))
     else:
         text, computing = _text(site / f"{file}.md"), None
-    return Chapter(file, part, _title(text), max(1, round(len(_words(text)) / WORDS_PER_MINUTE)), computing)
+    return Page(file, part, _title(text), max(1, round(len(_words(text)) / WORDS_PER_MINUTE)), computing)
 
 
 def title_of(source: Path) -> str:
@@ -240,7 +229,7 @@ def _executed(cells: list) -> float:
     return sum(cell.metadata.get("papermill", {}).get("duration") or 0 for cell in cells)
 
 
-def _put(site: Path, chapter: Chapter, line: str) -> None:
+def _put(site: Path, chapter: Page, line: str) -> None:
     """Insert a line below the title of a staged page."""
     notebook = site / f"{chapter.file}.ipynb"
     if notebook.exists():

@@ -105,6 +105,7 @@ def run(
     _environment(data_dir, device)
     for name in notebooks:
         book.check(name, profile, values)
+    book.train((book.plain(name) for name in notebooks), profile, values, device)
     for name in notebooks:
         executed = book.execute(name, profile, values, force=force)
         print(f"{executed}\n{own_page.render(executed).as_uri()}")
@@ -159,6 +160,9 @@ def train(
     data_dir: DataDir = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of records (default: build/results).")] = None,
+    workers: Annotated[
+        str, typer.Option(help="Processes of one thread each: auto (one for each core) or a number.")
+    ] = "auto",
     names: Annotated[bool, typer.Option("--list", help="Print record and name of each cell, and stop.")] = False,
 ) -> None:
     """Train the missing cells of a profile, without notebooks.
@@ -168,13 +172,16 @@ def train(
     from cladec_companion.engine import grid
     from cladec_companion.engine.plan import of_profile
     from cladec_companion.engine.runner import default_root
+    from cladec_companion.engine.workers import check_count
+    from cladec_companion.papers import CHAPTERS
 
     budget = parse_budget(time_budget) if time_budget else float("inf")
-    chosen = of_profile(profile, only, parse_changes(changes))
+    count = check_count(workers)
+    chosen = of_profile(CHAPTERS, profile, only, parse_changes(changes))
     if names:
         print(*(f"{job.settings.record_name()}/{job.settings.experiment}\t{job}" for job in chosen), sep="\n")
         return
-    grid.train(chosen, out or default_root(), data_dir=data_dir, device=device, budget=budget)
+    grid.train(chosen, out or default_root(), data_dir=data_dir, device=device, budget=budget, count=count)
 
 
 @app.command()

@@ -34,8 +34,8 @@ def export(
     """
     import sys
 
+    from cladec_companion.papers import settings_for
     from cladec_companion.papers.cladec.user_study import kit
-    from cladec_companion.records.settings import settings_for
 
     settings = settings_for("user_study", profile, images=images, participants=participants, pairs=pairs, seed=seed)
     kit.export(

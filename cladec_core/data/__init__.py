@@ -14,14 +14,6 @@ from cladec_core.data.images import (
 )
 
 __all__ = [
-    "DATASETS",
-    "DIGIT_CLASSES",
-    "EMBEDDED",
-    "FASHION_CLASSES",
-    "RESIZE_MODES",
-    "SIZE",
-    "ImageData",
-    "check_limit",
-    "default_data_dir",
-    "load",
+    "DATASETS", "DIGIT_CLASSES", "EMBEDDED", "FASHION_CLASSES", "RESIZE_MODES", "SIZE", "ImageData", "check_limit",
+    "default_data_dir", "load",
 ]  # fmt: skip

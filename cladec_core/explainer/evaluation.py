@@ -17,6 +17,7 @@ from cladec_core.explainer.taps import Logits
 from cladec_core.training import Compute
 
 STEPS = 400  # of an evaluation classifier
+SIDE = 32  # of the images that the project's VGG-5 is made for
 SQUARE, PLACES = 12 / 32, 4  # side of an occluded square as a share of the image's, and places along a side
 
 
@@ -85,7 +86,7 @@ class Evaluation:
         """A classifier with fresh weights, to be trained on so many reconstructions; and what it is.
 
         A copy of the explained one if every layer can be re-initialised and it is not too large for the images; else
-        the project's VGG-5, on images brought to 32x32.
+        the project's VGG-5, on images brought to its size.
         """
         fresh = copy.deepcopy(self.logits).requires_grad_(True)
         weights = sum(value.numel() for value in fresh.parameters())
@@ -94,7 +95,7 @@ class Evaluation:
             if not stuck and weights <= fitting.WEIGHTS_PER_VALUE * count * math.prod(self.space.shape):
                 return nn.Sequential(self.space.restore(), fresh), "fresh copy of the classifier"
             small = networks.classifier("vgg5", self.space.shape[0], self.classes)
-        return nn.Sequential(resize((networks.SIZE, networks.SIZE)), small), "the project's VGG-5"
+        return nn.Sequential(resize((SIDE, SIDE)), small), "the project's VGG-5"
 
     def squares(self) -> Tensor:
         """Masks of 16 squares (by their shares of the sides) that overlap a little: (16, height, width)."""

@@ -5,16 +5,6 @@ from cladec_core.networks.decoders import DECODER_STYLES, decoder
 from cladec_core.networks.modules import Frozen, Select, activation_shape, in_eval_mode
 
 __all__ = [
-    "ARCHITECTURES",
-    "DECODER_STYLES",
-    "INDEX_MAPS",
-    "LAYER_INDEX",
-    "Classifier",
-    "Frozen",
-    "Select",
-    "activation_shape",
-    "classifier",
-    "decoder",
-    "in_eval_mode",
-    "layer_name",
+    "ARCHITECTURES", "DECODER_STYLES", "INDEX_MAPS", "LAYER_INDEX", "Classifier", "Frozen", "Select",
+    "activation_shape", "classifier", "decoder", "in_eval_mode", "layer_name",
 ]  # fmt: skip

@@ -123,7 +123,23 @@ def _keep_freed_memory() -> None:
 
 
 def epochs(job: Job) -> Generator[None, None, list[float]]:
-    """The training loop of `fit`. It pauses when it has queued work, so that other trainings can queue theirs."""
+    """Train as `fit` does, and pause whenever work is queued, so that other trainings can queue theirs.
+
+    Parameters
+    ----------
+    job
+        The training.
+
+    Returns
+    -------
+    generator
+        Yields before each wait for the device; its return value is what `fit` returns.
+
+    Raises
+    ------
+    RunError
+        As `fit`.
+    """
     _keep_freed_memory()
     model, on, count = job.model, job.on, len(job.inputs)
     model.to(on.device, memory_format=torch.channels_last).train()

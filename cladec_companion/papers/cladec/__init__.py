@@ -1,1 +1,24 @@
 """Explaining Classifiers by Constructing Familiar Concepts (Schneider and Vlachos), and its conference version."""
+
+from cladec_companion.papers.cladec import (
+    alpha,
+    controls,
+    cost,
+    encoder_training,
+    layers,
+    occlusion,
+    prototypes,
+    subsets,
+    theory,
+    user_study,
+    your_own,
+)
+
+# In the order of the book.
+CHAPTERS = tuple(
+    room.CHAPTER
+    for room in (
+        layers, alpha, encoder_training, subsets, prototypes, occlusion,
+        theory, controls, cost, your_own, user_study,
+    )
+)  # fmt: skip

@@ -29,8 +29,8 @@ from cladec_companion.evidence.tables import (
     with_differences,
 )
 from cladec_companion.evidence.thresholds import TRAINED
+from cladec_companion.papers.cladec.controls.experiment import BASELINE, CONTROLS
 from cladec_companion.records.record import Record
-from cladec_companion.records.settings import BASELINE, CONTROLS
 
 KEYS = ["dataset", "architecture", "layer", "control"]
 COLUMNS = {

@@ -10,8 +10,8 @@ from cladec_companion.evidence.lines import legend_below, run_prefix
 from cladec_companion.evidence.style import COLOURS, LABELS, grid, style
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES, DIFFERENCES, METRIC_NAMES
 from cladec_companion.papers.cladec.controls.claims import KEYS, ORDER, runs, survival
+from cladec_companion.papers.cladec.controls.experiment import BASELINE
 from cladec_companion.records.record import Record
-from cladec_companion.records.settings import BASELINE
 
 # verdict on a sign -> marker, colour, name in the legend
 MARKS = {

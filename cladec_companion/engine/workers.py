@@ -1,0 +1,264 @@
+"""A pool of processes that train cells, one thread each; a process that dies costs its cell only."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cladec_companion.engine.runner import Measured, Order, Workplace
+from cladec_core import training
+from cladec_core.errors import RunError, UsageError
+from cladec_core.training import loop
+
+BASE_BYTES = 900_000_000  # of a process that has imported torch and trains a small network
+MEMORY_SHARE = 0.8  # of what is free, for all workers together
+SECONDS_TO_END = 5.0  # for a worker that was asked to stop
+Progress = Callable[[int, str, int, int, float], None]  # worker, label, steps done, steps in all, loss
+Kept = Callable[[Order, str], None]  # cell and label of a network that others can have now
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell was not trained; `full` if memory ran out."""
+
+    reason: str
+    full: bool = False
+
+
+Outcome = Measured | Failure
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    order: Order | None = None
+
+
+class Pool:
+    """Processes that are given one cell at a time.
+
+    Parameters
+    ----------
+    count
+        How many.
+    data_dir
+        Folder of data sets.
+    progress, kept
+        Called with what the trainings report, and when a network is there that several cells need.
+    """
+
+    def __init__(self, count: int, data_dir: Path | str | None, progress: Progress, kept: Kept) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._data_dir, self._progress, self._kept = data_dir, progress, kept
+        self._workers = [self._started() for _ in range(count)]
+
+    def _started(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, self._data_dir, os.getpid()), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    @property
+    def free(self) -> int:
+        """How many workers wait for a cell."""
+        return sum(worker.order is None for worker in self._workers)
+
+    @property
+    def busy(self) -> list[Order]:
+        """The cells that are being trained."""
+        return [worker.order for worker in self._workers if worker.order]
+
+    def give(self, order: Order) -> None:
+        """Let a free worker train a cell."""
+        worker = next(worker for worker in self._workers if worker.order is None)
+        worker.order = order
+        with suppress(OSError):  # a worker that has died is found by `finished`
+            worker.connection.send(order)
+
+    def finished(self, timeout: float) -> list[tuple[Order, Outcome]]:
+        """Wait until a cell is trained or lost, at most so many seconds."""
+        ended: list[tuple[Order, Outcome]] = []
+        busy = {worker.connection: place for place, worker in enumerate(self._workers) if worker.order}
+        for connection in wait(list(busy), timeout):
+            place = busy[connection]
+            worker = self._workers[place]
+            try:
+                kind, *content = worker.connection.recv()
+            except (EOFError, OSError):
+                worker.process.join(SECONDS_TO_END)
+                ended.append((worker.order, Failure(f"its process ended ({_why(worker.process.exitcode)})")))
+                self._workers[place] = self._started()
+                continue
+            if kind == "progress":
+                self._progress(place, *content)
+            elif kind == "kept":
+                self._kept(worker.order, *content)
+            if kind != "ended":
+                continue
+            ended.append((worker.order, content[0]))
+            worker.order = None
+        return ended
+
+    def close(self) -> None:
+        """End all workers, and with them the cells that they are at."""
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(SECONDS_TO_END)
+            if worker.process.is_alive():
+                worker.process.kill()
+            worker.connection.close()
+
+
+@contextmanager
+def pool(count: int, data_dir: Path | str | None, progress: Progress, kept: Kept) -> Iterator[Pool]:
+    """A pool for a block; its processes end with the block, however that ends."""
+    made = Pool(count, data_dir, progress, kept)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _why(code: int | None) -> str:
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return f"killed by {signal.Signals(-code).name}, perhaps for lack of memory"
+    return f"exit code {code}"
+
+
+def _work(connection: Connection, data_dir: Path | str | None, parent: int) -> None:
+    """What a worker does: one cell after the other, until the other end of the connection is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent ends its workers
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    torch.set_num_threads(1)
+    loop.progress_bar = _reporting(connection)
+
+    def told(label: str) -> None:
+        with suppress(OSError):
+            connection.send(("kept", label))
+
+    workplace = Workplace(training.compute("cpu"), data_dir, told=told)
+    while True:
+        try:
+            order = connection.recv()
+        except (EOFError, OSError):
+            return
+        outcome = measured(workplace, order)
+        try:
+            connection.send(("ended", outcome))
+        except OSError:
+            return
+
+
+def measured(workplace: Workplace, order: Order) -> Outcome:
+    """Train one cell; what is known to fail for reasons of the machine or the data is told, not raised."""
+    try:
+        workplace.prepare([order])
+        return workplace.measure([order])[0]
+    except (RunError, UsageError, ImportError) as error:
+        return Failure(str(error).partition("\n")[0])
+    except (MemoryError, RuntimeError) as error:
+        workplace.runs.clear()
+        if is_full(error):
+            return Failure(str(error).partition("\n")[0] or "out of memory", full=True)
+        return Failure("".join(traceback.format_exception(error)))
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that memory ran out."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: two must never train into one record."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _reporting(connection: Connection) -> Any:
+    """Make what stands in the place of `training.progress_bar`: messages to the parent, at most two a second."""
+
+    @contextmanager
+    def bar(label: str, steps: int, _enabled: bool = True) -> Iterator[Callable[[int, float], None]]:
+        done, told = 0, 0.0
+
+        def update(count: int, loss: float) -> None:
+            nonlocal done, told
+            done += count
+            if done >= steps or time.monotonic() - told > 0.5:
+                told = time.monotonic()
+                with suppress(OSError):
+                    connection.send(("progress", label, done, steps, loss))
+
+        yield update
+
+    return bar
+
+
+def check_count(text: str) -> int | None:
+    """Read `--workers`: a number, or None for auto.
+
+    Raises
+    ------
+    UsageError
+        For anything but auto and 1..256.
+    """
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 256:
+        raise UsageError(f"--workers is {text!r}; valid: auto, or a number from 1 to 256.")
+    return int(text)
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> float:
+    """Bytes that are free; infinite where the system does not say."""
+    with suppress(ValueError, OSError, AttributeError):
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return float("inf")
+
+
+def affordable(wanted: int | None, needs: Sequence[float], tasks: int) -> tuple[int, str]:
+    """How many workers there is memory for.
+
+    Parameters
+    ----------
+    wanted
+        Asked for; None: one for each core.
+    needs
+        Bytes of the trainings.
+    tasks
+        How many cells are waiting: more workers than cells would idle.
+
+    Returns
+    -------
+    count
+        At least 1.
+    said
+        Why there are fewer than wanted; else empty.
+    """
+    count = min(wanted or cores(), max(tasks, 1))
+    each = BASE_BYTES + max(needs, default=0.0)
+    fits = max(1, int(MEMORY_SHARE * free_memory() / each))
+    if fits < count:
+        return fits, f"{fits} workers, not {count}: each may need {each / 1e9:.1f} GB"
+    return count, ""

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cladec_companion.evidence.lines import run_prefix
 from cladec_companion.papers.cladec.layers import figures
 from cladec_companion.records.record import Record
+from cladec_companion.records.samples import RunImages
 
 CLASSES = ("shirt", "bag", "boot")
 INDEX = {"vgg11": [4, 7, 9], "resnet10": [7, 3, 9]}
@@ -63,5 +63,5 @@ def test_one_network_stands_alone():
 def test_a_run_is_found_by_its_whole_name(asked):
     names = [f"{run}/index" for run in ("mnist/vgg11_maxpool", "mnist/resnet10", "mnist/vgg11", "fashion_mnist/vgg5")]
     record = Record(Path(), pd.DataFrame(), {name: np.zeros(1) for name in names}, {})
-    assert run_prefix(record, "mnist", asked) == f"mnist/{asked or 'vgg11'}"
-    assert run_prefix(record) == "fashion_mnist/vgg5"
+    assert RunImages.of(record, "mnist", asked).run == ("mnist", asked or "vgg11")
+    assert RunImages.of(record).run == ("fashion_mnist", "vgg5")

@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from cladec_companion.records.record import BUILT, RECORDED, ROOT
+from cladec_companion.records.files import BUILT, RECORDED, ROOT
 from cladec_companion.records.settings import ALL, settings_for
 from cladec_core.errors import RunError, one_of
 

@@ -8,7 +8,7 @@ import yaml
 from papermill import inspect_notebook
 
 from cladec_companion.evidence import tables
-from cladec_companion.records.record import ROOT
+from cladec_companion.records.files import ROOT
 from cladec_companion.records.settings import ALL, settings_for
 
 HOST = re.compile(r"https://(github|gitlab)\.com/[\w.-]+/[\w.-]+")

@@ -22,7 +22,8 @@ from cladec_companion.papers.cladec.occlusion import experiment as occlusion
 from cladec_companion.papers.cladec.prototypes import experiment as prototypes
 from cladec_companion.papers.cladec.subsets import experiment as subsets
 from cladec_companion.papers.cladec.your_own import experiment as your_own
-from cladec_companion.records.record import BUILT, ROOT, Record, folder_of, locked, open_record
+from cladec_companion.records.files import BUILT, ROOT, locked
+from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_companion.records.settings import Settings
 from cladec_core import data, training
 from cladec_core.data import ImageData

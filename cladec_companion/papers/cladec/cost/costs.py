@@ -9,7 +9,8 @@ from cladec_companion.engine import estimate
 from cladec_companion.engine.estimate import Training, operations
 from cladec_companion.engine.plan import TABLES, of_profile
 from cladec_companion.evidence import tables
-from cladec_companion.records.record import RECORDED, Record
+from cladec_companion.records.files import RECORDED
+from cladec_companion.records.record import Record
 
 LADDER = {
     "images_per_second": "images/s",

@@ -1,7 +1,6 @@
 """Figures with controls, the pictures of single explanations, and what the book says about its chapters."""
 
 import base64
-import io
 import json
 import re
 import tomllib
@@ -29,6 +28,7 @@ from cladec_companion.records.files import ROOT
 from cladec_companion.records.record import Record, recorded
 from cladec_companion.records.samples import RunImages
 from cladec_core.errors import RunError
+from tests.made_up import content
 
 RUN = "fashion_mnist/vgg11"
 CHAPTERS = {"layers": layers, "alpha": alpha, "subsets": subsets, "occlusion": occlusion}
@@ -80,21 +80,6 @@ def made():
         "subsets": record("subsets", base | of_subsets, sizes),
         "occlusion": record("occlusion", base | of_occlusion, squares),
     }
-
-
-def content(figure):
-    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', figure.data, re.S)[1])
-    if "sprite" not in data:
-        return data, None
-    sprite = np.array(Image.open(io.BytesIO(base64.b64decode(data["sprite"].split(",")[1]))).convert("RGB"))
-    side, columns = data["side"], data["columns"]
-
-    def shown(pane, *choice):
-        state = np.ravel_multi_index(choice, [len(control["values"]) for control in data["controls"]])
-        row, column = divmod(data["panes"][pane]["tiles"][state], columns)
-        return sprite[row * side : (row + 1) * side, column * side : (column + 1) * side]
-
-    return data, shown
 
 
 def ink(image):

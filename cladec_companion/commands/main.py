@@ -194,7 +194,9 @@ def merge(
 
     Example: `cladec merge slice1 slice2 --into book/results`
     """
-    from cladec_companion.records import record as records
+    from cladec_companion.records.files import RECORDED
+    from cladec_companion.records.merge import merge as merged
+    from cladec_companion.records.record import read_record
 
     refused = []
     for folder in folders:
@@ -202,7 +204,7 @@ def merge(
         refused += [] if found else [f"{folder} holds no record"]
         for place in found:
             try:
-                record, added = records.merge(records.read_record(place), into or records.RECORDED)
+                record, added = merged(read_record(place), into or RECORDED)
                 print(f"{place}: {added} cells are new in {record.folder}, which has {len(record.cells)}")
             except RunError as error:
                 refused.append(str(error))
@@ -221,7 +223,8 @@ def status() -> None:
     from rich.table import Table
 
     from cladec_companion.book.provenance import place
-    from cladec_companion.records.record import BUILT, RECORDED, find_records
+    from cladec_companion.records.files import BUILT, RECORDED
+    from cladec_companion.records.record import find_records
 
     table = Table("experiment", "profile", "where", "cells", "minutes", "device", "commit")
     for root in (RECORDED, Path(os.environ.get("CLADEC_RESULTS") or BUILT)):

@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import typer
 
 from cladec_companion.commands import main as cli
-from cladec_companion.commands.main import told
+from cladec_companion.commands.shared import told
 from cladec_companion.engine import estimate
 from cladec_companion.engine.plan import of_profile
 from cladec_companion.papers import CHAPTERS

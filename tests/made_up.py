@@ -1,8 +1,14 @@
-"""Made-up records of the experiment `layers`, for tests of tables and claims."""
+"""Made-up records of the experiment `layers`, and what a page shows, for tests of tables, claims and figures."""
 
+import base64
+import io
 import itertools
+import json
+import re
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from cladec_companion.evidence import tables
 from cladec_companion.papers.cladec.layers.claims import Evidence
@@ -50,3 +56,19 @@ def as_claimed(net, index, seed):
         ("cladec", "shape"): 0.9, ("refae", "shape"): 0.95,
         ("cladec", "within_class_variance"): 0.3, ("refae", "within_class_variance"): 0.4,
     }  # fmt: skip
+
+
+def content(figure):
+    """The data of a figure with controls, and a function that gives a picture by pane and places of the controls."""
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', figure.data, re.S)[1])
+    if "sprite" not in data:
+        return data, None
+    sprite = np.array(Image.open(io.BytesIO(base64.b64decode(data["sprite"].split(",")[1]))).convert("RGB"))
+    side, columns = data["side"], data["columns"]
+
+    def shown(pane, *choice):
+        state = np.ravel_multi_index(choice, [len(control["values"]) for control in data["controls"]])
+        row, column = divmod(data["panes"][pane]["tiles"][state], columns)
+        return sprite[row * side : (row + 1) * side, column * side : (column + 1) * side]
+
+    return data, shown

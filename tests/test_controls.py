@@ -324,7 +324,7 @@ def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("controls")
     settings = settings_for("controls", "smoke", train_limit=64, test_limit=40, layers=[-4])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.runner, "CACHE", folder / "models")
+        patch.setattr(experiments, "CACHE", folder / "models")
         return settings, experiments.run(settings, root=folder, device="cpu", progress=False), folder
 
 

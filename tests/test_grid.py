@@ -28,7 +28,9 @@ from cladec_companion.engine.plan import TABLES, of_profile
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
 from cladec_companion.records import record as records
-from cladec_companion.records.record import locked, merge, open_record, read_record
+from cladec_companion.records.files import ROOT, locked
+from cladec_companion.records.merge import merge
+from cladec_companion.records.record import open_record, read_record
 from cladec_core import data, measures, networks, training
 from cladec_core.errors import RunError, UsageError
 from cladec_core.explainer import shapes
@@ -422,7 +424,7 @@ def test_a_corrupt_or_foreign_record_is_named_before_anything_is_trained(pretend
 
 def test_a_full_disk_stops_the_grid_and_loses_nothing(pretend, monkeypatch, tmp_path):
     pretend()
-    write, count = records._write_synced, 0
+    write, count = records.write_synced, 0
 
     def full(path, payload):
         nonlocal count
@@ -431,7 +433,7 @@ def test_a_full_disk_stops_the_grid_and_loses_nothing(pretend, monkeypatch, tmp_
             raise OSError(28, "No space left on device")
         write(path, payload)
 
-    monkeypatch.setattr(records, "_write_synced", full)
+    monkeypatch.setattr(records, "write_synced", full)
     with pytest.raises(RunError, match="No space left on device"):
         grid.train(of_profile("smoke", "layers"), tmp_path, device="cpu")
     assert list(read_record(tmp_path / "smoke" / "layers").cells) == ["digits/vgg11/classifier/0"]
@@ -461,7 +463,7 @@ IMPORTED = {"ipykernel": "IPython", "jupyter-book": "jupyter_book"}  # names tha
 def killed(tmp_path_factory):
     """A grid that is killed at random moments and then finished, where only the packages named above exist."""
     root = tmp_path_factory.mktemp("killed")
-    project = tomllib.loads((records.ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
     assert names >= NEEDED | WITH_THEM
     absent = [IMPORTED.get(name, name.replace("-", "_")) for name in sorted(names - NEEDED - WITH_THEM)]
@@ -472,7 +474,7 @@ def killed(tmp_path_factory):
         runpy.run_module("workflow.kill_test", run_name="__main__")
     """
     command = [sys.executable, "-c", textwrap.dedent(code), "--kills", "5", "--out", str(root)]
-    done = subprocess.run(command, cwd=records.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return root, done
 
 
@@ -753,7 +755,7 @@ def test_images_that_differ_are_refused_by_name(tmp_path):
     record = read_record(folder)
     record.folder = tmp_path / "other" / "smoke" / "layers"
     record.samples["digits/vgg11/conv2"] = record.samples["digits/vgg11/conv2"] + 1
-    record._write()
+    record.write()
     assert "the images 'digits/vgg11/conv2'" in refusal(record.folder, tmp_path / "into")
 
 

@@ -49,7 +49,7 @@ def made_up(digits):
 def smoke_record(tmp_path_factory):
     settings = settings_for("occlusion", "smoke", layers=[-1, -5])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.runner, "CACHE", None)
+        patch.setattr(experiments, "CACHE", None)
         return experiments.run(settings, root=tmp_path_factory.mktemp("occlusion"), device="cpu", progress=False)
 
 

@@ -196,7 +196,7 @@ def test_a_table_without_its_columns_is_refused_by_name(smoke, tmp_path):
     key, rows, samples, seconds = cell("conv2")
     record.add(key, rows, samples, seconds)
     record.rows = pd.DataFrame(rows).drop(columns="value")
-    record._write()
+    record.write()
     with pytest.raises(RunError) as caught:
         read_record(record.folder)
     assert str(caught.value) == f"{record.folder / 'metrics.csv'} lacks the column value."
@@ -230,7 +230,7 @@ def test_a_full_disk_keeps_the_finished_cells(written, smoke, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "_write_synced", full)
+        patch.setattr(records, "write_synced", full)
         with pytest.raises(RunError, match="No space left on device") as caught:
             open_record(smoke, tmp_path).add(*cell("conv3"))
     assert "The cells finished before are still in it" in str(caught.value)
@@ -247,7 +247,7 @@ class Killed(BaseException):
 def at_each_touch(patch, act):
     """Call `act(number)` before each call with which a record touches the disk; return where they are counted."""
     touched = []
-    write, replace = records._write_synced, records.os.replace
+    write, replace = records.write_synced, records.os.replace
 
     def watched(call):
         def touch(*arguments):
@@ -261,7 +261,7 @@ def at_each_touch(patch, act):
 
         return touch
 
-    patch.setattr(records, "_write_synced", watched(write))
+    patch.setattr(records, "write_synced", watched(write))
     patch.setattr(records.os, "replace", watched(replace))
     return touched
 

@@ -25,7 +25,7 @@ def smoke_record(tmp_path_factory):
     settings = settings_for("subsets", "smoke", sizes=[64, 1], disjoint_count=1)
     folder = tmp_path_factory.mktemp("subsets")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.runner, "CACHE", None)
+        patch.setattr(experiments, "CACHE", None)
         return experiments.run(settings, root=folder, device="cpu", progress=False)
 
 

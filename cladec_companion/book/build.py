@@ -18,7 +18,8 @@ import yaml
 from cladec_companion.engine import grid, runner, workers
 from cladec_companion.engine.plan import Task
 from cladec_companion.papers import CHAPTERS, settings_for
-from cladec_companion.records.record import BUILT, RECORDED, ROOT, open_record
+from cladec_companion.records.files import BUILT, RECORDED, ROOT
+from cladec_companion.records.record import open_record
 from cladec_companion.records.settings import ALL
 from cladec_core.errors import RunError, one_of
 

@@ -15,7 +15,7 @@ import yaml
 from cladec_companion.book import front, launch
 from cladec_companion.evidence.style import data_url
 from cladec_companion.papers import CHAPTERS
-from cladec_companion.records.record import BUILT
+from cladec_companion.records.files import BUILT
 
 WORDS_PER_MINUTE = 200
 WITHOUT_HEAD = ("book/index", "book/slides_layers", "book/slides_trust", "book/changes", "book/api", "book/references")

@@ -9,7 +9,7 @@ from papermill import inspect_notebook
 
 from cladec_companion.evidence import tables
 from cladec_companion.papers import settings_for
-from cladec_companion.records.record import ROOT
+from cladec_companion.records.files import ROOT
 from cladec_companion.records.settings import ALL
 
 HOST = re.compile(r"https://(github|gitlab)\.com/[\w.-]+/[\w.-]+")

@@ -2,7 +2,8 @@
 
 from cladec_companion.evidence import tables
 from cladec_companion.papers import settings_for
-from cladec_companion.records.record import RECORDED, Record
+from cladec_companion.records.files import RECORDED
+from cladec_companion.records.record import Record
 
 
 def place(record: Record) -> str:

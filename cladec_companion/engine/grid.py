@@ -24,7 +24,8 @@ from cladec_companion.engine.estimate import Cost, Costs, Rates
 from cladec_companion.engine.plan import Task
 from cladec_companion.engine.runner import Measured, Order, Workplace
 from cladec_companion.engine.workers import Failure
-from cladec_companion.records.record import Record, folder_of, locked, open_record
+from cladec_companion.records.files import locked
+from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_core import training
 from cladec_core.errors import RunError
 from cladec_core.training import loop

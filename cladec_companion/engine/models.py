@@ -1,8 +1,6 @@
 """Trained networks: each is trained once, kept in memory for the cells of a run and on disk for all others."""
 
-import os
 import pickle
-import platform
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
@@ -14,6 +12,7 @@ import torch
 from torch import nn
 
 from cladec_companion.engine.trainings import Training
+from cladec_companion.records.files import replacing
 from cladec_core import training
 from cladec_core.training import Job
 
@@ -108,13 +107,10 @@ class Models:
         return kept["history"]
 
     def _save(self, network: nn.Module, history: History, path: Path, wanted: Training) -> None:
-        temporary = path.with_suffix(f".{platform.node()}.{os.getpid()}.new")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({"weights": network.state_dict(), "history": history}, temporary)
-            os.replace(temporary, path)
+            with replacing(path) as temporary:
+                torch.save({"weights": network.state_dict(), "history": history}, temporary)
         except (OSError, RuntimeError) as error:  # a full disk; torch names it in either way
-            temporary.unlink(missing_ok=True)
             warnings.warn(f"{wanted.label} is trained, but not kept in {self.cache}: {error}", stacklevel=2)
 
 

@@ -14,7 +14,8 @@ import torch
 
 from cladec_companion.engine.models import Jobs, Models, side_by_side
 from cladec_companion.engine.setup import Setup
-from cladec_companion.records.record import BUILT, ROOT, Record, folder_of, locked, open_record
+from cladec_companion.records.files import BUILT, ROOT, locked
+from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_companion.records.settings import Settings
 from cladec_core import data, training
 from cladec_core.data import ImageData

@@ -6,19 +6,9 @@ from matplotlib.figure import Figure
 
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.evidence.trends import Evidence
-from cladec_companion.records.record import Record
-from cladec_core.networks import ARCHITECTURES
 
 LINES = {"published": "--", "recorded": "-", "this run": ":"}
 MARKERS = {"vgg11": "o", "resnet10": "s", "vgg5": "^", "vgg11_maxpool": "D"}
-
-
-def run_prefix(record: Record, dataset: str | None = None, architecture: str | None = None) -> str:
-    """Prefix of the samples of one data set and architecture, by default the first, in the order of `ARCHITECTURES`."""
-    names = list(ARCHITECTURES)
-    runs = {tuple(name.split("/")[:2]) for name in record.samples}
-    runs = sorted(runs, key=lambda run: (run[0], names.index(run[1])))
-    return "/".join(next(run for run in runs if (dataset or run[0], architecture or run[1]) == run))
 
 
 def lines(axis: plt.Axes, sources: dict[str, Evidence], metric: str, title: str, colour: str, name: str = "") -> None:

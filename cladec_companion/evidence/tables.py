@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cladec_companion.records.record import ROOT, Record
+from cladec_companion.records.files import ROOT
+from cladec_companion.records.record import Record
 from cladec_core.networks import LAYER_INDEX
 
 PUBLISHED = ROOT / "book" / "published.yml"

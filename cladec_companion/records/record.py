@@ -8,15 +8,13 @@ the manifest that names their checksums is renamed into place; then they are. A 
 the old manifest (the next write replaces the `.new` files) or the new one (the next opening moves them into place).
 """
 
-import hashlib
 import io
 import json
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,17 +22,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
+from cladec_companion.records.files import BUILT, RECORDED, ROOT, digest, write_synced
 from cladec_companion.records.settings import Settings
 from cladec_core.errors import RunError
 
 SCHEMA = 1
 COLUMNS = ["dataset", "architecture", "layer", "method", "seed"]
 FILES = ("metrics.csv", "samples.npz")
-ROOT = Path(__file__).resolve().parents[2]
-RECORDED = ROOT / "book" / "results"  # committed
-BUILT = ROOT / "build" / "results"  # made on this machine
 
 
 @dataclass
@@ -98,17 +93,18 @@ class Record:
         new = pd.DataFrame(rows)
         self.rows = canonical(pd.concat([self.rows, new], ignore_index=True) if len(self.rows) else new)
         self.samples |= samples
-        self._write()
+        self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write all three files."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             payload = dict(zip(FILES, (_csv(self.rows), _npz(self.samples)), strict=True))
-            self.manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in payload.items()}
+            self.manifest["files"] = {name: digest(content) for name, content in payload.items()}
             for name, content in payload.items():
-                _write_synced(self.folder / f"{name}.new", content)
+                write_synced(self.folder / f"{name}.new", content)
             text = json.dumps(self.manifest, indent=1, sort_keys=True) + "\n"
-            _write_synced(self.folder / "manifest.json.new", text.encode())
+            write_synced(self.folder / "manifest.json.new", text.encode())
             os.replace(self.folder / "manifest.json.new", self.folder / "manifest.json")
             _settle(self.folder, self.manifest)
         except OSError as error:
@@ -121,34 +117,6 @@ class Record:
 def folder_of(settings: Settings, root: Path) -> Path:
     """Where the record of a configuration is, under a folder of records."""
     return root / settings.record_name() / settings.experiment
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep all other processes from writing a record; the lock of a process that died holds no longer.
-
-    Raises
-    ------
-    RunError
-        If another process is writing it; the message says which, or where the record cannot be written.
-    """
-    holder = folder.parent / f".{folder.name}.holder"
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-        holder.write_text(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}")
-    except Timeout:
-        who = holder.read_text() if holder.exists() else "another process"
-        raise RunError(f"{folder} is being written by {who}; wait for its end, or stop it.") from None
-    except OSError as error:
-        lock.release()
-        raise RunError(f"Cannot write the record {folder}: {error.strerror}.") from error
-    try:
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def open_record(settings: Settings, root: Path = BUILT, device: str = "") -> Record:
@@ -170,7 +138,7 @@ def open_record(settings: Settings, root: Path = BUILT, device: str = "") -> Rec
     """
     folder = folder_of(settings, root)
     configuration = settings.configuration()
-    if not _exists(folder):
+    if not exists(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()
@@ -224,7 +192,7 @@ def _read(folder: Path) -> Record:
         if not (folder / name).is_file():
             raise RunError(f"{folder / name} is missing from its record.")
         content[name] = (folder / name).read_bytes()
-        if hashlib.sha256(content[name]).hexdigest() != manifest["files"].get(name):
+        if digest(content[name]) != manifest["files"].get(name):
             raise RunError(f"{folder / name} does not fit the checksum in its manifest; it was changed or damaged.")
     rows = pd.read_csv(io.BytesIO(content["metrics.csv"]), keep_default_na=False, na_values={"value": [""]})
     absent = [column for column in [*COLUMNS, "metric", "value"] if column not in rows]
@@ -235,71 +203,6 @@ def _read(folder: Path) -> Record:
     return Record(folder, rows, samples, manifest)
 
 
-def merge(source: Record, root: Path) -> tuple[Record, int]:
-    """Add the cells of a record that was made elsewhere to the one of the same name under `root`.
-
-    Returns
-    -------
-    record
-        The one under `root`; it is made if it is not there.
-    added
-        How many cells are new in it.
-
-    Raises
-    ------
-    RunError
-        If the two have another configuration, or a cell in both has other numbers or images. Nothing is written.
-    """
-    manifest = source.manifest
-    folder = root / source.folder.parent.name / source.folder.name
-    if (manifest["experiment"], manifest["profile"]) != (folder.name, folder.parent.name.partition("-")[0]):
-        raise RunError(f"{source.folder} holds {manifest['experiment']} of {manifest['profile']}: not its name.")
-    with locked(folder):
-        if _exists(folder):
-            target = read_record(folder)
-        else:
-            target = Record(folder, source.rows[:0], {}, manifest | {"cells": {}, "runs": [], "files": {}})
-        if target.manifest["configuration"] != manifest["configuration"]:
-            raise RunError(f"{source.folder} belongs to another configuration than {folder}.")
-        rows, samples = _union(source, target)
-        new = source.cells.keys() - target.cells.keys()
-        for cell in sorted(new):
-            run = manifest["runs"][source.cells[cell]["run"]]
-            if run not in target.manifest["runs"]:
-                target.manifest["runs"].append(run)
-            target.cells[cell] = source.cells[cell] | {"run": target.manifest["runs"].index(run)}
-        if new:
-            target.rows, target.samples = rows, samples
-            target._write()
-    return target, len(new)
-
-
-def _union(source: Record, target: Record) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """All rows and images of two records, once."""
-    rows = pd.concat([part for part in (target.rows, source.rows) if len(part)]).drop_duplicates(ignore_index=True)
-    names = [name for name in rows.columns if name != "value"]
-    twice = rows[rows.duplicated(names, keep=False)].sort_values(names, kind="stable")
-    if len(twice):
-        here, there = twice["value"].iloc[:2]
-        row = twice.iloc[0]
-        cell = "/".join(str(row[name]) for name in ("dataset", "architecture", "layer", "seed"))
-        rest = ", ".join(
-            f"{name} {row[name]}" for name in names if name not in {"dataset", "architecture", "layer", "seed"}
-        )
-        raise RunError(
-            f"{source.folder} and {target.folder} differ in {len(twice) // 2} numbers of cells in both; {cell} "
-            f"({rest}) is {there} and {here}."
-        )
-    samples = dict(target.samples)
-    for name, array in source.samples.items():
-        seed = "/".join(name.split("/")[:2]) + "/seed"
-        if seed in target.samples and not np.array_equal(source.samples.get(seed), target.samples[seed]):
-            continue  # all images of a run are of one seed: the one that came first
-        if not np.array_equal(array, samples.setdefault(name, array)):
-            raise RunError(f"{source.folder} and {target.folder} differ in the images {name!r}.")
-    return canonical(rows), samples
-
-
 def find_records(root: Path) -> list[Record]:
     """Read all records under a folder, in the order of their names."""
     return [read_record(path.parent) for path in sorted(root.glob("*/*/manifest.json"))]
@@ -308,7 +211,7 @@ def find_records(root: Path) -> list[Record]:
 def recorded(experiment: str, profile: str) -> Record | None:
     """The committed record of an experiment, if there is one."""
     folder = RECORDED / profile / experiment
-    return read_record(folder) if _exists(folder) else None
+    return read_record(folder) if exists(folder) else None
 
 
 def canonical(rows: pd.DataFrame) -> pd.DataFrame:
@@ -318,7 +221,8 @@ def canonical(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[[*order, "value"]].sort_values(order, kind="stable", ignore_index=True)
 
 
-def _exists(folder: Path) -> bool:
+def exists(folder: Path) -> bool:
+    """Whether there is a record."""
     return (folder / "manifest.json").exists()
 
 
@@ -327,18 +231,11 @@ def _settle(folder: Path, manifest: dict[str, Any]) -> None:
 
     Files that the manifest does not name stay: another process may be about to commit them.
     """
-    for name, digest in manifest["files"].items():
+    for name, expected in manifest["files"].items():
         waiting = folder / f"{name}.new"
         with suppress(FileNotFoundError):  # there is none, or another process was faster
-            if hashlib.sha256(waiting.read_bytes()).hexdigest() == digest:
+            if digest(waiting.read_bytes()) == expected:
                 os.replace(waiting, folder / name)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _csv(rows: pd.DataFrame) -> bytes:

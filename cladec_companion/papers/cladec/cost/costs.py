@@ -9,7 +9,8 @@ import pandas as pd
 from cladec_companion.engine import estimate
 from cladec_companion.engine.plan import Planned, of_profile, tables_of
 from cladec_companion.evidence import tables
-from cladec_companion.records.record import RECORDED, Record
+from cladec_companion.records.files import RECORDED
+from cladec_companion.records.record import Record
 from cladec_companion.records.settings import Settings
 
 LADDER = {

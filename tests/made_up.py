@@ -10,15 +10,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cladec_companion.evidence import tables
-from cladec_companion.papers.cladec.layers.claims import Evidence
+from cladec_companion.papers.cladec.layers.claims import evidence
 from cladec_companion.records.record import Record
 
 NAMES = {-1: "penultimate", -2: "conv4a", -3: "conv3", -4: "conv3a", -5: "conv2"}
 RESNET = {-1: "penultimate", -2: "block4", -3: "block3", -4: "block2", -5: "block1"}
 
 
-def made_up(values, seeds=(0, 1, 2), dataset="fashion_mnist", extra=(), architectures=("vgg11",)):
+def made_up(values, seeds=(0, 1, 2), dataset="fashion_mnist", extra=(), architectures=("vgg11",), **configuration):
     """A record from `values(architecture, index, seed) -> {(method, metric): value}`."""
     rows = [
         {"dataset": dataset, "architecture": net, "layer": names[index], "method": method, "seed": seed,
@@ -35,8 +34,8 @@ def made_up(values, seeds=(0, 1, 2), dataset="fashion_mnist", extra=(), architec
         for seed in seeds
         for metric, value in {"accuracy": 0.93, "test_images": 10_000, **dict(extra)}.items()
     ]  # fmt: skip
-    record = Record(None, pd.DataFrame(rows), {}, {"configuration": {"index_map": "code"}, "cells": {}})
-    return Evidence(tables.layers_summary(record), record)
+    manifest = {"configuration": {"index_map": "code", **configuration}, "cells": {}}
+    return evidence(Record(None, pd.DataFrame(rows), {}, manifest))
 
 
 def as_claimed(net, index, seed):
@@ -48,13 +47,13 @@ def as_claimed(net, index, seed):
         ("refae", "loss_standardised"): factor * 0.01 * depth + wobble,
         ("cladec", "accuracy"): (0.90 if index == -1 else 0.93) + wobble,
         ("refae", "accuracy"): 0.91 + wobble,
-        ("cladec", "distance_to_refae"): 0.02 * depth,
-        ("cladec", "drift_to_predicted"): 0.1 * depth,
+        ("cladec", "distance_to_refae"): 0.02 * depth + wobble,
+        ("cladec", "judge_drift"): 0.1 * depth + wobble,
         ("cladec", "misclassified"): 700,
-        ("cladec", "grey_tone"): 0.8, ("refae", "grey_tone"): 0.95,
-        ("cladec", "texture"): 0.4, ("refae", "texture"): 0.7,
-        ("cladec", "shape"): 0.9, ("refae", "shape"): 0.95,
-        ("cladec", "within_class_variance"): 0.3, ("refae", "within_class_variance"): 0.4,
+        ("cladec", "grey_tone"): 0.8 - wobble, ("refae", "grey_tone"): 0.95,
+        ("cladec", "texture"): 0.1 + wobble, ("refae", "texture"): 0.3 + wobble,
+        ("cladec", "shape"): 0.9 + wobble, ("refae", "shape"): 0.95,
+        ("cladec", "within_class_share"): 0.3 + wobble, ("refae", "within_class_share"): 0.4,
     }  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def partial_conjunction(p: Sequence[float], needed: int) -> float:
     ordered = np.sort(np.asarray(p, dtype=float))
     m = len(ordered)
     if not 1 <= needed <= m:
-        return 1.0
+        return float(needed > m)  # more than there are cannot be, none at all are always
     ranks = np.arange(needed, m + 1)
     return float(min(1.0, ((m - needed + 1) / (ranks - needed + 1) * ordered[needed - 1 :]).min()))
 

@@ -63,7 +63,21 @@ class Evidence:
 
     def has(self, *cells: Cell) -> bool:
         """Whether all these cells were measured."""
-        return all(cell in self.summary.index for cell in cells)
+        return all(cell in self._numbers for cell in cells)
+
+    # Plain dictionaries: a verdict looks up hundreds of cells, each of which takes pandas milliseconds.
+    @cached_property
+    def _numbers(self) -> dict[Cell, dict[str, float]]:
+        return self.summary.to_dict("index")
+
+    @cached_property
+    def _seeds(self) -> dict[tuple[str, str, float], dict[int, dict[str, float]]]:
+        """Place -> seed -> column -> value."""
+        found: dict[tuple[str, str, float], dict[int, dict[str, float]]] = {}
+        if self.runs is not None:
+            for (dataset, architecture, at, seed), row in self.runs.to_dict("index").items():
+                found.setdefault((dataset, architecture, at), {})[seed] = row
+        return found
 
     @cached_property
     def test_images(self) -> dict[str, float]:
@@ -110,38 +124,37 @@ class Evidence:
 
     def _per_seed(self, weights: Iterable[Cell]) -> np.ndarray:
         """Values of the cells for the seeds that have all of them: (seeds, cells)."""
-        if self.runs is None:
-            return np.empty((0, 0))
-        parts = []
-        for dataset, architecture, at, metric in weights:
-            if metric not in self.runs or (dataset, architecture, at) not in self.runs.index.droplevel("seed"):
-                return np.empty((0, 0))
-            parts.append(self.runs[metric].xs((dataset, architecture, at)))
-        return pd.concat(parts, axis=1, join="inner").dropna().to_numpy(dtype=float)
+        by_cell = [
+            {seed: row.get(metric, np.nan) for seed, row in self._seeds.get(place, {}).items()}
+            for *names, metric in weights for place in [tuple(names)]
+        ]  # fmt: skip
+        seeds = [seed for seed in by_cell[0] if all(np.isfinite(own.get(seed, np.nan)) for own in by_cell)]
+        return np.array([[own[seed] for own in by_cell] for seed in seeds], dtype=float)
 
     def _unpaired(
         self, what: str, weights: Mapping[Cell, float], claimed: Region, offset: float, log: bool
     ) -> Comparison:
-        rows = self.summary.loc[list(weights)]
-        means, factors = rows["mean"].to_numpy(float), np.array(list(weights.values()), dtype=float)
+        rows = [self._numbers[cell] for cell in weights]
+        means = np.array([row["mean"] for row in rows], dtype=float)
+        factors = np.array(list(weights.values()), dtype=float)
         scale = 1 / means if log else np.ones_like(means)
-        parts = [self._variances(cell, row) for cell, (_, row) in zip(weights, rows.iterrows(), strict=True)]
-        rounding = rows["rounding"].to_numpy(float) if "rounding" in rows else np.zeros_like(means)
+        parts = [self._variances(cell, row) for cell, row in zip(weights, rows, strict=True)]
+        rounding = np.array([row.get("rounding", 0.0) for row in rows], dtype=float)
         effect = float(factors @ (np.log(means) if log else means)) + offset
-        n, single = int(rows["n"].min()), bool((rows["n"] < 2).any())
-        by = "one run: pooled seed-to-seed sd, and binomial for shares" if single else "Welch's t over seeds"
-        squares = (factors * scale) ** 2
-        variances = np.array([square * sd**2 for square, own in zip(squares, parts, strict=True) for sd, _ in own])
-        freedoms = np.array([freedom for own in parts for _, freedom in own], dtype=float)
+        n = int(min(row["n"] for row in rows))
+        by = "Welch's t over seeds" if n > 1 else "one run: pooled seed-to-seed sd, and binomial for shares"
         if not all(parts):
             why = "a single run, and no record has two seeds of this number"
             return measured(what, effect, np.nan, 1, n, claimed, by=by).barred(why)
+        squares = (factors * scale) ** 2
+        variances = np.array([square * sd**2 for square, own in zip(squares, parts, strict=True) for sd, _ in own])
+        freedoms = np.array([freedom for own in parts for _, freedom in own], dtype=float)
         return measured(
             what, effect, float(np.sqrt(variances.sum())), satterthwaite(variances, freedoms), n, claimed,
             by=by, rounding=float(np.abs(factors * scale) @ rounding),
         )  # fmt: skip
 
-    def _variances(self, cell: Cell, row: pd.Series) -> list[tuple[float, float]]:
+    def _variances(self, cell: Cell, row: Mapping[str, float]) -> list[tuple[float, float]]:
         """Standard error and degrees of freedom of each source of a cell's noise; none if its noise is not known."""
         if row["n"] > 1:
             # A printed sd of 0.0 is any below half a unit.
@@ -152,9 +165,11 @@ class Evidence:
         if not spread:
             return []
         sources = [(spread.of(row["mean"]), spread.freedom)]
-        if self.runs is not None and metric + ERROR in self.runs:
-            over_images = self.runs[metric + ERROR].xs((dataset, architecture, at)).mean()
-            return [*sources, (over_images, np.inf)] if np.isfinite(over_images) else []
+        own = self._seeds.get((dataset, architecture, at), {}).values()
+        over_images = [values[metric + ERROR] for values in own if metric + ERROR in values]
+        if over_images:
+            error = float(np.mean(over_images))
+            return [*sources, (error, np.inf)] if np.isfinite(error) else []
         if noise.is_share(*number):
             images = self.test_images.get(dataset)
             if not images:
@@ -165,17 +180,14 @@ class Evidence:
 
     def _marked(self, found: Comparison, weights: Iterable[Cell]) -> Comparison:
         """The comparison, barred if it involves a training that had not converged, or with a word that nobody knows."""
-        if self.runs is None:
-            return found
         falling, unknown = [], False
         for dataset, architecture, at, metric in weights:
             method = self.columns.get(metric, ("", ""))[0]
-            marks = self.runs.get(MARK + method)
-            if marks is None:
-                continue
-            own = marks.xs((dataset, architecture, at)).dropna()
-            unknown |= own.empty
-            if (own > 0).any():
+            rows = self._seeds.get((dataset, architecture, at), {}).values()
+            marks = [row[MARK + method] for row in rows if MARK + method in row]
+            known = [mark for mark in marks if np.isfinite(mark)]
+            unknown |= bool(marks) and not known
+            if any(mark > 0 for mark in known):
                 falling.append(f"{METHODS.get(method, method)} at {at}")
         if falling:
             return found.barred(f"not converged: {', '.join(dict.fromkeys(falling))}", too_short=True)

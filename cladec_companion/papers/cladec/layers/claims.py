@@ -24,7 +24,7 @@ from cladec_companion.evidence.measurements import FALLING, evidence_of, where
 from cladec_companion.evidence.thresholds import CONSTANT, KEPT, OMITTED
 from cladec_companion.evidence.trends import ends, trend, trends
 from cladec_companion.records.record import Record
-from cladec_core import networks
+from cladec_companion.records.samples import RunImages, common, runs_of
 
 BASELINES = {"mnist": 0.99, "fashion_mnist": 0.92, "cifar100": 0.45}
 EXCEPTED = ("cifar100", "resnet10", -5)  # "once ... lower for ClaDec": section 6.1 names this cell's data set itself
@@ -166,24 +166,20 @@ def _disagreements(record: Record) -> Iterator[tuple[str, int, np.ndarray, np.nd
     1 if their errors have nothing to do with each other. Undivided, the method with the smaller losses would always
     win.
     """
-    samples, used = record.samples, record.manifest["configuration"]["index_map"]
-    layers = {network: networks.LAYER_INDEX[network][used] for network in ("vgg11", "resnet10")}
-    for dataset in sorted({name.split("/")[0] for name in samples}):
-        for index in layers["vgg11"]:
-            prefixes = [f"{dataset}/{network}" for network in layers]
-            names = [f"{dataset}/{network}/{layers[network][index]}" for network in layers]
-            if all(f"{name}/{method}" in samples for name in names for method in ("cladec", "refae")):
-                both = [samples[f"{prefix}/index"] for prefix in prefixes]
-                _, *at = np.intersect1d(*both, return_indices=True)
-                original = samples[f"{prefixes[0]}/original"][at[0]]
-                yield (
-                    dataset,
-                    index,
-                    *(
-                        _disagreement(original, *(samples[f"{n}/{method}"][a] for n, a in zip(names, at, strict=True)))
-                        for method in ("cladec", "refae")
-                    ),
-                )
+    both = runs_of(record)
+    for dataset in dict.fromkeys(name for name, _ in both):
+        if not {(dataset, "vgg11"), (dataset, "resnet10")} <= set(both):
+            continue
+        pair = [RunImages.of(record, dataset, network) for network in ("vgg11", "resnet10")]
+        at = common(*pair)
+        layers = [{layer.index: layer.name for layer in images.layers("cladec")} for images in pair]
+        for index in sorted(layers[0].keys() & layers[1].keys() - {None}):
+            shown = {
+                method: [i.aligned(names[index], method)[a] for i, names, a in zip(pair, layers, at, strict=True)]
+                for method in ("cladec", "refae")
+            }
+            original = pair[0].original[at[0]]
+            yield dataset, index, *(_disagreement(original, *images) for images in shown.values())
 
 
 def _disagreement(original: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

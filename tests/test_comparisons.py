@@ -138,11 +138,11 @@ def test_noise_alone_makes_one_trend_in_twenty(seeds, log):
     spread = 0.03
     known = noise.Noise({(noise.LOSS, ""): noise.Spread(spread, 500, True, "made up")})
     found = []
-    for _ in range(400):
+    for _ in range(200):
         made = rows(0.2 * (1 + spread * RNG.normal(size=(seeds, 5))), seeds)
         object.__setattr__(made, "known", known)
         found += trends(made, "rec_cladec", log=log)
-    assert decided(found) == pytest.approx(0.05, abs=0.035)
+    assert decided(found) == pytest.approx(0.05, abs=0.045)
 
 
 def test_a_slope_is_that_of_the_straight_line_through_the_values():

@@ -110,7 +110,7 @@ def b18(evidence: Evidence) -> Verdict:
 
 
 def b19(evidence: Evidence) -> Verdict:
-    """A weight just above the minimum, read both ways, brings at least half of what all larger weights bring.
+    """A weight just above the minimum, read both ways, has an impact, and at least half of that of all larger ones.
 
     Eq. 1's way: a small α against α = 0, in accuracy; small over grey values, as the paper weighs. The way of the
     conference paper's labels, which are 1 - α: a little reconstruction loss against none (α = 1), in that loss.
@@ -120,13 +120,13 @@ def b19(evidence: Evidence) -> Verdict:
         alphas = [float(alpha) for alpha in chain.index]
         found += [*_eq_1(evidence, run, alphas), *_labels(evidence, run, alphas)]
     return judge(
-        found, "at least half of the impact",
+        found, "a strong impact",
         lacking=f"needs α = 0 and an α of at most {SLIGHTLY.value} over grey values, or α = 1 and one just below",
     )  # fmt: skip
 
 
 def _eq_1(evidence: Evidence, run: tuple[str, str], alphas: list[float]) -> list[Comparison]:
-    """The gain at the largest of the small α, less half of the mean gain of the larger ones below 1."""
+    """The gain at the largest of the small α, and what it has beyond half of the mean gain of the larger ones."""
     over_grey = _over_grey(evidence, run)
     small = [alpha for alpha in alphas if 0 < over_grey.get(alpha, alpha) <= SLIGHTLY.value]
     larger = [alpha for alpha in alphas if small and max(small) < alpha < 1]
@@ -134,7 +134,11 @@ def _eq_1(evidence: Evidence, run: tuple[str, str], alphas: list[float]) -> list
         return []
     weights = {(*run, max(small), "acc_cladec"): 1.0, (*run, 0.0, "acc_cladec"): STRONG_IMPACT.value - 1.0}
     weights |= {(*run, alpha, "acc_cladec"): -STRONG_IMPACT.value / len(larger) for alpha in larger}
-    return [evidence.contrast(where(run, f"accuracy, α = {max(small):g}"), weights, ABOVE)]
+    label = f"accuracy, α = {max(small):g}"
+    return [
+        evidence.contrast(where(run, f"{label}, gain"), _gain(run, max(small)), ABOVE),
+        evidence.contrast(where(run, f"{label}, gain less half of the larger ones'"), weights, ABOVE),
+    ]
 
 
 def _over_grey(evidence: Evidence, run: tuple[str, str]) -> dict[float, float]:
@@ -146,13 +150,18 @@ def _over_grey(evidence: Evidence, run: tuple[str, str]) -> dict[float, float]:
 
 
 def _labels(evidence: Evidence, run: tuple[str, str], alphas: list[float]) -> list[Comparison]:
-    """The fall of the loss from α = 1 to the next α, less half of that from α = 1 to α = 0."""
+    """The fall of the loss from α = 1 to the next α, and what it has beyond half of that from α = 1 to α = 0."""
     below = [alpha for alpha in alphas if 1 - SLIGHTLY.value <= alpha < 1]
     if not {0.0, 1.0} <= set(alphas) or not below or not evidence.has((*run, 1.0, "rec_loss")):
         return []
-    weights = {1.0: 1 - STRONG_IMPACT.value, max(below): -1.0, 0.0: STRONG_IMPACT.value}
-    terms = {(*run, alpha, "rec_loss"): weight for alpha, weight in weights.items()}
-    return [evidence.contrast(where(run, f"reconstruction loss, 1 - α = {1 - max(below):.3g}"), terms, ABOVE)]
+    fall = {1.0: 1.0, max(below): -1.0}
+    beyond = {1.0: 1 - STRONG_IMPACT.value, max(below): -1.0, 0.0: STRONG_IMPACT.value}
+    label = f"reconstruction loss, 1 - α = {1 - max(below):.3g}"
+    parts = {f"{label}, fall": fall, f"{label}, fall less half of the whole": beyond}
+    return [
+        evidence.contrast(where(run, name), {(*run, alpha, "rec_loss"): value for alpha, value in weights.items()})
+        for name, weights in parts.items()
+    ]
 
 
 def b20(evidence: Evidence) -> Verdict:

@@ -31,7 +31,6 @@ from cladec_companion.records.record import locked, merge, open_record, read_rec
 from cladec_companion.records.settings import settings_for
 from cladec_core import data, measures, networks, training
 from cladec_core.errors import RunError, UsageError
-from cladec_core.explainer import shapes
 from cladec_core.networks import convolutions
 
 FILES = ("metrics.csv", "samples.npz")
@@ -216,9 +215,9 @@ def test_operations_are_those_of_a_slow_count(architecture, kind):
     encoder = net.up_to(layer).eval()
     kept = 5 if kind == "subset" else None
     code = encoder(images)[:, :kept]
-    decoder = networks.decoder(tuple(code.shape[1:]), channels)
+    decoder = networks.decoder(code.shape[1:], (channels, 32, 32))
     if kind == "explainer":
-        decoder = shapes.decoder(code.shape[1:], channels, (32, 32), width=16)
+        decoder = networks.decoder(code.shape[1:], (channels, 32, 32), width=16)
     if kind == "classifier":
         expected, _ = slow_count(net, images)
     elif kind == "RefAE":

@@ -20,7 +20,7 @@ from cladec_companion.papers.cladec.your_own import experiment as your_own
 from cladec_companion.records.settings import BASELINE, last_convolution
 from cladec_core import networks, training
 from cladec_core.data import SIZE
-from cladec_core.explainer import fitting, shapes
+from cladec_core.explainer import fitting
 
 # Training images, channels and classes, so that a plan needs no data.
 SIZES = {
@@ -232,13 +232,10 @@ def _task(
     if not part.layer:
         return classifier, image, lambda output, images, labels: training.classification_loss(output, labels)
     encoder = classifier.up_to(part.layer)
-    shape = networks.activation_shape(encoder, channels)
+    shape = networks.activation_shape(encoder, image)
     shape = (part.channels or shape[0], *shape[1:])
-    decoder = (
-        shapes.decoder(shape, channels, (SIZE, SIZE), part.explainer)
-        if part.explainer
-        else networks.decoder(shape, channels, style)
-    )
+    how = {"width": part.explainer} if part.explainer else {"style": style}
+    decoder = networks.decoder(shape, image, **how)
     loss = training.ClaDecLoss(classifier.eval().requires_grad_(False) if part.judged else None, 0.5)
     return (nn.Sequential(encoder, decoder), image, loss) if part.encoder else (decoder, shape, loss)
 

@@ -7,6 +7,7 @@ several chapters need, are also kept on disk, under a name made from everything 
 import copy
 import hashlib
 import json
+import math
 import os
 import pickle
 import platform
@@ -95,9 +96,10 @@ class Study:
 
     def new_decoder(self, encoder: nn.Module, *labels: object) -> nn.Sequential:
         """A freshly initialised decoder for what an encoder puts out."""
-        shape = networks.activation_shape(encoder, self.data.channels)
+        image = self.data.train_images.shape[1:]
+        shape = networks.activation_shape(encoder, image)
         with training.seeded(training.derive_seed(self.seed, *labels, "weights")):
-            return networks.decoder(shape, self.data.channels, self.settings.decoder_style, self.sigmoid)
+            return networks.decoder(shape, image, style=self.settings.decoder_style, sigmoid=self.sigmoid)
 
     @_Once
     def classifier(self) -> Classifier:
@@ -163,9 +165,8 @@ class Study:
             encoder = Frozen(nn.Sequential(encoder, networks.Select(channels).to(self.on.device)))
         decoder = self.new_decoder(encoder, label)  # for every α the same start
         label += f" α={alpha}" if alpha else ""
-        values = (
-            len(self.data.train_images) * torch.Size(networks.activation_shape(encoder, self.data.channels)).numel()
-        )
+        shape = networks.activation_shape(encoder, self.data.train_images.shape[1:])
+        values = len(self.data.train_images) * math.prod(shape)
 
         def fit(decoder: nn.Module, images: Tensor, label: str) -> None:
             if values * self.on.dtype.itemsize <= ACTIVATION_BYTES:

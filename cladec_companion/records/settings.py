@@ -216,7 +216,7 @@ def last_convolution(architecture: str, width: float = 1.0) -> tuple[str, int]:
     name = networks.layer_name(architecture, -2, "paper")
     with torch.random.fork_rng(devices=[]):  # only shapes are of interest; the meta device takes seconds to import
         encoder = networks.classifier(architecture, 1, 2, width).up_to(name)
-    return name, networks.activation_shape(encoder, 1)[0]
+    return name, networks.activation_shape(encoder, (1, data.SIZE, data.SIZE))[0]
 
 
 @dataclass(frozen=True)

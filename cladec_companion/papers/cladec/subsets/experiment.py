@@ -74,7 +74,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
         rows.append(_row(part, "classifier", "", "test_images", len(clean)))
     else:
         layer = study.classifier.up_to(part.layer)
-        total = networks.activation_shape(layer, data.channels)[0]
+        total = networks.activation_shape(layer, data.test_images.shape[1:])[0]
         channels = part.channels(total, study.seed)
         decoder = study.decoder(part.layer, channels=None if part.size == total else channels)
         reconstructions = study.test(decoder)

@@ -33,7 +33,6 @@ from cladec_companion.records.merge import merge
 from cladec_companion.records.record import open_record, read_record
 from cladec_core import data, measures, networks, training
 from cladec_core.errors import RunError, UsageError
-from cladec_core.explainer import shapes
 from cladec_core.networks import convolutions
 
 FILES = ("metrics.csv", "samples.npz")
@@ -218,9 +217,9 @@ def test_operations_are_those_of_a_slow_count(architecture, kind):
     encoder = net.up_to(layer).eval()
     kept = 5 if kind == "subset" else None
     code = encoder(images)[:, :kept]
-    decoder = networks.decoder(tuple(code.shape[1:]), channels)
+    decoder = networks.decoder(code.shape[1:], (channels, 32, 32))
     if kind == "explainer":
-        decoder = shapes.decoder(code.shape[1:], channels, (32, 32), width=16)
+        decoder = networks.decoder(code.shape[1:], (channels, 32, 32), width=16)
     if kind == "classifier":
         expected, _ = slow_count(net, images)
     elif kind == "RefAE":

@@ -78,7 +78,7 @@ def test_using_a_part_of_a_classifier_does_not_put_it_in_training_mode(studied):
     chain = nn.Sequential(studied.classifier.up_to("conv3"), nn.Flatten())
     assert chain.training
     studied.test(chain)
-    networks.activation_shape(studied.classifier.up_to("conv3"), 1)
+    networks.activation_shape(studied.classifier.up_to("conv3"), (1, 32, 32))
     assert not any(module.training for module in studied.classifier.modules())
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -139,9 +140,10 @@ def new_classifier(setup: Setup, *labels: object) -> Classifier:
 
 def new_decoder(setup: Setup, encoder: nn.Module, *labels: object) -> nn.Sequential:
     """A freshly initialised decoder for what an encoder puts out."""
-    shape = shape_of(encoder, setup.data.channels)
+    image = setup.data.train_images.shape[1:]
+    shape = shape_of(encoder, image)
     with fresh_weights(setup, *labels):
-        return networks.decoder(shape, setup.data.channels, setup.settings.decoder_style, setup.sigmoid)
+        return networks.decoder(shape, image, style=setup.settings.decoder_style, sigmoid=setup.sigmoid)
 
 
 @contextmanager
@@ -253,7 +255,7 @@ class DecoderTraining(Training):
         """Activations are computed once if they fit into `ACTIVATION_BYTES`."""
         setup, encoder = self.setup, self.encoder(*needed)
         images, judge = setup.data.train_images, needed[0] if self.alpha else None
-        values = len(images) * torch.Size(shape_of(encoder, setup.data.channels)).numel()
+        values = len(images) * math.prod(shape_of(encoder, images.shape[1:]))
         if values * setup.on.dtype.itemsize <= ACTIVATION_BYTES:
             return self._images_job(model, setup.codes(encoder, images), self.alpha, judge)
         return self._images_job(nn.Sequential(encoder, model), images, self.alpha, judge)
@@ -329,11 +331,11 @@ class JudgeTraining(Training):
 _shapes: dict[str, tuple[int, ...]] = {}
 
 
-def shape_of(encoder: nn.Module, channels: int) -> tuple[int, ...]:
-    """Shape of one image's activation; measured once for networks of the same layers."""
-    alike = f"{channels} {encoder!r}"
+def shape_of(encoder: nn.Module, image: Sequence[int]) -> tuple[int, ...]:
+    """Shape of one image's activation, for images (channels, height, width); measured once for alike networks."""
+    alike = f"{tuple(image)} {encoder!r}"
     if alike not in _shapes:
-        _shapes[alike] = networks.activation_shape(encoder, channels)
+        _shapes[alike] = networks.activation_shape(encoder, image)
     return _shapes[alike]
 
 

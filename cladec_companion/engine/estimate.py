@@ -136,7 +136,7 @@ def blank(run: tuple[str, str, int], settings: Settings) -> Setup:
     dataset, architecture, seed = run
     _, channels, classes = SIZES[dataset]
     labels = torch.arange(PER_CLASS * classes) % classes
-    noise = torch.Generator().manual_seed(0)
+    noise = torch.Generator().manual_seed(settings.train_limit or 0)  # other images where more are used
     images = torch.randn(len(labels), channels, SIZE, SIZE, generator=noise)
     one = torch.ones(channels, 1, 1)
     names = tuple(map(str, range(classes)))

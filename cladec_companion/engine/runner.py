@@ -248,12 +248,14 @@ def _asking(order: Order, setup: Setup) -> Generator[list[Any], list[Any], tuple
 def cell_jobs(
     asking: Generator[list[Any], list[Any], tuple[Rows, Samples]], models: Models
 ) -> Jobs[tuple[Rows, Samples]]:
-    """Ask for the trainings of a cell, send the cell its networks, and return what it measured."""
-    networks = []
-    for wanted in next(asking):
-        networks.append((yield from models.jobs(wanted)))
+    """Ask for the trainings of a cell, each once, send the cell its networks, and return what it measured."""
+    wanted = next(asking)
+    networks: dict[str, Any] = {}
+    for one in wanted:
+        if one.key not in networks:  # a cell may name one training twice
+            networks[one.key] = yield from models.jobs(one)
     try:
-        asking.send(networks)
+        asking.send([networks[one.key] for one in wanted])
     except StopIteration as end:
         return end.value
     raise RuntimeError("a cell asks for its trainings once")

@@ -346,13 +346,16 @@ def how(setup: Setup) -> str:
 
 @cache
 def training_code() -> str:
-    """Digest of every source file that decides what a training gives: the rooms data, networks and training.
+    """Digest of every source file that decides what a training gives.
 
-    `inspect.getsource` of a package would be its `__init__` alone.
+    These are the rooms data, networks and training, of which `inspect.getsource` would read the `__init__` alone, and
+    the two modules that describe trainings.
     """
-    rooms = (Path(str(room.__file__)).parent for room in (data, networks, training))
+    here = Path(__file__)
+    files = [here, here.with_name("setup.py")]
+    files += (path for room in (data, networks, training) for path in Path(str(room.__file__)).parent.glob("*.py"))
     digest = hashlib.sha256()
-    for path in sorted(path for room in rooms for path in room.glob("*.py")):
+    for path in sorted(files, key=lambda path: path.parts[-2:]):  # wherever the project lies
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -83,7 +83,7 @@ def front_picture(record: Record) -> Figure:
 def case_picture(record: Record, case: Case) -> Figure:
     """One explanation in a row; below it the class, and how far the images are apart (`apart`)."""
     images = explanation(record, case)
-    at, classes = record.samples[f"{case.run}/index"] == case.image, DATASETS[case.run.split("/")[0]][1]
+    at, classes = record.samples[f"{case.run}/index"] == case.image, DATASETS[case.run.split("/")[0]].classes
     label, predicted = (classes[int(record.samples[f"{case.run}/{name}"][at][0])] for name in ("label", "predicted"))
     below = {
         "original": label if label == predicted else f"{label}\n→ {predicted}",

@@ -286,8 +286,8 @@ def _images(record: Record, run: str, count: int) -> Control:
     return Control("Image", [f"{place}. {name}" for place, name in enumerate(names, 1)], False, min(2, len(names) - 1))
 
 
-def _classes(run: str) -> list[str]:
-    return DATASETS[run.split("/")[0]][1] or list(map(str, range(100)))
+def _classes(run: str) -> tuple[str, ...]:
+    return DATASETS[run.split("/")[0]].classes
 
 
 def _measured(record: Record, run: str, axis: str, rows: pd.DataFrame) -> pd.DataFrame:

@@ -57,9 +57,14 @@ class Cell:
         return f"{self.prefix}/{self.part}/{self.seed}"
 
     @property
+    def key(self) -> str:
+        """Name of the data set in a record; that of a folder of images is short and has no path."""
+        return data.record_key(self.dataset)
+
+    @property
     def prefix(self) -> str:
         """Where a record keeps its images."""
-        return f"{self.dataset}/{self.architecture}"
+        return f"{self.key}/{self.architecture}"
 
     @property
     def run(self) -> tuple[str, str, int]:
@@ -229,7 +234,7 @@ def order_of(experiment: Experiment, settings: Settings, cell: Cell, record: Rec
 def keep(record: Record, order: Order, measured: Measured) -> None:
     """Put what a cell found into its record."""
     cell = order.cell
-    axes = {"dataset": cell.dataset, "architecture": cell.architecture, "layer": str(cell.part), "seed": cell.seed}
+    axes = {"dataset": cell.key, "architecture": cell.architecture, "layer": str(cell.part), "seed": cell.seed}
     samples = {f"{cell.prefix}/{name}": array for name, array in measured.samples.items()}
     samples[f"{cell.prefix}/seed"] = np.array(_shown(cell, order.settings, record))
     rows = [axes | row for row in measured.rows]

@@ -1,5 +1,6 @@
 """The trainings around a classifier, as frozen descriptions: what each needs, builds and minimises, and its name."""
 
+import ast
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.records.settings import Settings
-from cladec_core import data, networks, training
+from cladec_core import networks, training
 from cladec_core.data import ImageData
 from cladec_core.networks import Classifier, Frozen
 from cladec_core.training import Compute, Recipe
@@ -346,17 +347,21 @@ def how(setup: Setup) -> str:
 
 @cache
 def training_code() -> str:
-    """Digest of every source file that decides what a training gives.
+    """Digest of the code that decides what a training gives, without its comments and docstrings.
 
-    These are the rooms data, networks and training, of which `inspect.getsource` would read the `__init__` alone, and
-    the two modules that describe trainings.
+    That are the rooms networks and training, of which `inspect.getsource` would read the `__init__` alone, and the two
+    modules that describe trainings. What the room data does shows in the digest of the images.
     """
     here = Path(__file__)
     files = [here, here.with_name("setup.py")]
-    files += (path for room in (data, networks, training) for path in Path(str(room.__file__)).parent.glob("*.py"))
+    files += (path for room in (networks, training) for path in Path(str(room.__file__)).parent.glob("*.py"))
     digest = hashlib.sha256()
     for path in sorted(files, key=lambda path: path.parts[-2:]):  # wherever the project lies
-        digest.update(path.read_bytes())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
 
 

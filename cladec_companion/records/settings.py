@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -33,6 +33,7 @@ ALL = "all"  # a limit of None by name, for notebooks: their None stands for the
 def parameter(
     smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, overnight: Any = AS_PAPER, axis: bool = False,
     limits: tuple[float, float] | None = None, of: Iterable[str] | None = None,
+    check: Callable[[Any], object] | None = None,
 ) -> Any:  # fmt: skip
     """Declare a parameter.
 
@@ -47,10 +48,13 @@ def parameter(
         any other parameter makes a record of its own.
     limits, of
         The smallest and the largest number, or the names, that are valid; in a list, for each value.
+    check
+        Refuses a value that is none of these, where names are not all.
     """
     night = paper if overnight is AS_PAPER else overnight
     values = dict(zip(PROFILES, (smoke, quick, laptop, night, paper), strict=True))
-    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, "limits": limits, "of": of})
+    valid = {"limits": limits, "of": of, "check": check}
+    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, **valid})
 
 
 def names_of(*values: Any, help: str, of: Iterable[str], overnight: Any = AS_PAPER) -> Any:
@@ -60,7 +64,9 @@ def names_of(*values: Any, help: str, of: Iterable[str], overnight: Any = AS_PAP
 
 def data_sets(*values: Any, overnight: Any = AS_PAPER) -> Any:
     """Declare the data sets of `laptop` and `paper`; the shorter profiles have the embedded digits."""
-    return names_of(("digits",), ("digits",), *values, help="data sets", of=data.DATASETS, overnight=overnight)
+    values = (("digits",), ("digits",), *values)
+    what = f"data sets, of {', '.join(data.DATASETS)}, or folder:PATH"
+    return parameter(*values, what, overnight=overnight, axis=True, check=data.record_key)
 
 
 def classifiers(*values: Any, overnight: Any = AS_PAPER) -> Any:
@@ -94,7 +100,9 @@ class Parameters:
             for each in value if isinstance(value, tuple) else (value,):
                 if valid.get("limits"):
                     check_range(item.name, each, *valid["limits"])
-                if valid.get("of"):
+                if valid.get("check"):
+                    valid["check"](each)
+                elif valid.get("of"):
                     one_of(item.name.removesuffix("s"), each, valid["of"])
 
     def configuration(self) -> dict[str, Any]:

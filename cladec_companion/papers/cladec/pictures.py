@@ -122,7 +122,7 @@ def front_picture(record: Record) -> Figure:
 def case_picture(record: Record, case: Case) -> Figure:
     """One explanation in a row; below it the class, and how far the images are apart (`apart`)."""
     images = explanation(record, case)
-    (found, at), classes = _found(record, case), DATASETS[case.dataset][1]
+    (found, at), classes = _found(record, case), DATASETS[case.dataset].classes
     label, predicted = (classes[int(found[name][at])] for name in ("label", "predicted"))
     below = {
         "original": label if label == predicted else f"{label}\n→ {predicted}",

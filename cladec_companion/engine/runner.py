@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from cladec_companion.engine.branches import Train, side_by_side
-from cladec_companion.engine.study import Study
+from cladec_companion.engine.study import CLASSIFIER, Study, training_code
 from cladec_companion.papers.cladec.alpha import experiment as alpha
 from cladec_companion.papers.cladec.controls import experiment as controls
 from cladec_companion.papers.cladec.encoder_training import experiment as encoder_training
@@ -22,8 +22,10 @@ from cladec_companion.papers.cladec.occlusion import experiment as occlusion
 from cladec_companion.papers.cladec.prototypes import experiment as prototypes
 from cladec_companion.papers.cladec.subsets import experiment as subsets
 from cladec_companion.papers.cladec.your_own import experiment as your_own
+from cladec_companion.records.cells import Conditions, Cost
 from cladec_companion.records.files import BUILT, ROOT, locked
 from cladec_companion.records.record import Record, folder_of, open_record
+from cladec_companion.records.samples import fingerprint
 from cladec_companion.records.settings import Settings
 from cladec_core import data, training
 from cladec_core.data import ImageData
@@ -133,7 +135,7 @@ def run(
     """
     on = training.compute(device)
     root = root or default_root()
-    record = open_record(settings, root, on.description)
+    record = open_record(settings, root)
     if not missing(settings, record):
         return record
     with opened(settings, on, root, data_dir, progress) as trainer:
@@ -159,11 +161,12 @@ def missing(settings: Settings, record: Record) -> list[Cell]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell found: rows, images, its seconds and those of each training in it."""
+    """What a cell found: rows, images, its seconds by the clock and of the CPU, and those of each training in it."""
 
     rows: list[dict[str, Any]]
     samples: dict[str, np.ndarray]
     seconds: float
+    cpu_seconds: float
     trainings: dict[str, float]
 
 
@@ -194,13 +197,14 @@ class Trainer:
 
         The record is as before.
         """
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         for study in self.studies.values():
             study.seconds = {}
         found = side_by_side([partial(self._run_cell, cell) for cell in cells])
         share = (time.perf_counter() - began) / len(cells)
+        cpu_share = (time.process_time() - cpu_began) / len(cells)
         return [
-            Measured(*result, share, _shared_out(self.studies[cell.run].seconds, len(cells)))
+            Measured(*result, share, cpu_share, _shared_out(self.studies[cell.run].seconds, len(cells)))
             for cell, result in zip(cells, found, strict=True)
         ]
 
@@ -215,7 +219,8 @@ class Trainer:
         samples = {f"{cell.prefix}/{name}": array for name, array in measured.samples.items()}
         samples[f"{cell.prefix}/seed"] = self._shown(cell)
         rows = [axes | row for row in measured.rows]
-        self.record.add(str(cell), rows, samples, measured.seconds, measured.trainings)
+        cost = Cost(measured.seconds, measured.cpu_seconds)
+        self.record.add(str(cell), rows, samples, cost, measured.trainings, _classifiers(self.studies[cell.run]))
 
     def _shown(self, cell: Cell) -> np.ndarray:
         """All images of a run are of one seed, whichever seeds are added later."""
@@ -234,7 +239,23 @@ def opened(
         If another process is writing the record, or the record cannot be opened.
     """
     with locked(folder_of(settings, root)):
-        yield Trainer(settings, open_record(settings, root, on.description), on, data_dir, progress)
+        yield Trainer(settings, open_record(settings, root, conditions_of(on)), on, data_dir, progress)
+
+
+def conditions_of(on: training.Compute) -> Conditions:
+    """What the numbers of a training depend on beside its parameters."""
+    threads = torch.get_num_threads() if on.device.type == "cpu" else 0
+    precision = str(on.dtype).removeprefix("torch.")
+    return Conditions(on.device.type, precision, threads, training_code()[:32], on.description)
+
+
+def _classifiers(study: Study) -> dict[str, str]:
+    """Fingerprint of the classifier that a study explains, if any of its cells needed one."""
+    model = vars(study).get("classifier")
+    if model is None:
+        return {}
+    weights = {name: part.detach().cpu().numpy() for name, part in model.state_dict().items()}
+    return {CLASSIFIER: fingerprint(weights)}
 
 
 def _shared_out(seconds: dict[str, float], count: int) -> dict[str, float]:

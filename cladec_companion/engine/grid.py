@@ -170,7 +170,7 @@ def train(
 @contextmanager
 def _opened(settings: Any, on: training.Compute, root: Path) -> Iterator[Record]:
     with locked(folder_of(settings, root)):
-        yield open_record(settings, root, on.description)
+        yield open_record(settings, root, runner.conditions_of(on))
 
 
 @dataclass
@@ -235,7 +235,7 @@ class _Grid:
     def _take(self, task: Task, order: Order, outcome: Measured | Failure) -> None:
         if isinstance(outcome, Measured):
             runner.keep(self.records[task.settings], order, outcome)
-            self._report(task, outcome.seconds)
+            self._report(task, outcome.cost.seconds)
             return
         reason, *more = outcome.reason.strip().splitlines()
         if more:  # a mistake in the program is not hidden
@@ -262,7 +262,7 @@ class _Grid:
             else:
                 for task, order, result in zip(group, orders, measured, strict=True):
                     runner.keep(self.records[task.settings], order, result)
-                    self._report(task, result.seconds)
+                    self._report(task, result.cost.seconds)
 
     def _lose(self, group: list[Task], groups: deque[list[Task]], error: Exception) -> None:
         """Try the halves of a group that failed; a single cell is left out."""

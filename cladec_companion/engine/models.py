@@ -13,6 +13,7 @@ from torch import nn
 
 from cladec_companion.engine.trainings import Training
 from cladec_companion.records.files import replacing
+from cladec_companion.records.samples import fingerprint
 from cladec_core import training
 from cladec_core.training import Job
 
@@ -36,7 +37,10 @@ class Models:
     Attributes
     ----------
     seconds : dict
-        Of each training that was done here since the dictionary was last emptied, by label (claim B50).
+        Of each training that was done here since `begin`, by label (claim B50).
+    classifiers : dict
+        Fingerprints of the classifiers to explain that were asked for since `begin`: cells that can be compared
+        explain the same one.
     """
 
     def __init__(
@@ -44,7 +48,12 @@ class Models:
     ) -> None:
         self.cache, self.progress, self.told = cache, progress, told
         self.seconds: dict[str, float] = {}
+        self.classifiers: dict[str, str] = {}
         self._kept: dict[str, nn.Module] = {}
+
+    def begin(self) -> None:
+        """Forget what the last cell took and explained."""
+        self.seconds, self.classifiers = {}, {}
 
     def train(self, wanted: Training) -> nn.Module:
         """Train one network, and what it needs, by itself.
@@ -70,7 +79,7 @@ class Models:
             What `Training.finish` makes of the network; the attribute `history` has the mean loss of each epoch.
         """
         if wanted.key in self._kept:
-            return self._kept[wanted.key]
+            return self._given(wanted, self._kept[wanted.key])
         needed = []
         for other in wanted.needs:
             needed.append((yield from self.jobs(other)))
@@ -91,7 +100,14 @@ class Models:
         if wanted.kept:
             self._kept[wanted.key] = finished
             self.told(wanted.label)
-        return finished
+        return self._given(wanted, finished)
+
+    def _given(self, wanted: Training, network: nn.Module) -> nn.Module:
+        """Note a classifier that is explained."""
+        if wanted.explained:
+            weights = {name: part.detach().cpu().numpy() for name, part in network.state_dict().items()}
+            self.classifiers[wanted.identity] = fingerprint(weights)
+        return network
 
     def _load(self, network: nn.Module, path: Path, wanted: Training) -> History | None:
         """Take the weights of an earlier training; None if there are none that can be used."""

@@ -14,6 +14,8 @@ import torch
 
 from cladec_companion.engine.models import Jobs, Models, side_by_side
 from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import training_code
+from cladec_companion.records.cells import Conditions, Cost
 from cladec_companion.records.files import BUILT, ROOT, locked
 from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_companion.records.settings import Settings
@@ -127,7 +129,7 @@ def run(
     with one_thread() if alone else nullcontext(), locked(folder_of(settings, root)):
         on = training.compute(device)
         workplace = Workplace(on, data_dir, progress)
-        record = open_record(settings, root, on.description)
+        record = open_record(settings, root, conditions_of(on))
         for cell in missing(experiment, settings, record):
             if time.monotonic() > deadline:
                 break
@@ -135,7 +137,7 @@ def run(
             workplace.prepare([order])
             (measured,) = workplace.measure([order])
             keep(record, order, measured)
-            report(f"{cell}: {measured.seconds:.0f} s")
+            report(f"{cell}: {measured.cost.seconds:.0f} s")
     return record
 
 
@@ -153,6 +155,13 @@ def one_thread() -> Iterator[None]:
 def default_root() -> Path:
     """Where records of this machine go: `$CLADEC_RESULTS`, or `build/results`."""
     return Path(os.environ.get("CLADEC_RESULTS") or BUILT)
+
+
+def conditions_of(on: training.Compute) -> Conditions:
+    """What the numbers of a training depend on beside its parameters."""
+    threads = torch.get_num_threads() if on.device.type == "cpu" else 0
+    precision = str(on.dtype).removeprefix("torch.")
+    return Conditions(on.device.type, precision, threads, training_code()[:32], on.description)
 
 
 def model_cache() -> Path:
@@ -177,12 +186,13 @@ class Order:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell found: rows, images, its seconds and those of each training in it."""
+    """What a cell found: rows, images, what it cost, seconds of each training, and which classifiers it explains."""
 
     rows: Rows
     samples: Samples
-    seconds: float
+    cost: Cost
     trainings: dict[str, float]
+    classifiers: dict[str, str]
 
 
 @dataclass
@@ -212,16 +222,22 @@ class Workplace:
 
     def measure(self, orders: Sequence[Order]) -> list[Measured]:
         """Train prepared cells of different runs, side by side if there are several; their time is shared equally."""
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         places = [self.runs[order.settings, order.cell.run] for order in orders]
         for _, models in places:
-            models.seconds = {}
+            models.begin()
         found = side_by_side([
             cell_jobs(_asking(order, setup), models) for order, (setup, models) in zip(orders, places, strict=True)
         ])  # fmt: skip
-        share = (time.perf_counter() - began) / len(orders)
+        count = len(orders)
+        cost = Cost((time.perf_counter() - began) / count, (time.process_time() - cpu_began) / count)
         return [
-            Measured(*result, share, {label: round(took / len(orders), 2) for label, took in models.seconds.items()})
+            Measured(
+                *result,
+                cost,
+                {label: round(took / count, 2) for label, took in models.seconds.items()},
+                dict(models.classifiers),
+            )
             for result, (_, models) in zip(found, places, strict=True)
         ]
 
@@ -238,7 +254,7 @@ def keep(record: Record, order: Order, measured: Measured) -> None:
     samples = {f"{cell.prefix}/{name}": array for name, array in measured.samples.items()}
     samples[f"{cell.prefix}/seed"] = np.array(_shown(cell, order.settings, record))
     rows = [axes | row for row in measured.rows]
-    record.add(str(cell), rows, samples, measured.seconds, measured.trainings)
+    record.add(str(cell), rows, samples, measured.cost, measured.trainings, measured.classifiers)
 
 
 def _shown(cell: Cell, settings: Settings, record: Record) -> int:

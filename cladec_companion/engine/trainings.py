@@ -63,6 +63,8 @@ class Training(ABC):
         How the network is optimised.
     kept
         Whether the weights go to the cache of trained networks, as several cells need them.
+    explained
+        Whether the network is a classifier to explain.
     makes_images
         Whether the network puts out images; with the architecture, this decides how fast a step is.
     """
@@ -70,6 +72,7 @@ class Training(ABC):
     setup: Setup
     recipe: ClassVar[Recipe]
     kept: ClassVar[bool] = True
+    explained: ClassVar[bool] = False
     makes_images: ClassVar[bool] = True
 
     @property
@@ -107,14 +110,23 @@ class Training(ABC):
 
     @cached_property
     def key(self) -> str:
-        """Digest of everything the weights depend on: data, parameters, device and the code that trains."""
+        """Digest of everything the weights depend on: what is trained, device and the code that trains."""
+        return _digest([*self._what, self.setup.on.description, torch.__version__, training_code()])
+
+    @property
+    def identity(self) -> str:
+        """The label with a digest of what is trained: the same wherever and with whatever code."""
+        return f"{self.label} {_digest(self._what)[:8]}"
+
+    @property
+    def _what(self) -> list[Any]:
+        """Data and parameters that decide the weights."""
         setup = self.setup
         shared = {key: getattr(setup.settings, key) for key in ("batch_size", "width", "decoder_style", "resize")}
-        values = [
+        return [
             setup.data.name, setup.training_images, setup.architecture, setup.seed, self.name, asdict(self.recipe),
-            self.epochs, shared, setup.on.description, torch.__version__, training_code(),
+            self.epochs, shared,
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
     def _job(self, model: nn.Module, inputs: Tensor, targets: tuple[Tensor, ...], loss: Any) -> training.Job:
         setup = self.setup
@@ -160,6 +172,7 @@ class ClassifierTraining(Training):
     """The classifier to explain, frozen when it is trained."""
 
     recipe: ClassVar[Recipe] = training.SGD
+    explained: ClassVar[bool] = True
     makes_images: ClassVar[bool] = False
 
     @property
@@ -338,6 +351,10 @@ def shape_of(encoder: nn.Module, image: Sequence[int]) -> tuple[int, ...]:
     if alike not in _shapes:
         _shapes[alike] = networks.activation_shape(encoder, image)
     return _shapes[alike]
+
+
+def _digest(values: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def how(setup: Setup) -> str:

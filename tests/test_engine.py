@@ -207,14 +207,14 @@ def test_a_captured_training_is_the_plain_one_bit_for_bit(task, monkeypatch, rec
 def test_a_graph_holds_a_divisor_of_the_steps(task, monkeypatch):
     for size, (at_once, replays) in {3: (5, 9), 2: (11, 6), 1: (9, 15)}.items():
         lengths = []
-        run = training._Step.run
+        run = loop.Step.run
 
         def counted(step, steps, lengths=lengths, run=run):
             lengths.append(steps)
             run(step, steps)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training._Step, "run", counted)
+            patch.setattr(loop.Step, "run", counted)
             patch.setattr(graphs, "record", lambda work: work)
             targets = (task.labels.float(),)
             job = training.Job(

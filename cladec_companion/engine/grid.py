@@ -160,7 +160,8 @@ def train(
             if on.device.type == "cpu":
                 grid.train_by_workers(waiting, count, data_dir)
             else:
-                grid.train_here(grouped(waiting, training.BRANCHES), Workplace(on, data_dir))
+                place = Workplace(on, data_dir, interrupt=lambda: time.monotonic() > deadline)
+                grid.train_here(grouped(waiting, training.BRANCHES), place)
         for settings, record in records.items():
             own = [str(task.cell) in record.cells for task in tasks if task.settings == settings]
             _say(console, f"{record.folder}: {sum(own)} of {len(own)} cells recorded")
@@ -220,7 +221,7 @@ class _Grid:
                     return
                 if time.monotonic() > self.deadline:
                     first = next(iter(running.values()))
-                    self.stopped = f"{first} took longer than expected and was given up"
+                    self.stopped = f"the time was over in {first}, which goes on from where it is"
                     return
                 ended = pool.finished(min(1.0, max(0.0, self.deadline - time.monotonic())))
                 for order, outcome in ended:
@@ -256,6 +257,8 @@ class _Grid:
             try:
                 workplace.prepare(orders)
                 measured = workplace.measure(orders)
+            except training.Interrupted:
+                self.stopped = f"the time was over in {group[0]}, which goes on from where it is"
             except (RunError, ImportError, MemoryError, RuntimeError) as error:
                 self._lose(group, groups, error)
                 workplace.runs.clear()

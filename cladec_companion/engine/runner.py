@@ -186,25 +186,31 @@ class Order:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell found: rows, images, what it cost, seconds of each training, and which classifiers it explains."""
+    """What a cell found: rows, images, what it cost, seconds of each training, and which classifiers it explains.
+
+    `states` are files that have done their work when the cell is in the record.
+    """
 
     rows: Rows
     samples: Samples
     cost: Cost
     trainings: dict[str, float]
     classifiers: dict[str, str]
+    states: list[Path]
 
 
 @dataclass
 class Workplace:
     """Where cells are trained: a device, a folder of data, and the networks of the runs that are at work.
 
-    `told` is called with the label of each network that other cells may need, when it is trained or loaded.
+    `interrupt` is asked between the steps of a training; True ends it with its state kept. `told` is called with the
+    label of each network that other cells may need, when it is trained or loaded.
     """
 
     on: training.Compute
     data_dir: Path | str | None = None
     progress: bool = False
+    interrupt: Callable[[], bool] | None = None
     told: Callable[[str], None] = lambda label: None
     runs: dict[tuple[Any, ...], tuple[Setup, Models]] = field(default_factory=dict)
 
@@ -218,7 +224,7 @@ class Workplace:
                 limits = (settings.resize, settings.train_limit, settings.test_limit)
                 images = _data(cell.dataset, self.data_dir, *limits, self.on.device)
                 setup = Setup(images, cell.architecture, cell.seed, settings, self.on, data_dir=self.data_dir)
-                self.runs[place] = setup, Models(model_cache(), self.progress, self.told)
+                self.runs[place] = setup, Models(model_cache(), self.progress, self.interrupt, self.told)
 
     def measure(self, orders: Sequence[Order]) -> list[Measured]:
         """Train prepared cells of different runs, side by side if there are several; their time is shared equally."""
@@ -236,7 +242,8 @@ class Workplace:
                 *result,
                 cost,
                 {label: round(took / count, 2) for label, took in models.seconds.items()},
-                dict(models.classifiers),
+                models.classifiers,
+                models.states,
             )
             for result, (_, models) in zip(found, places, strict=True)
         ]
@@ -255,6 +262,8 @@ def keep(record: Record, order: Order, measured: Measured) -> None:
     samples[f"{cell.prefix}/seed"] = np.array(_shown(cell, order.settings, record))
     rows = [axes | row for row in measured.rows]
     record.add(str(cell), rows, samples, measured.cost, measured.trainings, measured.classifiers)
+    for state in measured.states:
+        state.unlink(missing_ok=True)
 
 
 def _shown(cell: Cell, settings: Settings, record: Record) -> int:

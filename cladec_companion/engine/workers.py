@@ -19,11 +19,11 @@ import torch
 from cladec_companion.engine.runner import Measured, Order, Workplace
 from cladec_core import training
 from cladec_core.errors import RunError, UsageError
-from cladec_core.training import loop
+from cladec_core.training import Interrupted, loop
 
 BASE_BYTES = 900_000_000  # of a process that has imported torch and trains a small network
 MEMORY_SHARE = 0.8  # of what is free, for all workers together
-SECONDS_TO_END = 5.0  # for a worker that was asked to stop
+SECONDS_TO_END = 30.0  # for a worker that was asked to stop: a step of a large training, and writing its state
 Progress = Callable[[int, str, int, int, float], None]  # worker, label, steps done, steps in all, loss
 Kept = Callable[[Order, str], None]  # cell and label of a network that others can have now
 
@@ -113,11 +113,13 @@ class Pool:
         return ended
 
     def close(self) -> None:
-        """End all workers, and with them the cells that they are at."""
+        """End all workers, and with them the cells that they are at; trainings keep their states for the next time."""
         for worker in self._workers:
-            worker.process.terminate()
+            with suppress(OSError):
+                worker.connection.send(None)
+        last = time.monotonic() + SECONDS_TO_END
         for worker in self._workers:
-            worker.process.join(SECONDS_TO_END)
+            worker.process.join(max(0.1, last - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
             worker.connection.close()
@@ -151,13 +153,16 @@ def _work(connection: Connection, data_dir: Path | str | None, parent: int) -> N
         with suppress(OSError):
             connection.send(("kept", label))
 
-    workplace = Workplace(training.compute("cpu"), data_dir, told=told)
+    # While a cell is trained, all that can come is the word to stop, or the end of the connection.
+    workplace = Workplace(training.compute("cpu"), data_dir, interrupt=connection.poll, told=told)
     while True:
         try:
             order = connection.recv()
-        except (EOFError, OSError):
+            if order is None:
+                return
+            outcome = measured(workplace, order)
+        except (EOFError, OSError, Interrupted):
             return
-        outcome = measured(workplace, order)
         try:
             connection.send(("ended", outcome))
         except OSError:

@@ -67,7 +67,8 @@ def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False,
         for start in range(0, max(1, len(inputs)), batch_size):
             part = inputs[start : start + batch_size]
             with precision(safe):
-                output = model(_channels_last(part.float() if safe.dtype == torch.float32 else part))
+                wide = exact or (safe.dtype == torch.float32 and part.is_floating_point())
+                output = model(_channels_last(part.float() if wide else part))
             if not start:  # made once: to join the parts at the end would take the memory twice
                 outputs = _like(output, len(inputs), dtype)
             outputs[start : start + len(part)] = output

@@ -73,10 +73,10 @@ def read_manifest(content: bytes, path: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read as a manifest ({type(error).__name__}: {_line(error)}).") from error
     if not isinstance(manifest, dict) or "schema" not in manifest:
         raise RunError(f"{path} cannot be read as a manifest (it has no schema).")
+    _check_texts(manifest, path)
     schema = manifest["schema"]
     if type(schema) is not int or not OLDEST <= schema <= SCHEMA:
         raise RunError(f"{path} has schema {_line(schema)}; this version reads {OLDEST} to {SCHEMA}.")
-    _check_texts(manifest, path)
     _check_fields(manifest, path)
     if schema > OLDEST and manifest["digest"] != digest(_serialised(manifest, without="digest")):
         raise RunError(f"{path} does not fit the digest in it; it was changed or damaged.")
@@ -212,7 +212,7 @@ def _check_entry(entry: Any, tests: dict[str, Test], path: Path, where: str) -> 
 
 def _line(value: Any) -> str:
     """Something from outside as a short piece of a line."""
-    text = ascii(value if isinstance(value, (str, int, float, bool, type(None))) else str(value))
+    text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

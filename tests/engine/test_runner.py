@@ -11,7 +11,8 @@ from cladec_companion.engine import runner
 from cladec_companion.engine.models import side_by_side
 from cladec_companion.engine.runner import Workplace
 from cladec_companion.papers import settings_for
-from cladec_companion.records.record import FILES, locked, open_record, read_record
+from cladec_companion.records.files import locked
+from cladec_companion.records.record import FILES, open_record, read_record
 from cladec_core import data, training
 from cladec_core.errors import RunError, UsageError
 

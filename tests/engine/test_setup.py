@@ -81,7 +81,7 @@ def test_using_a_part_of_a_classifier_does_not_put_it_in_training_mode(trained):
     chain = nn.Sequential(trained.classifier.up_to("conv3"), nn.Flatten())
     assert chain.training
     trained.setup.test(chain)
-    networks.activation_shape(trained.classifier.up_to("conv3"), 1)
+    networks.activation_shape(trained.classifier.up_to("conv3"), (1, 32, 32))
     assert not any(module.training for module in trained.classifier.modules())
 
 

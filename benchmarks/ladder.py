@@ -92,7 +92,7 @@ def cases(on: Compute, steps: int, batch: int = training.BATCH_SIZE, width: floa
             explained = model.eval()
     encoder = Frozen(explained.up_to(DECODED))
     with training.seeded(0):
-        decoder = networks.decoder(networks.activation_shape(encoder, 1), 1).to(on.device)
+        decoder = networks.decoder(networks.activation_shape(encoder, images.shape[1:]), images.shape[1:]).to(on.device)
 
     def decode(images: int) -> Epochs:
         parts = plain.stock(decoder), plain.stock(explained).up_to(DECODED), plain.stock(explained)

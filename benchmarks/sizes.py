@@ -52,7 +52,8 @@ def _axes(on: Compute, images: int) -> dict[str, dict[float, Callable[[], Any]]]
 
     def decoder(layer: str) -> training.Job:
         encoder = networks.Frozen(explained.up_to(layer))
-        model = networks.decoder(networks.activation_shape(encoder, 1), 1)
+        image = pictures.shape[1:]
+        model = networks.decoder(networks.activation_shape(encoder, image), image)
         inputs, targets = training.apply(encoder, pictures[:images], on), (pictures[:images],)
         return training.Job(
             model, inputs, targets, training.reconstruction_loss, training.ADAM, epochs=1, seed=0, on=on

@@ -31,7 +31,7 @@ def results_in_tmp(tmp_path, monkeypatch):
 @pytest.fixture
 def free(monkeypatch):
     """Nothing is measured before a grid is trained: every operation is as good as free."""
-    monkeypatch.setattr(estimate, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
+    monkeypatch.setattr(estimate, "measured_rates", lambda tasks, found, on: defaultdict(lambda: 1e30))
     monkeypatch.setattr(estimate, "matmul_peak", lambda on: 1e9)
 
 

@@ -11,8 +11,10 @@ import pandas as pd
 from PIL import Image
 
 from cladec_companion.papers.cladec.layers.claims import evidence
+from cladec_companion.records.cells import Conditions, Cost
 from cladec_companion.records.record import Record
 
+CPU = Conditions("cpu", "float32", 1, code="c0de" * 8, name="cpu (test)")
 NAMES = {-1: "penultimate", -2: "conv4a", -3: "conv3", -4: "conv3a", -5: "conv2"}
 RESNET = {-1: "penultimate", -2: "block4", -3: "block3", -4: "block2", -5: "block1"}
 
@@ -71,3 +73,34 @@ def content(figure):
         return sprite[row * side : (row + 1) * side, column * side : (column + 1) * side]
 
     return data, shown
+
+
+def cell(layer, seed=0, classifiers=None, index=None):
+    """What `Record.add` takes, of a made-up cell of the digits."""
+    numbers = np.random.default_rng([len(layer), seed])
+    axes = {"dataset": "digits", "architecture": "vgg11", "layer": layer, "seed": seed}
+    rows = [
+        axes | {"method": method, "metric": metric, "value": float(numbers.normal())}
+        for method in ("refae", "cladec")
+        for metric in ("loss_raw_sum", "accuracy")
+    ]
+    samples = {f"digits/vgg11/{layer}/{seed}": numbers.integers(0, 256, (3, 1, 32, 32), dtype=np.uint8)}
+    if index is not None:
+        samples["digits/vgg11/index"] = np.array(index, np.int32)
+    return {
+        "cell": f"digits/vgg11/{layer}/{seed}", "rows": rows, "samples": samples, "cost": Cost(1.234, 2.345),
+        "trainings": {"decoder": 1.0}, "classifiers": {"classifier": "a" * 32} if classifiers is None else classifiers,
+    }  # fmt: skip
+
+
+def same(first, second):
+    """Whether two records say the same, whatever bytes they are made of; values have 8 digits in a file."""
+    if first.rows.empty or second.rows.empty:
+        return first.rows.empty and second.rows.empty
+    return (
+        first.rows.drop(columns="value").equals(second.rows.drop(columns="value"))
+        and np.allclose(first.rows["value"], second.rows["value"], rtol=1e-7, atol=0)
+        and first.samples.keys() == second.samples.keys()
+        and all(np.array_equal(first.samples[name], second.samples[name]) for name in first.samples)
+        and first.manifest["cells"] == second.manifest["cells"]
+    )

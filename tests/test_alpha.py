@@ -140,7 +140,7 @@ def test_a_trend_is_one_test_and_one_small_step_down_does_not_decide_it():
     def dented(alpha, seed):
         dent = 0.98 if alpha == 0.5 else 1.0  # below the loss at α = 0.01, in every seed
         return as_claimed(alpha, seed) | {
-            ("cladec", "loss_raw_sum"): factor * (10 + alpha + 20 * (alpha > 0.9)) + 0.01 * seed
+            ("cladec", "loss_raw_sum"): dent * (10 + alpha + 20 * (alpha > 0.9)) + 0.01 * seed
         }
 
     found = DECIDE["B16"](made_up(dented))

@@ -195,7 +195,8 @@ def test_max_pooling_takes_the_place_of_every_stride(digits):
     by_hand = nn.functional.conv2d(image, convolution, padding=1)
     by_hand = nn.functional.max_pool2d(strided.eval().conv0[1](by_hand).relu(), 2)
     torch.testing.assert_close(pooled.eval().conv0(image), by_hand)
-    shapes = [networks.activation_shape(model.up_to(name), 1) for model in (strided, pooled) for name in strided.layers]
+    image, names = (1, 32, 32), strided.layers
+    shapes = [networks.activation_shape(model.up_to(name), image) for model in (strided, pooled) for name in names]
     assert shapes[: len(shapes) // 2] == shapes[len(shapes) // 2 :]
 
 

@@ -14,7 +14,7 @@ from torchvision.transforms import Normalize
 import cladec_core
 from cladec_core import ClaDec, networks
 from cladec_core.errors import RunError, UsageError
-from cladec_core.explainer import evaluation, fitting, intake, shapes, taps
+from cladec_core.explainer import evaluation, fitting, intake, taps
 
 CLASSES = 4
 
@@ -294,11 +294,11 @@ def test_activations_that_are_not_finite_for_some_images_are_named():
 
 def test_hooks_come_off_when_the_forward_pass_fails():
     net = small_net()
-    with pytest.raises(RuntimeError), taps.capture(net, "conv1") as outputs:
+    with pytest.raises(RuntimeError), networks.capture(net, "conv1") as outputs:
         net(torch.rand(1, 2, 16, 16))
     assert not outputs
     assert not any(marks(net)["hooks"])
-    with taps.capture(net, "conv1"):
+    with networks.capture(net, "conv1"):
         assert sum(marks(net)["hooks"]) == 1
 
 
@@ -330,7 +330,7 @@ def test_grid_of_tokens_has_the_ratio_of_the_image(tokens, size, expected):
 def test_class_token_is_repeated_or_dropped():
     net, layer = vit().eval(), "encoder.layers.encoder_layer_0"
     images = batch((3, 32, 32), 2)
-    with taps.capture(net, layer) as outputs:
+    with networks.capture(net, layer) as outputs:
         net(images)
     tokens = outputs[0]
     dropped, kept = (taps.Tap(layer, mode, net, None, {})(images) for mode in ("drop", "keep"))
@@ -345,13 +345,13 @@ def test_class_token_is_repeated_or_dropped():
 def test_channels_that_come_last_are_put_in_front(size):
     net, images = swin().eval(), batch((3, *size), 2)
     for layer in ("features.0", "features.1.0"):
-        with taps.capture(net, layer) as outputs:
+        with networks.capture(net, layer) as outputs:
             net(images)
         assert outputs[0].shape == (2, size[0] // 4, size[1] // 4, 12)
         assert torch.equal(taps.Tap(layer, "keep", net, None, {})(images), outputs[0].permute(0, 3, 1, 2))
         as_it_is = taps.Tap(layer, "keep", net, None, {layer: lambda output: output})
         assert torch.equal(as_it_is(images), outputs[0])
-    with taps.capture(net, "permute") as outputs:
+    with networks.capture(net, "permute") as outputs:
         net(images)
     assert torch.equal(taps.Tap("permute", "keep", net, None, {})(images), outputs[0])
 
@@ -363,22 +363,6 @@ def test_how_an_activation_is_read_is_said_and_doubt_too():
     for notes in (fitted(net, "0", adapter={"0": lambda output: output}).notes, fitted(net, "0", (3, 16, 24)).notes):
         assert not any("is read as" in note for note in notes)
     assert any("Activations of 2 (8 units, 0 MB) are kept" in note for note in fitted(net, "2").notes)
-
-
-@pytest.mark.parametrize("shape", [(512,), (10,), (512, 1, 1), (256, 4, 4), (128, 16, 16), (64, 32, 32)])
-def test_decoder_at_32x32_is_the_papers(shape):
-    ours, papers = shapes.decoder(shape, 3, (32, 32)), networks.decoder(shape, 3)
-    weights = [[tuple(value.shape) for value in part.parameters()] for part in (ours, papers)]
-    assert weights[0] == weights[1]
-
-
-@pytest.mark.parametrize("size", [(28, 28), (31, 45), (64, 16), (17, 96), (100, 64)])
-@pytest.mark.parametrize("shape", [(9,), (6, 1, 1), (6, 4, 1), (6, 7, 7), (5, 13, 40)])
-def test_decoder_and_encoder_fit_any_shape(shape, size):
-    images, code = torch.rand(2, 2, *size), torch.rand(2, *shape)
-    assert shapes.decoder(shape, 2, size, width=4)(code).shape == images.shape
-    flat = (shape[0],) if shape[1:] == (1, 1) else shape
-    assert shapes.encoder(shape, 2, size, width=4)(images).shape[1:] == flat
 
 
 def test_reinitialised_layers_are_fresh_and_the_others_are_named():

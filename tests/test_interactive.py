@@ -13,14 +13,14 @@ import yaml
 from PIL import Image
 
 from cladec_companion.book import build as book
-from cladec_companion.book import front
 from cladec_companion.book import heads as chapters
 from cladec_companion.book import pdf as printing
-from cladec_companion.book.pages import PICTURE_DPI
 from cladec_companion.evidence.style import apart, signed_difference, unit
+from cladec_companion.papers.cladec import pictures as front
 from cladec_companion.papers.cladec.alpha import figures as alpha
 from cladec_companion.papers.cladec.layers import figures as layers
 from cladec_companion.papers.cladec.occlusion import figures as occlusion
+from cladec_companion.papers.cladec.pictures import PICTURE_DPI
 from cladec_companion.papers.cladec.subsets import figures as subsets
 from cladec_companion.papers.cladec.theory import closed_forms as theory
 from cladec_companion.papers.cladec.theory import figures as theory_figures

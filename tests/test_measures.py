@@ -9,6 +9,7 @@ from torch import nn
 
 from cladec_companion.papers.cladec.layers.experiment import as_uint8, sample_indices
 from cladec_core import measures, networks
+from cladec_core.errors import UsageError
 
 
 def test_reconstruction_losses_are_the_slow_sums_in_every_scale():
@@ -87,6 +88,9 @@ def test_pool_averages_over_space_down_to_2048_values():
     small = torch.randn(3, 128, 4, 4)
     assert torch.equal(measures.Pool()(small), small.flatten(1))
     assert measures.Pool()(torch.randn(3, 4096, 1, 1)).shape == (3, 4096)
+    oblong = activations[:, :, :8]
+    slow = oblong.numpy().reshape(3, 64, 4, 2, 8, 2).mean((3, 5)).reshape(3, -1)
+    np.testing.assert_allclose(measures.Pool()(oblong).numpy(), slow, atol=1e-5)
     vector = torch.randn(3, 3000)
     assert torch.equal(measures.Pool()(vector), vector)
 
@@ -181,9 +185,9 @@ def slow_gradcam(net, layer, images):
             output = net.get_submodule(name)(output)
         (gradient,) = torch.autograd.grad(output.max(), activation)
         importance = (gradient.mean((2, 3), keepdim=True) * activation).sum(1, keepdim=True).relu().detach()
-        large = F.interpolate(importance, (32, 32), mode="bilinear", align_corners=False)[0, 0]
+        large = F.interpolate(importance, image.shape[1:], mode="bilinear", align_corners=False)[0, 0]
         span = large.max() - large.min()
-        maps.append((large - large.min()) / span if span > 1e-12 else torch.zeros(32, 32))
+        maps.append((large - large.min()) / span if span > 1e-12 else torch.zeros_like(large))
     return torch.stack(maps)
 
 
@@ -236,6 +240,79 @@ def test_gradcam_leaves_no_hook_behind(two_layers):
     assert all(not module._forward_hooks and not module._backward_hooks for module in two_layers.modules())
     assert all(torch.equal(before[name], tensor) for name, tensor in two_layers.state_dict().items())
     assert not two_layers.training
+
+
+@pytest.mark.parametrize("size", [(64, 64), (28, 40)])
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "logits"])
+def test_gradcam_has_the_size_of_the_images(two_layers, layer, size):
+    images = torch.randn(3, 1, *size)
+    found = measures.gradcam(two_layers, layer, images)
+    expected = slow_gradcam(two_layers, "conv2" if layer == "logits" else layer, images)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+class Foreign(nn.Module):
+    """Somebody's classifier: no chain, a layer inside another, and one that works in place behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 6, 3, 2), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+        self.unused = nn.Conv2d(6, 6, 1)
+        self.flat = nn.Flatten(2)  # puts out "tokens": (n, 6, height width)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, images):
+        maps = self.features(images)
+        return self.head((maps + maps.square() + self.flat(maps).view_as(maps)).mean((2, 3)))
+
+
+def captums(model, layer, images):
+    with networks.in_eval_mode(model):
+        maps = LayerGradCam(model, model.get_submodule(layer)).attribute(
+            images, target=model(images).argmax(1), relu_attributions=True
+        )
+    large = LayerAttribution.interpolate(maps.detach(), tuple(images.shape[2:]), "bilinear").squeeze(1)
+    low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
+    return (large - low) / (high - low).clamp(min=1e-30)
+
+
+@pytest.mark.parametrize("layer", ["features.0", "features.1", "features", "head"])
+def test_gradcam_of_a_foreign_model_is_captums_and_leaves_it_as_it_was(layer):
+    model, images = Foreign().train(), torch.randn(5, 3, 20, 30)
+    found = measures.gradcam(model, layer, images)
+    assert all(part.training and not part._forward_hooks for part in model.modules())
+    assert all(value.grad is None and value.requires_grad for value in model.parameters())
+    expected = captums(model, "features" if layer == "head" else layer, images)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert (found.amax((1, 2)) > 0.999).any()
+
+
+def test_gradcam_of_tokens_needs_a_layout():
+    model, images = Foreign(), torch.randn(5, 3, 20, 30)
+    with pytest.raises(UsageError, match=r"'flat' puts out the shape \(1, 6, 28\); valid: .* layout="):
+        measures.gradcam(model, "flat", images)
+    found = measures.gradcam(model, "flat", images, layout=lambda tokens: tokens.unflatten(2, (4, 7)))
+    with networks.in_eval_mode(model):
+        maps = model.features(images).detach()  # every pixel of `flat` weighs what the head gives its channel
+        weights = model.head.weight[model(images).argmax(1)].detach()
+    large = (weights[:, :, None, None] * maps).sum(1, keepdim=True).relu()
+    large = F.interpolate(large, (20, 30), mode="bilinear", align_corners=False)[:, 0]
+    low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
+    torch.testing.assert_close(found, (large - low) / (high - low).clamp(min=1e-30), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "message"),
+    [
+        (Foreign(), "feature", "Unknown layer 'feature' of Foreign; near: features"),
+        (Foreign(), "unused", "'unused' puts out nothing; valid: maps"),
+        (networks.Frozen(Foreign()), "module.features", "The logits do not depend on layer 'module.features'"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), "1", "No layer before '1' puts out maps"),
+    ],
+)
+def test_gradcam_that_does_not_exist_is_refused(model, layer, message):
+    with pytest.raises(UsageError, match=message):
+        measures.gradcam(model, layer, torch.randn(2, 3, *((2, 2) if "1" in layer else (16, 16))))
 
 
 def test_the_samples_are_one_right_of_each_class_then_wrong_ones_then_bags():

@@ -1,9 +1,11 @@
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cladec_core import networks
+from cladec_core import networks, training
 from cladec_core.errors import UsageError
 
 SHAPES = {
@@ -98,7 +100,35 @@ def test_each_index_names_its_layer_with_its_shape(architecture, index_map):
     model = networks.classifier(architecture, 1, 10)
     names = [networks.layer_name(architecture, index, index_map) for index in (-1, -2, -3, -4, -5)]
     assert names == NAMES[architecture, index_map]
-    assert [networks.activation_shape(model.up_to(name), 1) for name in names] == SHAPES[architecture, index_map]
+    shapes = [networks.activation_shape(model.up_to(name), (1, 32, 32)) for name in names]
+    assert shapes == SHAPES[architecture, index_map]
+
+
+@pytest.mark.parametrize("architecture", networks.ARCHITECTURES)
+def test_classifier_of_larger_images_is_that_of_32x32_and_averages_its_last_map(architecture):
+    model = trained_looking(networks.classifier(architecture, 1, 10, width=0.125))
+    for size in ((64, 64), (48, 80)):
+        images = torch.randn(3, 1, *size)
+        maps = model.up_to(model.layers[-3])(images)
+        assert maps.shape[2:] > (1, 1)
+        torch.testing.assert_close(model(images), model.logits(maps.mean((2, 3))))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_mean_over_a_single_pixel_changes_no_bit_of_a_training(digits, dtype):
+    states = []
+    for pool in (None, nn.Identity()):
+        torch.manual_seed(0)
+        model = networks.classifier("vgg11", 1, 10, width=0.125)
+        model.penultimate[0] = pool or model.penultimate[0]
+        training.fit(
+            training.Job(
+                model, digits.train_images, (digits.train_labels,), training.classification_loss, training.SGD,
+                epochs=2, seed=0, on=training.Compute(torch.device("cpu"), dtype), batch_size=32,
+            )
+        )  # fmt: skip
+        states.append(model.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_an_encoder_shares_the_weights_and_stops_at_its_layer(digits):
@@ -152,42 +182,84 @@ def test_select_keeps_the_channels_in_the_order_asked():
 @pytest.mark.parametrize("style", networks.DECODER_STYLES)
 @pytest.mark.parametrize("shape", [(10,), *((8, size, size) for size in (1, 2, 4, 8, 16, 32))])
 def test_a_decoder_turns_every_size_into_an_image(shape, style, channels):
-    decoder = networks.decoder(shape, channels, style)
+    image = (channels, 32, 32)
+    decoder = networks.decoder(shape, image, style=style)
     codes = 100 * torch.randn(2, *shape)
     images = decoder(codes)
-    assert images.shape == (2, channels, 32, 32)
+    assert images.shape == (2, *image)
     assert (images < 0).any()  # standardised images have negative values, so nothing may cut them off
-    bright = networks.decoder(shape, channels, style, sigmoid=True)(codes)
+    bright = networks.decoder(shape, image, style=style, sigmoid=True)(codes)
     assert bright.shape == images.shape
     assert ((bright >= 0) & (bright <= 1)).all()
 
 
-@pytest.mark.parametrize(
-    ("shape", "style", "widths"),
-    [
-        ((512,), "code", [512, 512, 256, 128, 64, 3]),
-        ((10,), "code", [64, 512, 256, 128, 64, 3]),
-        ((512, 1, 1), "code", [512, 512, 256, 128, 64, 3]),
-        ((512, 2, 2), "code", [512, 256, 128, 64, 3]),
-        ((256, 4, 4), "code", [256, 128, 64, 3]),
-        ((256, 8, 8), "code", [256, 64, 3]),
-        ((128, 16, 16), "code", [128, 3]),
-        ((512,), "table1", [256, 256, 128, 64, 32, 3]),
-        ((512, 2, 2), "table1", [512, 128, 64, 32, 3]),
-        ((128, 16, 16), "table1", [128, 3]),
-    ],
-)
-def test_the_widest_deconvolutions_are_left_out_first(shape, style, widths):
-    decoder = networks.decoder(shape, 3, style)
-    deconvolutions = [module for module in decoder if isinstance(module, nn.ConvTranspose2d)]
-    assert [deconvolutions[0].in_channels, *(module.out_channels for module in deconvolutions)] == widths
-    assert {module.kernel_size for module in deconvolutions} == {(4, 4) if style == "code" else (5, 5)}
+WIDTHS = [
+    ((512,), "code", [512, 512, 256, 128, 64, 3]),
+    ((10,), "code", [64, 512, 256, 128, 64, 3]),
+    ((512, 1, 1), "code", [512, 512, 256, 128, 64, 3]),
+    ((512, 2, 2), "code", [512, 256, 128, 64, 3]),
+    ((256, 4, 4), "code", [256, 128, 64, 3]),
+    ((256, 8, 8), "code", [256, 64, 3]),
+    ((128, 16, 16), "code", [128, 3]),
+    ((512,), "table1", [256, 256, 128, 64, 32, 3]),
+    ((512, 2, 2), "table1", [512, 128, 64, 32, 3]),
+    ((128, 16, 16), "table1", [128, 3]),
+]
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 3), (4, 2, 4), (4, 64, 64), (4, 4), (4, 1, 1, 1), (4, 0, 0)])
-def test_a_decoder_for_an_impossible_shape_is_refused(shape):
+@pytest.mark.parametrize(("shape", "style", "widths"), WIDTHS)
+def test_decoder_at_32x32_is_written_out_in_full_the_same_weight_for_weight(shape, style, widths):
+    """Also drawn in the same order: the seeds of all records rest on that."""
+    torch.manual_seed(1)
+    by_hand = []
+    if shape[1:] in ((), (1, 1)):
+        by_hand += [nn.Flatten(), nn.Linear(shape[0], widths[0]), nn.ReLU(), nn.Unflatten(1, (widths[0], 1, 1))]
+    elif style == "code":
+        by_hand += [nn.Conv2d(shape[0], widths[0], 3, padding=1), nn.ReLU()]
+    for before, after in pairwise(widths):
+        geometry = (4, 2, 1) if style == "code" else (5, 2, 2, 1)
+        by_hand += [nn.ConvTranspose2d(before, after, *geometry), nn.ReLU()]
+    by_hand = nn.Sequential(*by_hand[:-1])
+    torch.manual_seed(1)
+    decoder = networks.decoder(shape, (3, 32, 32), style=style)
+    expected, found = by_hand.state_dict(), decoder.state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    codes = torch.randn(2, *shape)
+    torch.testing.assert_close(decoder(codes), by_hand(codes))
+
+
+def test_a_map_as_large_as_the_image_needs_no_doubling():
+    kinds = [type(part).__name__ for part in networks.decoder((64, 32, 32), (3, 32, 32))]
+    assert kinds == ["Conv2d", "ReLU", "Conv2d"]
+    assert [type(part).__name__ for part in networks.decoder((64, 32, 32), (3, 32, 32), style="table1")] == ["Conv2d"]
+
+
+@pytest.mark.parametrize("size", [(28, 28), (31, 45), (64, 16), (17, 96), (100, 64)])
+@pytest.mark.parametrize("shape", [(9,), (6, 1, 1), (6, 4, 1), (6, 7, 7), (5, 13, 40)])
+def test_decoder_and_encoder_fit_any_shape(shape, size):
+    images, code = torch.rand(2, 2, *size), torch.rand(2, *shape)
+    for style in networks.DECODER_STYLES:
+        assert networks.decoder(shape, (2, *size), style=style, width=4)(code).shape == images.shape
+    flat = (shape[0],) if shape[1:] == (1, 1) else shape
+    assert networks.encoder(shape, (2, *size), width=4)(images).shape[1:] == flat
+
+
+def test_layers_of_a_classifier_for_64x64_are_decoded():
+    images = torch.randn(2, 1, 64, 64)
+    model = networks.classifier("vgg11", 1, 10, width=0.125).eval()
+    for layer, sides in {"conv2": (8, 8), "conv4": (2, 2), "penultimate": ()}.items():
+        encoder = model.up_to(layer)
+        shape = networks.activation_shape(encoder, (1, 64, 64))
+        assert shape[1:] == sides
+        assert networks.decoder(shape, (1, 64, 64), width=8)(encoder(images)).shape == images.shape
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 1, 1, 1), (4, 0, 0), (0,), ()])
+@pytest.mark.parametrize("build", [networks.decoder, networks.encoder])
+def test_an_impossible_shape_is_refused(shape, build):
     with pytest.raises(UsageError, match="valid: ") as caught:
-        networks.decoder(shape, 1)
+        build(shape, (1, 32, 32))
     assert str(shape) in str(caught.value)
 
 
@@ -202,7 +274,7 @@ def test_a_decoder_for_an_impossible_shape_is_refused(shape):
         (lambda: networks.layer_name("resnet10", "conv4"), "'conv4'", "stem, block1, block2, block3, block4, "),
         (lambda: networks.layer_name("vgg11", "dropout"), "'dropout'", "conv0, conv1"),
         (lambda: networks.classifier("vgg11", 1, 10, 0.1).up_to("conv9"), "'conv9'", "conv0, conv1"),
-        (lambda: networks.decoder((8,), 1, "table2"), "'table2'", "code, table1"),
+        (lambda: networks.decoder((8,), (1, 32, 32), style="table2"), "'table2'", "code, table1"),
     ],
 )
 def test_unknown_names_are_refused_with_the_valid_ones(call, value, valid):

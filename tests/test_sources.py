@@ -1,17 +1,20 @@
 """The repository's own files: notebooks without outputs, the conda view in step, parameters that exist."""
 
+import ast
 import re
 import tomllib
 from dataclasses import fields
+from itertools import permutations
 from pathlib import Path
 
+import grimp
 import nbformat
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 from papermill import inspect_notebook
 
-from cladec_companion.records.settings import SETTINGS
+from cladec_companion.papers import CHAPTERS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -81,7 +84,7 @@ def test_every_figure_of_the_paper_has_a_row_and_every_figure_named_there_exists
 def test_notebook_parameters_are_those_of_its_experiment(notebook):
     path, _ = notebook
     parameters = inspect_notebook(str(path))
-    declared = {item.name for item in fields(SETTINGS[path.stem])}
+    declared = {item.name for item in fields(CHAPTERS[path.stem].settings)}
     assert set(parameters) == declared
     assert all(parameter["help"] and parameter["inferred_type_name"] != "None" for parameter in parameters.values())
 
@@ -120,16 +123,66 @@ def test_every_command_of_the_readme_exists():
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
-def test_the_core_knows_nothing_of_the_companion():
-    """The core is the method and can be used alone."""
-    for path in (ROOT / "cladec_core").rglob("*.py"):
-        assert not re.search(r"^\s*(from|import) cladec_companion", path.read_text(encoding="utf-8"), re.M), path
+def test_the_hooks_before_a_commit_are_what_make_lint_runs():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.M)[1]
+    tool = re.search(r"^RUN = (.*)$", makefile, re.M)[1]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"]  # nothing is fetched
+    assert [hook["entry"] for hook in hooks[0]["hooks"]] == [
+        line.strip().replace("$(RUN)", tool) for line in lint.splitlines()
+    ]
+
+
+def test_every_room_stands_in_the_picture_of_the_house():
+    picture = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for package in ("cladec_core", "cladec_companion"):
+        part = picture[picture.index(f"{package}/") :]
+        for room in sorted(path.parent.name for path in (ROOT / package).glob("*/__init__.py")):
+            assert re.search(rf" {room}/ ", part), room
+
+
+@pytest.fixture(scope="module")
+def imports():
+    return grimp.build_graph("cladec_core", "cladec_companion", exclude_type_checking_imports=True, cache_dir=None)
+
+
+def chapters(graph):
+    """The folders below those of the papers that hold an experiment, claims or figures."""
+    papers = graph.find_children("cladec_companion.papers")
+    folders = [folder for paper in papers for folder in graph.find_children(paper)]
+    return sorted(folder for folder in folders if graph.find_children(folder))
+
+
+def test_a_chapter_never_imports_another(imports):
+    """Neither directly nor through what the papers share."""
+    found = chapters(imports)
+    assert len(found) >= len(CHAPTERS)
+    wrong = {
+        " -> ".join(chain)
+        for chapter, other in permutations(found, 2)
+        for chain in imports.find_shortest_chains(chapter, other, as_packages=True)
+        if all(step.startswith("cladec_companion.papers") for step in chain)
+    }
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_no_file_is_long_and_no_function():
+    """At most 500 lines, and 60 besides the docstring."""
+    long = []
+    for path in [*(ROOT / "cladec_core").rglob("*.py"), *(ROOT / "cladec_companion").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        long += [str(path)] if len(text.splitlines()) > 500 else []
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                described = node.body[0].end_lineno - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+                lines = node.end_lineno - node.lineno + 1 - described
+                long += [f"{path}: {node.name}, {lines} lines"] if lines > 60 else []
+    assert not long, "\n".join(long)
 
 
 def test_the_core_is_thin():
-    """Data, models, training and metrics; the explainer is a tool built of them, in a folder of its own."""
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").glob("*.py")]
-    assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 1800
-    for text in sources:
-        tops = re.findall(r"^(?:from|import) (cladec_core[\w.]*)", text, re.M)
-        assert not [name for name in tops if "explainer" in name]
+    """Data, networks, training, measures and the explainer built of them: lines that are not empty, docstrings too."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").rglob("*.py")]
+    assert len(sources) > 20
+    assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 3600

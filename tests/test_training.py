@@ -200,6 +200,9 @@ def test_bf16_keeps_float32_weights_and_computes_the_loss_in_float32(task):
     model[0].register_forward_hook(lambda module, inputs, output: hidden.add(output.dtype))
     job = training.Job(model, task.inputs, (task.labels,), loss, SGD, epochs=20, seed=0, on=half, batch_size=9)
     history = training.fit(job)
+    assert hidden == {torch.float32, torch.bfloat16}  # the first step was also done in float32
+    hidden.clear()
+    training.fit(job)
     assert hidden == {torch.bfloat16}
     assert seen == {torch.float32}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

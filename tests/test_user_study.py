@@ -125,7 +125,7 @@ def test_losses_and_predictions_are_those_of_each_image():
     images = torch.rand(5, 1, 32, 32)
     mean, std = torch.full((1, 1, 1), 0.25), torch.full((1, 1, 1), 0.5)
     labels = torch.tensor([1, 0, 1, 1, 0])
-    sample = data.ImageData("digits", ("a", "b"), images, labels, (images - mean) / std, labels, mean, std)
+    sample = data.ImageData("digits", "Digits", ("a", "b"), images, labels, (images - mean) / std, labels, mean, std)
     logits = torch.eye(2)[[0, 1, 1, 0, 0]]
     run = SimpleNamespace(
         data=sample, classifier="classifier", decoder=lambda layer: nn.Flatten(), reference=lambda layer: nn.Identity(),

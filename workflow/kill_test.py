@@ -164,7 +164,7 @@ def what_counts(root: Path, only: str) -> list[Any]:
     """Names and bytes of a record's files; of the manifest, all but times and where each cell was made."""
     folder = root / "smoke" / only
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest |= {"cells": sorted(manifest["cells"]), "runs": None}
+    manifest |= {"cells": sorted(manifest["cells"]), "runs": None, "digest": None}
     return [sorted(path.name for path in folder.iterdir()), manifest, *((folder / name).read_bytes() for name in FILES)]
 
 

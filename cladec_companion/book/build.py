@@ -155,7 +155,7 @@ def train(names: Iterable[str], profile: str, changes: dict[str, Any], device: s
 def _inputs_key(name: str, parameters: dict[str, Any]) -> str:
     """Digest of everything an executed notebook depends on."""
     files = (path for package in ("cladec_core", "cladec_companion") for path in (ROOT / package).rglob("*"))
-    code = (path for path in files if path.suffix in {".py", ".html", ".csv", ".yml"})
+    code = (path for path in files if path.suffix in {".py", ".html", ".svg", ".csv", ".yml"})
     sources = [NOTEBOOKS / f"{name}.ipynb", *sorted(code)]
     sources += [
         ROOT / "book" / "static" / "interactive.js",

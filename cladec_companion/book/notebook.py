@@ -17,7 +17,7 @@ from cladec_companion.records.record import Record, recorded
 from cladec_companion.records.settings import Settings
 from cladec_core.data import DATASETS
 
-RECORDED_PROFILES = ("paper", "laptop")  # the closest to the paper first
+RECORDED_PROFILES = ("paper", "overnight", "laptop")  # the closest to the paper first
 SHORT = 16  # characters; cells that need no width of their own
 
 __all__ = [
@@ -45,7 +45,7 @@ def saved(experiment: str) -> Record | None:
 
 def class_names(dataset: str) -> tuple[str, ...]:
     """Class names of a data set, without reading it."""
-    return tuple(DATASETS[dataset][1] or map(str, range(100)))
+    return DATASETS[dataset].classes
 
 
 def provenance(record: Record) -> Markdown:

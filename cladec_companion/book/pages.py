@@ -5,16 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from cladec_companion.book import front, provenance
+from cladec_companion.book import provenance
 from cladec_companion.book.ledger import differences, ledger, of
 from cladec_companion.engine import runner
 from cladec_companion.evidence import tables
-from cladec_companion.papers import CHAPTERS
+from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.papers.chapter import Chapter
-from cladec_companion.records.record import Record, find_records, recorded
+from cladec_companion.records.record import Record, find_records
 from cladec_companion.records.settings import PROFILES
-
-PICTURE_DPI = 200
 
 
 def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHAPTERS) -> None:
@@ -39,15 +37,8 @@ def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHA
     }
     for name, text in parts.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
-    pictures(folder)
-
-
-def pictures(folder: Path) -> None:
-    """Draw the pictures of the front page and of the page on reading, from the committed record that they are about."""
-    shown = recorded(front.EXPERIMENT, "laptop")
-    front.front_picture(shown).savefig(folder / "front.png", dpi=PICTURE_DPI)
-    for name, case in front.CASES.items():
-        front.case_picture(shown, case).savefig(folder / f"case-{name}.png", dpi=PICTURE_DPI)
+    for paper in PAPERS:
+        paper.pictures.write(folder)
 
 
 def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) -> str:

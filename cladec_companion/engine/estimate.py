@@ -19,14 +19,9 @@ from cladec_companion.engine.plan import Task
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
 from cladec_companion.records.settings import Settings
-from cladec_core import training
+from cladec_core import data, training
 from cladec_core.data import SIZE, ImageData
 
-# Training images, channels and classes, so that a plan needs no data.
-SIZES = {
-    "digits": (1_437, 1, 10), "mnist": (60_000, 1, 10), "fashion_mnist": (60_000, 1, 10),
-    "cifar10": (50_000, 3, 10), "cifar100": (50_000, 3, 100),
-}  # fmt: skip
 PER_CLASS = 4  # images of each class that stand for all in a plan
 
 Kind = tuple[str, bool]  # what trainings of the same speed have in common: the network, and whether it makes images
@@ -134,21 +129,21 @@ def _dry(wanted: Training, done: dict[str, nn.Module]) -> Iterator[tuple[Trainin
 def blank(run: tuple[str, str, int], settings: Settings) -> Setup:
     """The setup of a run with some images in the place of all."""
     dataset, architecture, seed = run
-    _, channels, classes = SIZES[dataset]
+    kind = data.data_set(dataset)
+    channels, classes = kind.channels or 3, len(kind.classes)
     labels = torch.arange(PER_CLASS * classes) % classes
-    noise = torch.Generator().manual_seed(0)
+    noise = torch.Generator().manual_seed(settings.train_limit or 0)  # other images where more are used
     images = torch.randn(len(labels), channels, SIZE, SIZE, generator=noise)
     one = torch.ones(channels, 1, 1)
-    names = tuple(map(str, range(classes)))
-    some = ImageData(dataset, names, images, labels, images, labels, 0 * one, one)
+    some = ImageData(dataset, kind.title, kind.classes, images, labels, images, labels, 0 * one, one)
     on = training.Compute(torch.device("meta"), torch.float32)
     return Setup(some, architecture, seed, settings, on, shapes_only=True)
 
 
 def _cost(task: Task, wanted: Training, job: training.Job) -> Cost:
-    available, _, classes = SIZES[task.cell.dataset]
-    available = min(available, task.settings.train_limit or available)
-    images = available * len(job.inputs) // (PER_CLASS * classes)
+    kind = data.data_set(task.cell.dataset)
+    available = min(kind.train_count, task.settings.train_limit or kind.train_count)
+    images = available * len(job.inputs) // (PER_CLASS * len(kind.classes))
     batch = min(job.batch_size, images)
     weights = sum(value.numel() for value in job.model.parameters() if value.requires_grad)
     tensors = {id(one): one for one in (job.inputs, *job.targets)}.values()

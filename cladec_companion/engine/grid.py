@@ -27,7 +27,7 @@ from cladec_companion.engine.workers import Failure
 from cladec_companion.records.files import locked
 from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_core import training
-from cladec_core.errors import RunError
+from cladec_core.errors import RunError, UsageError
 from cladec_core.training import loop
 
 SHOWN = 12  # rows of the live table
@@ -160,7 +160,8 @@ def train(
             if on.device.type == "cpu":
                 grid.train_by_workers(waiting, count, data_dir)
             else:
-                grid.train_here(grouped(waiting, training.BRANCHES), Workplace(on, data_dir))
+                place = Workplace(on, data_dir, interrupt=lambda: time.monotonic() > deadline)
+                grid.train_here(grouped(waiting, training.BRANCHES), place)
         for settings, record in records.items():
             own = [str(task.cell) in record.cells for task in tasks if task.settings == settings]
             _say(console, f"{record.folder}: {sum(own)} of {len(own)} cells recorded")
@@ -170,7 +171,7 @@ def train(
 @contextmanager
 def _opened(settings: Any, on: training.Compute, root: Path) -> Iterator[Record]:
     with locked(folder_of(settings, root)):
-        yield open_record(settings, root, on.description)
+        yield open_record(settings, root, runner.conditions_of(on))
 
 
 @dataclass
@@ -220,11 +221,11 @@ class _Grid:
                     return
                 if time.monotonic() > self.deadline:
                     first = next(iter(running.values()))
-                    self.stopped = f"{first} took longer than expected and was given up"
+                    self.stopped = f"the time was over in {first}, which goes on from where it is"
                     return
                 ended = pool.finished(min(1.0, max(0.0, self.deadline - time.monotonic())))
                 for order, outcome in ended:
-                    self._take(running.pop(id(order)), order, outcome)
+                    self._take(running.pop(id(order)), order, outcome, left)
 
     def _next(self, left: Sequence[Task], running: dict[int, Task], there: set[str]) -> Task | None:
         """The first cell that needs no network which a running cell is about to train: nothing is trained twice."""
@@ -232,16 +233,17 @@ class _Grid:
         at_work = {key for task in running.values() for key in shared[task].values()} - there
         return next((task for task in left if at_work.isdisjoint(shared[task].values())), None)
 
-    def _take(self, task: Task, order: Order, outcome: Measured | Failure) -> None:
+    def _take(self, task: Task, order: Order, outcome: Measured | Failure, left: list[Task]) -> None:
+        """Record a cell, or say why it is left out, and with it what is `left` of a data set that is not there."""
         if isinstance(outcome, Measured):
             runner.keep(self.records[task.settings], order, outcome)
-            self._report(task, outcome.seconds)
+            self._report(task, outcome.cost.seconds)
             return
-        reason, *more = outcome.reason.strip().splitlines()
-        if more:  # a mistake in the program is not hidden
-            raise RuntimeError(f"{task} failed in a worker:\n{outcome.reason}")
-        self.failed[task] = reason
-        _say(self.console, f"{task}: {reason}; it is left out")
+        if outcome.mistake:  # a mistake in the program is not hidden
+            raise RuntimeError(f"{task} failed in a worker:\n{outcome.mistake}")
+        lost = [other for other in left if outcome.no_data and other.cell.dataset == task.cell.dataset]
+        left[:] = [other for other in left if other not in lost]
+        self._leave_out([task, *lost], outcome.reason)
 
     # ---- in this process, on CUDA
 
@@ -255,29 +257,36 @@ class _Grid:
             orders = [self._order(task) for task in group]
             try:
                 workplace.prepare(orders)
+            except (RunError, UsageError) as error:  # without its data, no cell of a data set can be trained
+                lost = [group, *(other for other in groups if other[0].cell.dataset == group[0].cell.dataset)]
+                groups = deque(other for other in groups if other not in lost)
+                self._leave_out([task for other in lost for task in other], workers.first_line(error))
+                continue
+            try:
                 measured = workplace.measure(orders)
-            except (RunError, ImportError, MemoryError, RuntimeError) as error:
+            except training.Interrupted:
+                self.stopped = f"the time was over in {group[0]}, which goes on from where it is"
+            except Exception as error:
                 self._lose(group, groups, error)
                 workplace.runs.clear()
             else:
                 for task, order, result in zip(group, orders, measured, strict=True):
                     runner.keep(self.records[task.settings], order, result)
-                    self._report(task, result.seconds)
+                    self._report(task, result.cost.seconds)
 
     def _lose(self, group: list[Task], groups: deque[list[Task]], error: Exception) -> None:
         """Try the halves of a group that failed; a single cell is left out."""
-        if not workers.is_full(error) and not isinstance(error, (RunError, ImportError)):
+        if not workers.is_full(error) and not isinstance(error, workers.EXPECTED):
             raise error
         traceback.clear_frames(error.__traceback__)  # they hold what fills the memory
         gc.collect()
         torch.cuda.empty_cache()
-        reason, half = str(error).partition("\n")[0] or "out of memory", len(group) // 2
+        reason, half = workers.first_line(error), len(group) // 2
         if half:
             groups.extendleft((group[half:], group[:half]))
             _say(self.console, f"{group[0]}: {reason}; not {len(group)} at once, but {half}")
         else:
-            self.failed[group[0]] = reason
-            _say(self.console, f"{group[0]}: {reason}; it is left out")
+            self._leave_out(group, reason)
 
     # ---- both
 
@@ -293,6 +302,11 @@ class _Grid:
             return True
         self.stopped = f"{group[0]} needs about {need / 60:.1f} minutes, {max(left, 0) / 60:.1f} are left"
         return False
+
+    def _leave_out(self, lost: Sequence[Task], reason: str) -> None:
+        self.failed |= dict.fromkeys(lost, reason)
+        whom = "it is" if len(lost) == 1 else f"it and the {len(lost) - 1} cells of its data set that follow are"
+        _say(self.console, f"{lost[0]}: {reason}; {whom} left out")
 
     def _report(self, task: Task, seconds: float) -> None:
         self.finished += 1

@@ -14,6 +14,8 @@ import torch
 
 from cladec_companion.engine.models import Jobs, Models, side_by_side
 from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import training_code
+from cladec_companion.records.cells import Conditions, Cost
 from cladec_companion.records.files import BUILT, ROOT, locked
 from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_companion.records.settings import Settings
@@ -57,9 +59,14 @@ class Cell:
         return f"{self.prefix}/{self.part}/{self.seed}"
 
     @property
+    def key(self) -> str:
+        """Name of the data set in a record; that of a folder of images is short and has no path."""
+        return data.record_key(self.dataset)
+
+    @property
     def prefix(self) -> str:
         """Where a record keeps its images."""
-        return f"{self.dataset}/{self.architecture}"
+        return f"{self.key}/{self.architecture}"
 
     @property
     def run(self) -> tuple[str, str, int]:
@@ -122,7 +129,7 @@ def run(
     with one_thread() if alone else nullcontext(), locked(folder_of(settings, root)):
         on = training.compute(device)
         workplace = Workplace(on, data_dir, progress)
-        record = open_record(settings, root, on.description)
+        record = open_record(settings, root, conditions_of(on))
         for cell in missing(experiment, settings, record):
             if time.monotonic() > deadline:
                 break
@@ -130,7 +137,7 @@ def run(
             workplace.prepare([order])
             (measured,) = workplace.measure([order])
             keep(record, order, measured)
-            report(f"{cell}: {measured.seconds:.0f} s")
+            report(f"{cell}: {measured.cost.seconds:.0f} s")
     return record
 
 
@@ -148,6 +155,13 @@ def one_thread() -> Iterator[None]:
 def default_root() -> Path:
     """Where records of this machine go: `$CLADEC_RESULTS`, or `build/results`."""
     return Path(os.environ.get("CLADEC_RESULTS") or BUILT)
+
+
+def conditions_of(on: training.Compute) -> Conditions:
+    """What the numbers of a training depend on beside its parameters."""
+    threads = torch.get_num_threads() if on.device.type == "cpu" else 0
+    precision = str(on.dtype).removeprefix("torch.")
+    return Conditions(on.device.type, precision, threads, training_code()[:32], on.description)
 
 
 def model_cache() -> Path:
@@ -172,24 +186,31 @@ class Order:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell found: rows, images, its seconds and those of each training in it."""
+    """What a cell found: rows, images, what it cost, seconds of each training, and which classifiers it explains.
+
+    `states` are files that have done their work when the cell is in the record.
+    """
 
     rows: Rows
     samples: Samples
-    seconds: float
+    cost: Cost
     trainings: dict[str, float]
+    classifiers: dict[str, str]
+    states: list[Path]
 
 
 @dataclass
 class Workplace:
     """Where cells are trained: a device, a folder of data, and the networks of the runs that are at work.
 
-    `told` is called with the label of each network that other cells may need, when it is trained or loaded.
+    `interrupt` is asked between the steps of a training; True ends it with its state kept. `told` is called with the
+    label of each network that other cells may need, when it is trained or loaded.
     """
 
     on: training.Compute
     data_dir: Path | str | None = None
     progress: bool = False
+    interrupt: Callable[[], bool] | None = None
     told: Callable[[str], None] = lambda label: None
     runs: dict[tuple[Any, ...], tuple[Setup, Models]] = field(default_factory=dict)
 
@@ -203,20 +224,27 @@ class Workplace:
                 limits = (settings.resize, settings.train_limit, settings.test_limit)
                 images = _data(cell.dataset, self.data_dir, *limits, self.on.device)
                 setup = Setup(images, cell.architecture, cell.seed, settings, self.on, data_dir=self.data_dir)
-                self.runs[place] = setup, Models(model_cache(), self.progress, self.told)
+                self.runs[place] = setup, Models(model_cache(), self.progress, self.interrupt, self.told)
 
     def measure(self, orders: Sequence[Order]) -> list[Measured]:
         """Train prepared cells of different runs, side by side if there are several; their time is shared equally."""
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         places = [self.runs[order.settings, order.cell.run] for order in orders]
         for _, models in places:
-            models.seconds = {}
+            models.begin()
         found = side_by_side([
             cell_jobs(_asking(order, setup), models) for order, (setup, models) in zip(orders, places, strict=True)
         ])  # fmt: skip
-        share = (time.perf_counter() - began) / len(orders)
+        count = len(orders)
+        cost = Cost((time.perf_counter() - began) / count, (time.process_time() - cpu_began) / count)
         return [
-            Measured(*result, share, {label: round(took / len(orders), 2) for label, took in models.seconds.items()})
+            Measured(
+                *result,
+                cost,
+                {label: round(took / count, 2) for label, took in models.seconds.items()},
+                models.classifiers,
+                models.states,
+            )
             for result, (_, models) in zip(found, places, strict=True)
         ]
 
@@ -229,11 +257,13 @@ def order_of(experiment: Experiment, settings: Settings, cell: Cell, record: Rec
 def keep(record: Record, order: Order, measured: Measured) -> None:
     """Put what a cell found into its record."""
     cell = order.cell
-    axes = {"dataset": cell.dataset, "architecture": cell.architecture, "layer": str(cell.part), "seed": cell.seed}
+    axes = {"dataset": cell.key, "architecture": cell.architecture, "layer": str(cell.part), "seed": cell.seed}
     samples = {f"{cell.prefix}/{name}": array for name, array in measured.samples.items()}
     samples[f"{cell.prefix}/seed"] = np.array(_shown(cell, order.settings, record))
     rows = [axes | row for row in measured.rows]
-    record.add(str(cell), rows, samples, measured.seconds, measured.trainings)
+    record.add(str(cell), rows, samples, measured.cost, measured.trainings, measured.classifiers)
+    for state in measured.states:
+        state.unlink(missing_ok=True)
 
 
 def _shown(cell: Cell, settings: Settings, record: Record) -> int:
@@ -248,12 +278,14 @@ def _asking(order: Order, setup: Setup) -> Generator[list[Any], list[Any], tuple
 def cell_jobs(
     asking: Generator[list[Any], list[Any], tuple[Rows, Samples]], models: Models
 ) -> Jobs[tuple[Rows, Samples]]:
-    """Ask for the trainings of a cell, send the cell its networks, and return what it measured."""
-    networks = []
-    for wanted in next(asking):
-        networks.append((yield from models.jobs(wanted)))
+    """Ask for the trainings of a cell, each once, send the cell its networks, and return what it measured."""
+    wanted = next(asking)
+    networks: dict[str, Any] = {}
+    for one in wanted:
+        if one.key not in networks:  # a cell may name one training twice
+            networks[one.key] = yield from models.jobs(one)
     try:
-        asking.send(networks)
+        asking.send([networks[one.key] for one in wanted])
     except StopIteration as end:
         return end.value
     raise RuntimeError("a cell asks for its trainings once")

@@ -115,7 +115,7 @@ class Setup:
     def codes(self, model: nn.Module, images: Tensor) -> Tensor:
         """Run a model over images in the precision of the trainings: what another training is given."""
         if self.shapes_only:
-            return torch.empty(len(images), *shape_of(model, images.shape[1]), device="meta")
+            return torch.empty(len(images), *shape_of(model, images.shape[1:]), device="meta")
         return training.apply(model, images, self.on)
 
     def loaded(self, **options: Any) -> ImageData:

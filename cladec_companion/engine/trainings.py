@@ -1,7 +1,9 @@
 """The trainings around a classifier, as frozen descriptions: what each needs, builds and minimises, and its name."""
 
+import ast
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.records.settings import Settings
-from cladec_core import data, networks, training
+from cladec_core import networks, training
 from cladec_core.data import ImageData
 from cladec_core.networks import Classifier, Frozen
 from cladec_core.training import Compute, Recipe
@@ -61,6 +63,8 @@ class Training(ABC):
         How the network is optimised.
     kept
         Whether the weights go to the cache of trained networks, as several cells need them.
+    explained
+        Whether the network is a classifier to explain.
     makes_images
         Whether the network puts out images; with the architecture, this decides how fast a step is.
     """
@@ -68,6 +72,7 @@ class Training(ABC):
     setup: Setup
     recipe: ClassVar[Recipe]
     kept: ClassVar[bool] = True
+    explained: ClassVar[bool] = False
     makes_images: ClassVar[bool] = True
 
     @property
@@ -105,14 +110,23 @@ class Training(ABC):
 
     @cached_property
     def key(self) -> str:
-        """Digest of everything the weights depend on: data, parameters, device and the code that trains."""
+        """Digest of everything the weights depend on: what is trained, device and the code that trains."""
+        return _digest([*self._what, self.setup.on.description, torch.__version__, training_code()])
+
+    @property
+    def identity(self) -> str:
+        """The label with a digest of what is trained: the same wherever and with whatever code."""
+        return f"{self.label} {_digest(self._what)[:8]}"
+
+    @property
+    def _what(self) -> list[Any]:
+        """Data and parameters that decide the weights."""
         setup = self.setup
         shared = {key: getattr(setup.settings, key) for key in ("batch_size", "width", "decoder_style", "resize")}
-        values = [
+        return [
             setup.data.name, setup.training_images, setup.architecture, setup.seed, self.name, asdict(self.recipe),
-            self.epochs, shared, setup.on.description, torch.__version__, training_code(),
+            self.epochs, shared,
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
     def _job(self, model: nn.Module, inputs: Tensor, targets: tuple[Tensor, ...], loss: Any) -> training.Job:
         setup = self.setup
@@ -139,9 +153,10 @@ def new_classifier(setup: Setup, *labels: object) -> Classifier:
 
 def new_decoder(setup: Setup, encoder: nn.Module, *labels: object) -> nn.Sequential:
     """A freshly initialised decoder for what an encoder puts out."""
-    shape = shape_of(encoder, setup.data.channels)
+    image = setup.data.train_images.shape[1:]
+    shape = shape_of(encoder, image)
     with fresh_weights(setup, *labels):
-        return networks.decoder(shape, setup.data.channels, setup.settings.decoder_style, setup.sigmoid)
+        return networks.decoder(shape, image, style=setup.settings.decoder_style, sigmoid=setup.sigmoid)
 
 
 @contextmanager
@@ -157,6 +172,7 @@ class ClassifierTraining(Training):
     """The classifier to explain, frozen when it is trained."""
 
     recipe: ClassVar[Recipe] = training.SGD
+    explained: ClassVar[bool] = True
     makes_images: ClassVar[bool] = False
 
     @property
@@ -253,7 +269,7 @@ class DecoderTraining(Training):
         """Activations are computed once if they fit into `ACTIVATION_BYTES`."""
         setup, encoder = self.setup, self.encoder(*needed)
         images, judge = setup.data.train_images, needed[0] if self.alpha else None
-        values = len(images) * torch.Size(shape_of(encoder, setup.data.channels)).numel()
+        values = len(images) * math.prod(shape_of(encoder, images.shape[1:]))
         if values * setup.on.dtype.itemsize <= ACTIVATION_BYTES:
             return self._images_job(model, setup.codes(encoder, images), self.alpha, judge)
         return self._images_job(nn.Sequential(encoder, model), images, self.alpha, judge)
@@ -329,12 +345,16 @@ class JudgeTraining(Training):
 _shapes: dict[str, tuple[int, ...]] = {}
 
 
-def shape_of(encoder: nn.Module, channels: int) -> tuple[int, ...]:
-    """Shape of one image's activation; measured once for networks of the same layers."""
-    alike = f"{channels} {encoder!r}"
+def shape_of(encoder: nn.Module, image: Sequence[int]) -> tuple[int, ...]:
+    """Shape of one image's activation, for images (channels, height, width); measured once for alike networks."""
+    alike = f"{tuple(image)} {encoder!r}"
     if alike not in _shapes:
-        _shapes[alike] = networks.activation_shape(encoder, channels)
+        _shapes[alike] = networks.activation_shape(encoder, image)
     return _shapes[alike]
+
+
+def _digest(values: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def how(setup: Setup) -> str:
@@ -344,14 +364,21 @@ def how(setup: Setup) -> str:
 
 @cache
 def training_code() -> str:
-    """Digest of every source file that decides what a training gives: the rooms data, networks and training.
+    """Digest of the code that decides what a training gives, without its comments and docstrings.
 
-    `inspect.getsource` of a package would be its `__init__` alone.
+    That are the rooms networks and training, of which `inspect.getsource` would read the `__init__` alone, and the two
+    modules that describe trainings. What the room data does shows in the digest of the images.
     """
-    rooms = (Path(str(room.__file__)).parent for room in (data, networks, training))
+    here = Path(__file__)
+    files = [here, here.with_name("setup.py")]
+    files += (path for room in (networks, training) for path in Path(str(room.__file__)).parent.glob("*.py"))
     digest = hashlib.sha256()
-    for path in sorted(path for room in rooms for path in room.glob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted(files, key=lambda path: path.parts[-2:]):  # wherever the project lies
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
 
 

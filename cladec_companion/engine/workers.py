@@ -19,21 +19,33 @@ import torch
 from cladec_companion.engine.runner import Measured, Order, Workplace
 from cladec_core import training
 from cladec_core.errors import RunError, UsageError
-from cladec_core.training import loop
+from cladec_core.training import Interrupted, loop
 
 BASE_BYTES = 900_000_000  # of a process that has imported torch and trains a small network
 MEMORY_SHARE = 0.8  # of what is free, for all workers together
-SECONDS_TO_END = 5.0  # for a worker that was asked to stop
+EXPECTED = (RunError, UsageError, ImportError)  # failures of the machine, the data or the parameters
+SECONDS_TO_END = 30.0  # for a worker that was asked to stop: a step of a large training, and writing its state
 Progress = Callable[[int, str, int, int, float], None]  # worker, label, steps done, steps in all, loss
 Kept = Callable[[Order, str], None]  # cell and label of a network that others can have now
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell was not trained; `full` if memory ran out."""
+    """Why a cell was not trained.
+
+    Attributes
+    ----------
+    reason
+        In one line.
+    no_data
+        Whether the data set could not be loaded, so that no other cell of it can be trained either.
+    mistake
+        What Python says of a mistake in the program; else empty.
+    """
 
     reason: str
-    full: bool = False
+    no_data: bool = False
+    mistake: str = ""
 
 
 Outcome = Measured | Failure
@@ -67,7 +79,8 @@ class Pool:
     def _started(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._data_dir, os.getpid()), daemon=True)
-        process.start()
+        with _without_interrupts():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -83,9 +96,12 @@ class Pool:
 
     def give(self, order: Order) -> None:
         """Let a free worker train a cell."""
-        worker = next(worker for worker in self._workers if worker.order is None)
+        place = next(place for place, worker in enumerate(self._workers) if worker.order is None)
+        if not self._workers[place].process.is_alive():  # killed while it waited, such as for lack of memory
+            self._replace(place)
+        worker = self._workers[place]
         worker.order = order
-        with suppress(OSError):  # a worker that has died is found by `finished`
+        with suppress(OSError):  # a worker that has died since is found by `finished`
             worker.connection.send(order)
 
     def finished(self, timeout: float) -> list[tuple[Order, Outcome]]:
@@ -100,7 +116,7 @@ class Pool:
             except (EOFError, OSError):
                 worker.process.join(SECONDS_TO_END)
                 ended.append((worker.order, Failure(f"its process ended ({_why(worker.process.exitcode)})")))
-                self._workers[place] = self._started()
+                self._replace(place)
                 continue
             if kind == "progress":
                 self._progress(place, *content)
@@ -112,12 +128,18 @@ class Pool:
             worker.order = None
         return ended
 
+    def _replace(self, place: int) -> None:
+        self._workers[place].connection.close()
+        self._workers[place] = self._started()
+
     def close(self) -> None:
-        """End all workers, and with them the cells that they are at."""
+        """End all workers, and with them the cells that they are at; trainings keep their states for the next time."""
         for worker in self._workers:
-            worker.process.terminate()
+            with suppress(OSError):
+                worker.connection.send(None)
+        last = time.monotonic() + SECONDS_TO_END
         for worker in self._workers:
-            worker.process.join(SECONDS_TO_END)
+            worker.process.join(max(0.1, last - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
             worker.connection.close()
@@ -133,6 +155,19 @@ def pool(count: int, data_dir: Path | str | None, progress: Progress, kept: Kept
         made.close()
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let a process that is started in the block never see Ctrl-C, which goes to all: its parent ends it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _why(code: int | None) -> str:
     if code is not None and code < 0:
         with suppress(ValueError):
@@ -142,7 +177,7 @@ def _why(code: int | None) -> str:
 
 def _work(connection: Connection, data_dir: Path | str | None, parent: int) -> None:
     """What a worker does: one cell after the other, until the other end of the connection is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the parent could not see to it
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     loop.progress_bar = _reporting(connection)
@@ -151,13 +186,16 @@ def _work(connection: Connection, data_dir: Path | str | None, parent: int) -> N
         with suppress(OSError):
             connection.send(("kept", label))
 
-    workplace = Workplace(training.compute("cpu"), data_dir, told=told)
+    # While a cell is trained, all that can come is the word to stop, or the end of the connection.
+    workplace = Workplace(training.compute("cpu"), data_dir, interrupt=connection.poll, told=told)
     while True:
         try:
             order = connection.recv()
-        except (EOFError, OSError):
+            if order is None:
+                return
+            outcome = measured(workplace, order)
+        except (EOFError, OSError, Interrupted):
             return
-        outcome = measured(workplace, order)
         try:
             connection.send(("ended", outcome))
         except OSError:
@@ -165,17 +203,26 @@ def _work(connection: Connection, data_dir: Path | str | None, parent: int) -> N
 
 
 def measured(workplace: Workplace, order: Order) -> Outcome:
-    """Train one cell; what is known to fail for reasons of the machine or the data is told, not raised."""
+    """Train one cell; whatever goes wrong is told, not raised."""
     try:
         workplace.prepare([order])
+    except EXPECTED as error:
+        return Failure(first_line(error), no_data=not isinstance(error, ImportError))
+    except Exception as error:
+        return Failure(first_line(error), mistake="".join(traceback.format_exception(error)))
+    try:
         return workplace.measure([order])[0]
-    except (RunError, UsageError, ImportError) as error:
-        return Failure(str(error).partition("\n")[0])
-    except (MemoryError, RuntimeError) as error:
+    except Interrupted:
+        raise
+    except Exception as error:
         workplace.runs.clear()
-        if is_full(error):
-            return Failure(str(error).partition("\n")[0] or "out of memory", full=True)
-        return Failure("".join(traceback.format_exception(error)))
+        known = isinstance(error, EXPECTED) or is_full(error)
+        return Failure(first_line(error), mistake="" if known else "".join(traceback.format_exception(error)))
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first; the name of its kind if it says nothing."""
+    return str(error).partition("\n")[0] or ("out of memory" if is_full(error) else type(error).__name__)
 
 
 def is_full(error: Exception) -> bool:

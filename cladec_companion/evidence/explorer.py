@@ -122,8 +122,8 @@ def images_control(images: RunImages, count: int) -> Control:
 
 
 def classes_of(images: RunImages) -> Sequence[str]:
-    """Names of the classes of a run's data set; numbers where they have no names."""
-    return DATASETS[images.dataset][1] or list(map(str, range(100)))
+    """Names of the classes of a run's data set."""
+    return DATASETS[images.dataset].classes
 
 
 def measured(rows: pd.DataFrame, run: tuple[str, str], axis: str) -> pd.DataFrame:

@@ -10,13 +10,11 @@ import yaml
 
 from cladec_companion.records.files import ROOT
 from cladec_companion.records.record import Record
+from cladec_core.data import DATASETS
 from cladec_core.networks import LAYER_INDEX
 
 PUBLISHED = ROOT / "book" / "published.yml"
-DATASET_NAMES = {
-    "digits": "Digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
-}  # fmt: skip
+DATASET_NAMES = {name: each.title for name, each in DATASETS.items()}
 ARCHITECTURE_NAMES = {
     "vgg11": "VGG-11", "resnet10": "ResNet-10", "vgg5": "VGG-5", "vgg11_maxpool": "VGG-11 with max-pooling",
 }  # fmt: skip

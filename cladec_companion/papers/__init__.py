@@ -6,8 +6,8 @@ from cladec_companion.papers import cladec
 from cladec_companion.papers.chapter import Chapter
 from cladec_core.errors import one_of
 
-PAPERS = (cladec,)
-CHAPTERS: dict[str, Chapter] = {chapter.name: chapter for paper in PAPERS for chapter in paper.CHAPTERS}
+PAPERS = (cladec.PAPER,)
+CHAPTERS: dict[str, Chapter] = {chapter.name: chapter for paper in PAPERS for chapter in paper.chapters}
 
 
 def chapter(name: str) -> Chapter:

@@ -90,3 +90,24 @@ class Chapter:
     def settings_for(self, profile: str = "quick", **changes: Any) -> Any:
         """Make a checked configuration (see `records.settings.settings_for`)."""
         return settings_for(self.settings, profile, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Paper:
+    """A paper with its chapters, in the order of the book.
+
+    Attributes
+    ----------
+    chapters
+        What the paper asks.
+    drawn_by
+        Module of the pictures that no chapter draws: `write(folder)`, and `scheme()`, the method as SVG.
+    """
+
+    chapters: tuple[Chapter, ...]
+    drawn_by: str
+
+    @property
+    def pictures(self) -> ModuleType:
+        """The module of the pictures; imported when it is asked for, as training needs no matplotlib."""
+        return import_module(self.drawn_by)

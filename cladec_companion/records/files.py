@@ -83,6 +83,20 @@ def sweep(folder: Path) -> None:
                 path.unlink()
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Say before any work that a folder cannot be made or written; nothing is made.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written.
+    """
+    parent = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        problem = "is not a folder" if not parent.is_dir() else "cannot be written"
+        raise RunError(f"Cannot write the record {folder}: {parent} {problem}.")
+
+
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
     """Keep all other processes from writing a file or folder; the lock of a process that died holds no longer.

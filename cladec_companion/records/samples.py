@@ -17,6 +17,7 @@ Arrays of a run that are no images: `seed` (of which all images are), `index` (t
 and `predicted` (classes).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, reduce
@@ -88,6 +89,18 @@ def below(*parts: object) -> str:
 def valued(name: str, value: float) -> str:
     """A part of a name that holds a number, such as `alpha=0.5`."""
     return f"{name}={value + 0.0}"  # no negative zero
+
+
+def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
+    """What tells some arrays from others: a digest of their names, types, shapes and values, 32 hexadecimal digits.
+
+    Of a classifier these are its weights, of the images that are shown their places in the test set.
+    """
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:32]
 
 
 class HasImages(Protocol):

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -19,25 +19,28 @@ PROFILES = {
     "smoke": "seconds, for tests: a thin network, a few images, no meaning",
     "quick": "the default: embedded digits, full-width networks, minutes on a CPU",
     "laptop": "the real Fashion-MNIST and MNIST, few epochs, one to three hours on a CPU",
+    "overnight": "all images, 16 epochs and one seed, a night or two on a CPU",
     "paper": "the paper's protocol: 64 epochs, 5 seeds, all data",
 }
-
+AS_PAPER = object()  # the value of `overnight` where nothing else is said
 
 SEEDS = (0, 2**31 - 1)
 WIDTHS = (0.05, 4.0)
+NIGHT_EPOCHS = 16
 ALL = "all"  # a limit of None by name, for notebooks: their None stands for the profile's value
 
 
 def parameter(
-    smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, axis: bool = False,
+    smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, overnight: Any = AS_PAPER, axis: bool = False,
     limits: tuple[float, float] | None = None, of: Iterable[str] | None = None,
+    check: Callable[[Any], object] | None = None,
 ) -> Any:  # fmt: skip
     """Declare a parameter.
 
     Parameters
     ----------
-    smoke, quick, laptop, paper
-        Its value in each profile.
+    smoke, quick, laptop, paper, overnight
+        Its value in each profile; that of `overnight` is the paper's where none is given.
     help
         What it is.
     axis
@@ -45,29 +48,35 @@ def parameter(
         any other parameter makes a record of its own.
     limits, of
         The smallest and the largest number, or the names, that are valid; in a list, for each value.
+    check
+        Refuses a value that is none of these, where names are not all.
     """
-    values = dict(zip(PROFILES, (smoke, quick, laptop, paper), strict=True))
-    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, "limits": limits, "of": of})
+    night = paper if overnight is AS_PAPER else overnight
+    values = dict(zip(PROFILES, (smoke, quick, laptop, night, paper), strict=True))
+    valid = {"limits": limits, "of": of, "check": check}
+    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, **valid})
 
 
-def names_of(*values: Any, help: str, of: Iterable[str]) -> Any:
+def names_of(*values: Any, help: str, of: Iterable[str], overnight: Any = AS_PAPER) -> Any:
     """Declare an axis of names."""
-    return parameter(*values, f"{help}, of {', '.join(of)}", axis=True, of=of)
+    return parameter(*values, f"{help}, of {', '.join(of)}", overnight=overnight, axis=True, of=of)
 
 
-def data_sets(*values: Any) -> Any:
-    """Declare the data sets of `laptop` and `paper`; the others have the embedded digits."""
-    return names_of(("digits",), ("digits",), *values, help="data sets", of=data.DATASETS)
+def data_sets(*values: Any, overnight: Any = AS_PAPER) -> Any:
+    """Declare the data sets of `laptop` and `paper`; the shorter profiles have the embedded digits."""
+    values = (("digits",), ("digits",), *values)
+    what = f"data sets, of {', '.join(data.DATASETS)}, or folder:PATH"
+    return parameter(*values, what, overnight=overnight, axis=True, check=data.record_key)
 
 
-def classifiers(*values: Any) -> Any:
+def classifiers(*values: Any, overnight: Any = AS_PAPER) -> Any:
     """Declare the classifiers to explain."""
-    return names_of(*values, help="classifiers to explain", of=networks.ARCHITECTURES)
+    return names_of(*values, help="classifiers to explain", of=networks.ARCHITECTURES, overnight=overnight)
 
 
-def epochs_of(*values: Any, of: str) -> Any:
+def epochs_of(smoke: int, quick: int, laptop: int, paper: int, *, of: str, overnight: int = NIGHT_EPOCHS) -> Any:
     """Declare how long something is trained."""
-    return parameter(*values, f"epochs of {of}", limits=(1, 10_000))
+    return parameter(smoke, quick, laptop, paper, f"epochs of {of}", overnight=overnight, limits=(1, 10_000))
 
 
 def images_used(*values: int | None, do: str = "train") -> Any:
@@ -91,7 +100,9 @@ class Parameters:
             for each in value if isinstance(value, tuple) else (value,):
                 if valid.get("limits"):
                     check_range(item.name, each, *valid["limits"])
-                if valid.get("of"):
+                if valid.get("check"):
+                    valid["check"](each)
+                elif valid.get("of"):
                     one_of(item.name.removesuffix("s"), each, valid["of"])
 
     def configuration(self) -> dict[str, Any]:
@@ -113,9 +124,15 @@ class Parameters:
 class Settings(Parameters):
     """Parameters that every trained experiment shares (section A.0)."""
 
-    datasets: tuple[str, ...] = data_sets(("fashion_mnist", "mnist"), ("fashion_mnist", "mnist", "cifar100"))
-    architectures: tuple[str, ...] = classifiers(("vgg11",), ("vgg11",), ("vgg11",), ("vgg11", "resnet10"))
-    seeds: tuple[int, ...] = parameter((0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", axis=True, limits=SEEDS)
+    datasets: tuple[str, ...] = data_sets(
+        ("fashion_mnist", "mnist"),
+        ("fashion_mnist", "mnist", "cifar100"),
+        overnight=("cifar100", "mnist", "fashion_mnist"),
+    )
+    architectures: tuple[str, ...] = classifiers(*(("vgg11",),) * 3, ("vgg11", "resnet10"), overnight=("vgg11",))
+    seeds: tuple[int, ...] = parameter(
+        (0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", overnight=(0,), axis=True, limits=SEEDS
+    )
     classifier_epochs: int = epochs_of(1, 6, 4, 64, of="the classifier and of the evaluation classifiers")
     decoder_epochs: int = epochs_of(1, 4, 4, 64, of="the decoders and of the RefAE")
     # The few images of `quick` make few steps: small batches bring a network further in the same time.

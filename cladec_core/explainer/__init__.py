@@ -1,8 +1,7 @@
 """ClaDec as a tool: explain any layer of any image classifier.
 
-`cladec` has the class that users meet. It reads images (`intake`), takes activations from a model (`taps`), builds
-decoders from their shapes (`shapes`), trains them (`fitting`), shows what they make (`explanation`) and measures it
-(`evaluation`).
+`cladec` has the class that users meet. It reads images (`intake`), takes activations from a model (`taps`), builds and
+trains decoders of them (`fitting`), shows what these make (`explanation`) and measures it (`evaluation`).
 """
 
 from cladec_core.explainer.cladec import ClaDec

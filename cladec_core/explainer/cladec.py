@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cladec_core import training
+from cladec_core import networks, training
 from cladec_core.errors import RunError, UsageError, one_of
 from cladec_core.explainer import fitting, intake, taps
 from cladec_core.explainer.evaluation import Evaluation
@@ -106,7 +106,7 @@ class ClaDec:
         one_of("reference", reference, ["auto", *REFERENCES])
         self.layers = tuple(dict.fromkeys(layers or [layer]))
         for name in self.layers:
-            taps.check_layer(model, name)
+            networks.check_layer(model, name)
         self.channels = [channels] if isinstance(channels, int) else channels and list(channels)
         self.alpha, self.class_token, self.reference, self.seed = alpha, class_token, reference, seed
         self.preprocess, self.adapters = preprocess, adapter if isinstance(adapter, Mapping) else {"": adapter}

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from cladec_core import networks, training
 from cladec_core.explainer import fitting, taps
 from cladec_core.explainer.fitting import Part, Space
-from cladec_core.explainer.shapes import resize
 from cladec_core.explainer.taps import Logits
 from cladec_core.training import Compute
 
@@ -95,7 +94,7 @@ class Evaluation:
             if not stuck and weights <= fitting.WEIGHTS_PER_VALUE * count * math.prod(self.space.shape):
                 return nn.Sequential(self.space.restore(), fresh), "fresh copy of the classifier"
             small = networks.classifier("vgg5", self.space.shape[0], self.classes)
-        return nn.Sequential(resize((SIDE, SIDE)), small), "the project's VGG-5"
+        return nn.Sequential(networks.resize((SIDE, SIDE)), small), "the project's VGG-5"
 
     def squares(self) -> Tensor:
         """Masks of 16 squares (by their shares of the sides) that overlap a little: (16, height, width)."""

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cladec_core import training
+from cladec_core import networks, training
 from cladec_core.errors import UsageError
-from cladec_core.explainer import intake, shapes, taps
+from cladec_core.explainer import intake, taps
 from cladec_core.explainer.taps import Tap
-from cladec_core.networks import Frozen, Select
+from cladec_core.networks import WIDTHS, Frozen, Select
 from cladec_core.training import Compute, Recipe
 
 RECIPE = Recipe("adam", 1e-3, 1e-5)  # a larger step than the paper's 3e-4, for shorter trainings than the paper's
@@ -128,15 +128,15 @@ def assemble(
     def decoder() -> nn.Sequential:
         sides = [1] * (len(code) - 1)
         return nn.Sequential(
-            Affine(torch.zeros(code[0], *sides), torch.ones(code[0], *sides)), shapes.decoder(code, *image)
+            Affine(torch.zeros(code[0], *sides), torch.ones(code[0], *sides)),
+            networks.decoder(code, space.shape, width=width),
         )
 
-    image = (space.shape[0], space.shape[1:], width)
     with training.seeded(training.derive_seed(seed, tap.layer, "decoder")):
         cladec = decoder()
     with training.seeded(training.derive_seed(seed, tap.layer, "reference")):
         if kind == "own":
-            encoder: nn.Module = shapes.encoder(code, *image)
+            encoder: nn.Module = networks.encoder(code, space.shape, width=width)
         else:
             copied = copy.deepcopy(tap).requires_grad_(kind == "copy")
             taps.reinitialise(copied.model)
@@ -192,7 +192,7 @@ def choose_reference(kind: str, tap: Tap, images: Tensor, count: int) -> tuple[s
 
 def decoder_width(images: int) -> int:
     """Width of the decoder for so many images."""
-    return shapes.WIDTH if images >= NARROW_BELOW else shapes.WIDTH // 2
+    return WIDTHS["code"] if images >= NARROW_BELOW else WIDTHS["code"] // 2
 
 
 def held_out(images: int) -> int:

@@ -1,47 +1,19 @@
 """Reading a named layer of any module by a forward hook that always comes off, and saying why where it cannot."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cladec_core.errors import UsageError
-from cladec_core.networks import in_eval_mode
+from cladec_core.networks import capture, in_eval_mode
 
 CLASS_TOKEN = ("keep", "drop")
 Adapters = Mapping[str, Callable[[Any], Tensor]]
 Preprocess = Callable[[Tensor], Tensor] | None
-
-
-class _LayerReached(BaseException):
-    """Leaves a forward pass whose rest is not needed; no `except Exception` of the model's may catch it."""
-
-
-@contextmanager
-def capture(model: nn.Module, layer: str, *, stop: bool = False) -> Iterator[list[Any]]:
-    """Collect what a layer puts out in a block; the hook comes off whatever happens.
-
-    With `stop`, the block is left as soon as the layer is reached: no later part of the model can then change the
-    activation in place, and none costs time.
-    """
-    outputs: list[Any] = []
-
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
-        outputs.append(output)
-        if stop:
-            raise _LayerReached
-
-    handle = model.get_submodule(layer).register_forward_hook(keep)
-    try:
-        yield outputs
-    except _LayerReached:
-        pass
-    finally:
-        handle.remove()
 
 
 class Logits(nn.Module):
@@ -74,8 +46,29 @@ class Tap(Logits):
         inputs = self.preprocess(images)
         with capture(self.model, self.layer, stop=True) as outputs:
             self.model(inputs)
-        activation = _adapted(outputs[0], self.layer, self.adapters)
-        shape, size = activation.shape[1:], inputs.shape[-2:]
+        return self.as_maps(_adapted(outputs[0], self.layer, self.adapters), inputs.shape[-2:])
+
+    def as_maps(self, activation: Tensor, size: Sequence[int]) -> Tensor:
+        """Lay out the layer's activation as a vector or a map.
+
+        Parameters
+        ----------
+        activation
+            As the layer, or its adapter, puts it out.
+        size
+            Of the image: (height, width).
+
+        Returns
+        -------
+        Tensor
+            (n, units) or (n, channels', height', width').
+
+        Raises
+        ------
+        UsageError
+            For tokens that fill no grid with the ratio of the image's sides.
+        """
+        shape = activation.shape[1:]
         if len(shape) == 3 and self.layer not in self.adapters and like_image(shape[:2], size):
             return activation if like_image(shape[1:], size) else activation.movedim(3, 1)
         if len(shape) != 2:
@@ -122,23 +115,6 @@ def _adapted(output: Any, name: str, adapters: Adapters) -> Tensor:
         f"{f'Layer {name!r}' if name else 'The model'} puts out a {type(output).__name__}, not a tensor; pass "
         f"adapter={{{name!r}: lambda output: {pick}}}, or whatever picks the {'activation' if name else 'logits'}."
     )
-
-
-def check_layer(model: nn.Module, layer: str) -> None:
-    """Refuse a layer that the model does not have.
-
-    Raises
-    ------
-    UsageError
-        It names near matches.
-    """
-    names = [name for name, _ in model.named_modules() if name]
-    if layer not in names:
-        near = get_close_matches(str(layer), names, n=5, cutoff=0.4) or names[:5]
-        raise UsageError(
-            f"Unknown layer {layer!r} of {type(model).__name__}; near: {', '.join(near)} ({len(names)} in all: "
-            f"[name for name, _ in model.named_modules()])."
-        )
 
 
 def probe(logits: Logits, layers: Sequence[str], images: Tensor) -> Tensor:
@@ -212,6 +188,11 @@ def _described(tensor: Tensor) -> str:
 
 def reinitialise(model: nn.Module) -> list[nn.Module]:
     """Give every layer fresh weights by its own rule, in place; torch's global generator draws them.
+
+    Parameters
+    ----------
+    model
+        Any module.
 
     Returns
     -------

@@ -14,7 +14,7 @@ def reconstruction_losses(images: Tensor, reconstructions: Tensor, std: Tensor) 
     Parameters
     ----------
     images, reconstructions
-        Standardised, (n, channels, 32, 32).
+        Standardised, (n, channels, height, width).
     std
         Standard deviation of the training images per channel, (channels, 1, 1).
 
@@ -46,7 +46,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> float:
 
 
 def mean_image(data: ImageData) -> Tensor:
-    """The mean training image as the reconstruction of every test image, (n, channels, 32, 32).
+    """The mean training image as the reconstruction of every test image, (n, channels, height, width).
 
     No other single image has a smaller loss on the training images.
     """
@@ -54,7 +54,7 @@ def mean_image(data: ImageData) -> Tensor:
 
 
 def class_means(data: ImageData) -> Tensor:
-    """The mean training image of each class, (classes, channels, 32, 32)."""
+    """The mean training image of each class, (classes, channels, height, width)."""
     classes = range(len(data.classes))
     return torch.stack([data.train_images[data.train_labels == label].mean(0) for label in classes])
 
@@ -75,7 +75,7 @@ def pixel_correlation(images: Tensor, reconstructions: Tensor) -> float:
     first, second = (part.double().flatten(1) for part in (images, reconstructions))
     first, second = (part - part.mean(1, keepdim=True) for part in (first, second))
     spread = (first.norm(dim=1) * second.norm(dim=1)).clamp(min=1e-12)
-    return ((first * second).sum(1) / spread).mean().item()
+    return float(((first * second).sum(1) / spread).mean())
 
 
 def distance(first: Tensor, second: Tensor) -> float:
@@ -109,7 +109,7 @@ def concepts_kept(unit_images: Tensor, unit_reconstructions: Tensor) -> dict[str
     Parameters
     ----------
     unit_images, unit_reconstructions
-        (n, channels, 32, 32), grey values in [0, 1], objects brighter than the background.
+        (n, channels, height, width), grey values in [0, 1], objects brighter than the background.
 
     Returns
     -------

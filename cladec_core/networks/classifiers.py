@@ -37,7 +37,7 @@ LAYER_INDEX["vgg11_maxpool"] = LAYER_INDEX["vgg11"]
 class Classifier(nn.Sequential):
     """A chain of named layers that ends in `logits`.
 
-    `forward` maps (n, channels, 32, 32) to (n, classes). The chain up to any named layer is an encoder.
+    `forward` maps (n, channels, height, width) to (n, classes). The chain up to any named layer is an encoder.
     """
 
     @property
@@ -47,6 +47,16 @@ class Classifier(nn.Sequential):
 
     def up_to(self, layer: str) -> nn.Sequential:
         """Return the layers up to and including `layer`, sharing weights, without dropout (reading C-5).
+
+        Parameters
+        ----------
+        layer
+            One of `layers`.
+
+        Returns
+        -------
+        Sequential
+            From images to that layer's activation: (n, units) or (n, channels', height', width').
 
         Raises
         ------
@@ -76,7 +86,7 @@ class _BasicBlock(nn.Module):
         super().__init__()
         self.first = _conv(inputs, outputs, stride)
         self.second = nn.Sequential(Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
@@ -87,25 +97,26 @@ class _BasicBlock(nn.Module):
 def _vgg11(channels: int, classes: int, width: float, max_pool: bool = False) -> Classifier:
     """VGG-11 as in the authors' code (reading C-1): 32x32 -> 16, 8, 8, 4, 4, 2, 2, 1.
 
-    Table 1 and the code have strides; section 6.6 speaks of max-pooling (inconsistency I10).
+    Table 1 and the code have strides; section 6.6 speaks of max-pooling (inconsistency I10). The mean over the last map
+    makes a vector of larger images; over the single pixel of theirs it changes nothing.
     """
     rows = [
         ("conv0", 32, 2), ("conv1", 64, 2), ("conv2a", 128, 1), ("conv2", 128, 2),
         ("conv3a", 256, 1), ("conv3", 256, 2), ("conv4a", 512, 1), ("conv4", 512, 2),
     ]  # fmt: skip
-    return _finish(rows, channels, classes, width, pool=nn.Identity(), dropout=0.5, max_pool=max_pool)
+    return _finish(rows, channels, classes, width, dropout=0.5, max_pool=max_pool)
 
 
 def _vgg5(channels: int, classes: int, width: float) -> Classifier:
     """VGG-5 of the conference paper, which prints no layout; this one is our choice: 32x32 -> 16, 8, 4, 2."""
     rows = [("conv1", 32, 2), ("conv2", 64, 2), ("conv3", 128, 2), ("conv4", 256, 2)]
-    return _finish(rows, channels, classes, width, pool=nn.AdaptiveAvgPool2d(1), dropout=0.0)
+    return _finish(rows, channels, classes, width)
 
 
 def _resnet10(channels: int, classes: int, width: float) -> Classifier:
     """ResNet-10 (reading C-2): a stem and four basic blocks, 32x32 -> 32, 16, 8, 4."""
     rows = [("stem", 64, 1), ("block1", 64, 1), ("block2", 128, 2), ("block3", 256, 2), ("block4", 512, 2)]
-    return _finish(rows, channels, classes, width, pool=nn.AdaptiveAvgPool2d(1), dropout=0.0)
+    return _finish(rows, channels, classes, width)
 
 
 def _finish(
@@ -113,10 +124,11 @@ def _finish(
     channels: int,
     classes: int,
     width: float,
-    pool: nn.Module,
-    dropout: float,
+    *,
+    dropout: float = 0.0,
     max_pool: bool = False,
 ) -> Classifier:
+    """Chain convolutions or blocks, given as (name, channels at full width, stride), to a pooled vector and logits."""
     chain = Classifier()
     inputs = channels
     for name, full, stride in rows:
@@ -124,7 +136,7 @@ def _finish(
         build = _BasicBlock if name.startswith("block") else partial(_conv, max_pool=max_pool)
         chain.add_module(name, build(inputs, outputs, stride))
         inputs = outputs
-    chain.add_module("penultimate", nn.Sequential(pool, nn.Flatten()))
+    chain.add_module("penultimate", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     if dropout:
         chain.add_module("dropout", nn.Dropout(dropout))
     chain.add_module("logits", nn.Linear(inputs, classes))
@@ -140,7 +152,9 @@ ARCHITECTURES: dict[str, Callable[[int, int, float], Classifier]] = {
 
 
 def classifier(architecture: str, channels: int, classes: int, width: float = 1.0) -> Classifier:
-    """Build a freshly initialised classifier for 32x32 images.
+    """Build a freshly initialised classifier.
+
+    The layouts are those of the papers, for images of 32x32; of larger images the last map is averaged over space.
 
     Parameters
     ----------
@@ -150,6 +164,11 @@ def classifier(architecture: str, channels: int, classes: int, width: float = 1.
         Colour channels of the images and number of classes.
     width
         Factor on the number of channels of every layer; 1 is the paper's network.
+
+    Returns
+    -------
+    Classifier
+        Maps (n, channels, height, width) to (n, classes).
 
     Raises
     ------
@@ -162,6 +181,20 @@ def classifier(architecture: str, channels: int, classes: int, width: float = 1.
 
 def layer_name(architecture: str, layer: int | str, index_map: str = "code") -> str:
     """Name the layer that an index of the paper, or a name, refers to (reading C-3).
+
+    Parameters
+    ----------
+    architecture
+        One of `ARCHITECTURES`.
+    layer
+        -1 (the output) to -5, or the layer's name.
+    index_map
+        "code" (what the authors' program taps) or "paper" (what the text says).
+
+    Returns
+    -------
+    str
+        One of the `layers` of the architecture's classifier.
 
     Raises
     ------

@@ -33,11 +33,12 @@ class Compute:
 
     @property
     def description(self) -> str:
-        """One line for a manifest with device, its name, precision and CPU threads."""
+        """One line for a manifest with device, its name, a CPU's instruction set, precision and CPU threads."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()
         precision = str(self.dtype).removeprefix("torch.")
         free = "" if self.deterministic else ", not deterministic"
-        return f"{self.device.type} ({name}), {precision}, {torch.get_num_threads()} threads{free}"
+        kind = f", {torch.backends.cpu.get_cpu_capability()}" if self.device.type == "cpu" else ""
+        return f"{self.device.type} ({name}{kind}), {precision}, {torch.get_num_threads()} threads{free}"
 
 
 def _cpu_name() -> str:

@@ -1,5 +1,6 @@
 """Explaining Classifiers by Constructing Familiar Concepts (Schneider and Vlachos), and its conference version."""
 
+from cladec_companion.papers.chapter import Paper
 from cladec_companion.papers.cladec import (
     alpha,
     controls,
@@ -14,11 +15,13 @@ from cladec_companion.papers.cladec import (
     your_own,
 )
 
-# In the order of the book.
-CHAPTERS = tuple(
-    room.CHAPTER
-    for room in (
-        layers, alpha, encoder_training, subsets, prototypes, occlusion,
-        theory, controls, cost, your_own, user_study,
-    )
+PAPER = Paper(
+    tuple(
+        room.CHAPTER
+        for room in (
+            layers, alpha, encoder_training, subsets, prototypes, occlusion,
+            theory, controls, cost, your_own, user_study,
+        )
+    ),
+    drawn_by="cladec_companion.papers.cladec.pictures",
 )  # fmt: skip

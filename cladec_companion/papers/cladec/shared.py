@@ -12,7 +12,7 @@ from torch import Tensor
 from cladec_companion.engine.trainings import CLASSIFIER, Training
 from cladec_companion.records.settings import Settings, parameter
 from cladec_core import networks
-from cladec_core.data import ImageData
+from cladec_core.data import SIZE, ImageData
 from cladec_core.errors import UsageError
 
 Rows = list[dict[str, Any]]
@@ -27,7 +27,7 @@ class LayeredSettings(Settings):
 
     layers: tuple[int | str, ...] = parameter(
         (-1, -5), (-1, -3, -5), (-1, -3, -5, -2, -4), (-1, -2, -3, -4, -5),
-        "layers to explain: the paper's index, or a name", axis=True,
+        "layers to explain: the paper's index, or a name", overnight=(-1, -3, -5), axis=True,
     )  # fmt: skip
     index_map: Literal["code", "paper"] = parameter(
         *("code",) * 4, "which layer an index means: as in the authors' code or in the paper's text"
@@ -48,7 +48,7 @@ def last_convolution(architecture: str, width: float = 1.0) -> tuple[str, int]:
     name = networks.layer_name(architecture, -2, "paper")
     with torch.random.fork_rng(devices=[]):  # only shapes are of interest; the meta device takes seconds to import
         encoder = networks.classifier(architecture, 1, 2, width).up_to(name)
-    return name, networks.activation_shape(encoder, 1)[0]
+    return name, networks.activation_shape(encoder, (1, SIZE, SIZE))[0]
 
 
 def layer_cells(settings: LayeredSettings, architecture: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ class EncoderTrainingSettings(Settings):
     decoder_epochs: int = epochs_of(1, 3, 4, 64, of="the decoders and of the RefAE")
     encoder_epochs: tuple[int, ...] = parameter(
         (0, 1), (0, 1, 6), *((0, 1, 4, 16, 64),) * 2,
-        "epochs of the classifier to explain; 0: untrained", axis=True, limits=(0, 10_000),
+        "epochs of the classifier to explain; 0: untrained", overnight=(0, 1, 4, 16), axis=True, limits=(0, 10_000),
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ class PrototypesSettings(Settings):
     prototypes: tuple[int, ...] = parameter(
         (3,), *((15,),) * 3, "how many prototypes to learn", axis=True, limits=(1, 1_000)
     )
-    prototype_epochs: int = epochs_of(2, 32, 50, 1500, of="the prototype network")
+    prototype_epochs: int = epochs_of(2, 32, 50, 1500, of="the prototype network", overnight=375)
     prototype_batch_size: int = parameter(
         32, 50, 250, 250, "images per training step of the prototype network", limits=(2, 65_536)
     )

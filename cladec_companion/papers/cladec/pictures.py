@@ -1,19 +1,31 @@
 """Pictures of the front page and of the page on reading: single explanations, large enough for a phone."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.style import COLOURS, LABELS, apart, picture, show, signed_difference, style, unit
+from cladec_companion.evidence.style import (
+    COLOURS,
+    LABELS,
+    apart,
+    data_url,
+    picture,
+    show,
+    signed_difference,
+    style,
+    unit,
+)
 from cladec_companion.records.record import Record, recorded
 from cladec_companion.records.samples import RunImages
 from cladec_core.data import DATASETS
 from cladec_core.errors import RunError
 from cladec_core.networks import LAYER_INDEX
 
-EXPERIMENT = "layers"  # of whose records the pictures are
+EXPERIMENT, PROFILE = "layers", "laptop"  # of whose record the pictures are
+PICTURE_DPI = 200
 DATASET, ARCHITECTURE = "fashion_mnist", "vgg11"
 FRONT = 6  # the place in the test set of the image on the front page: a pale coat with stripes
 NAMES = {"refae": "RefAE", "cladec": "ClaDec", "difference": "difference"}
@@ -56,10 +68,25 @@ def _found(record: Record, case: Case) -> tuple[RunImages, int]:
     return images, int(places[0])
 
 
-def map_pictures() -> tuple[np.ndarray, np.ndarray]:
-    """The image of the front page and its explanation from the middle layer, as ink (height, width, 3)."""
-    images = explanation(recorded(EXPERIMENT, "laptop"), Case(FRONT, "conv3"))
-    return picture(images["original"]), picture(images["cladec"])
+def write(folder: Path) -> None:
+    """Draw the pictures of the front page and of the page on reading, from the committed record of `EXPERIMENT`."""
+    shown = recorded(EXPERIMENT, PROFILE)
+    front_picture(shown).savefig(folder / "front.png", dpi=PICTURE_DPI)
+    for name, case in CASES.items():
+        case_picture(shown, case).savefig(folder / f"case-{name}.png", dpi=PICTURE_DPI)
+
+
+def scheme() -> str:
+    """The method as SVG on 360 x 136: an image, a classifier, a decoder fed by one of its layers, the explanation.
+
+    The image is that of the front page, and the explanation is made from the middle layer.
+    """
+    images = explanation(recorded(EXPERIMENT, PROFILE), Case(FRONT, "conv3"))
+    drawn = [
+        f'<image x="{x}" y="{y}" width="40" height="40" href="{data_url(picture(images[name]))}"/>'
+        for name, x, y in (("original", 3, 20), ("cladec", 236, 76))
+    ]
+    return Path(__file__).with_name("scheme.svg").read_text(encoding="utf-8") + "".join(drawn)
 
 
 def front_picture(record: Record) -> Figure:
@@ -95,7 +122,7 @@ def front_picture(record: Record) -> Figure:
 def case_picture(record: Record, case: Case) -> Figure:
     """One explanation in a row; below it the class, and how far the images are apart (`apart`)."""
     images = explanation(record, case)
-    (found, at), classes = _found(record, case), DATASETS[case.dataset][1]
+    (found, at), classes = _found(record, case), DATASETS[case.dataset].classes
     label, predicted = (classes[int(found[name][at])] for name in ("label", "predicted"))
     below = {
         "original": label if label == predicted else f"{label}\n→ {predicted}",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_info
 
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.settings import Settings, parameter
@@ -34,7 +35,8 @@ def run_cell(setup: Any, part: str, keep_samples: bool) -> Any:
     yield []
     processes = Path(os.environ["CLADEC_RESULTS"]) / "processes"
     processes.mkdir(parents=True, exist_ok=True)
-    (processes / f"{part} {setup.seed}").write_text(f"{os.getpid()} {torch.get_num_threads()}")
+    pools = [library["num_threads"] for library in threadpool_info()]  # of NumPy and SciPy, too
+    (processes / f"{part} {setup.seed}").write_text(f"{os.getpid()} {max([torch.get_num_threads(), *pools])}")
     name = part.partition(" ")[0]
     if name in ACTS:
         ACTS[name]()

@@ -115,7 +115,7 @@ def test_nothing_is_trained_twice(by_workers, count):
 @needs_proc
 def test_a_process_that_ends_costs_its_cell_only_and_is_named(free, tmp_path, capsys, processes):
     tasks = acting("end 1", "kill", "leave", "diverge", "fill", "lack", "end 2", "end 3")
-    with pytest.raises(RunError, match="^5 cells could not be trained; acting/digits/vgg11/"):
+    with pytest.raises(RunError, match=r"^5 cells could not be trained; acting/digits/vgg11/"):
         grid.train(tasks, tmp_path, device="cpu", count=2)
     assert set(recorded(tasks, tmp_path).cells) == {f"digits/vgg11/end {number}/0" for number in (1, 2, 3)}
     said = capsys.readouterr()
@@ -252,7 +252,7 @@ def test_ctrl_c_ends_all_workers_and_one_folder_is_written_by_one_command(comman
 @needs_proc
 def test_ctrl_c_before_the_workers_are_ready_is_told_in_one_line_too(command):
     child = command("wait 1", "wait 2")
-    wait_until(lambda: len(children_of(child.pid)) >= 3 or child.poll() is not None)  # two, and what counts resources
+    wait_until(lambda: len(children_of(child.pid)) >= 2 or child.poll() is not None)  # their parent is there
     os.killpg(child.pid, signal.SIGINT)
     _, errors = child.communicate()
     assert (child.returncode, errors) == (130, STOPPED)

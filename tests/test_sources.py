@@ -111,9 +111,10 @@ def test_the_core_knows_nothing_of_the_companion():
 
 
 def test_the_core_is_thin():
-    """Data, models, training and metrics; the explainer is a tool built of them, in a folder of its own."""
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").glob("*.py")]
-    assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 1800
-    for text in sources:
+    """Data, networks, training and measures; the explainer is a tool built of them, in a folder of its own."""
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").rglob("*.py")}
+    assert len(sources) > 25
+    assert sum(bool(line.strip()) for text in sources.values() for line in text.splitlines()) < 3800
+    for path, text in sources.items():
         tops = re.findall(r"^(?:from|import) (cladec_core[\w.]*)", text, re.M)
-        assert not [name for name in tops if "explainer" in name]
+        assert path.parent.name == "explainer" or not [name for name in tops if "explainer" in name], path

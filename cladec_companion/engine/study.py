@@ -26,6 +26,7 @@ from cladec_companion.engine.branches import Train, alone
 from cladec_companion.records.settings import Settings
 from cladec_core import data, networks, training
 from cladec_core.data import ImageData
+from cladec_core.explainer.protocol import span
 from cladec_core.networks import Classifier, Frozen
 from cladec_core.training import Compute, Recipe
 
@@ -303,9 +304,3 @@ def training_code() -> str:
     for path in sorted(path for room in rooms for path in room.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def span(channels: Sequence[int]) -> str:
-    """Name a subset briefly where it is a run of neighbours: `0-9`; else list it."""
-    first, last = channels[0], channels[-1]
-    return f"{first}-{last}" if list(channels) == list(range(first, last + 1)) else ",".join(map(str, channels))

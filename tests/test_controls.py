@@ -6,7 +6,8 @@ import torch
 from cladec_companion.engine.study import Study
 from torch import nn
 
-from cladec_companion.engine import runner as experiments
+from cladec_companion import papers
+from cladec_companion.engine import runner
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.controls import experiment as controls
@@ -325,8 +326,12 @@ def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("controls")
     settings = settings_for("controls", "smoke", train_limit=64, test_limit=40, layers=[-4])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments, "CACHE", folder / "models")
-        return settings, experiments.run(settings, root=folder, device="cpu", progress=False), folder
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        return (
+            settings,
+            runner.run(papers.chapter("controls"), settings, root=folder, device="cpu", progress=False),
+            folder,
+        )
 
 
 def test_the_experiment_records_every_control(record):
@@ -337,7 +342,7 @@ def test_the_experiment_records_every_control(record):
     assert rows.drop("originals").notna().all(axis=None)
     images = found.rows.query("metric == 'train_images'").set_index("control")["value"]
     assert images[images < 64].to_dict() == {"same_half": 32, "other_half": 32}
-    again = experiments.run(settings, root=folder, device="cpu", progress=False)
+    again = runner.run(papers.chapter("controls"), settings, root=folder, device="cpu", progress=False)
     assert again.manifest["files"] == found.manifest["files"]
 
 
@@ -345,7 +350,7 @@ def test_the_baseline_is_a_layer_of_the_chapter_on_layers(record, monkeypatch):
     settings, found, folder = record
     names = ("train_limit", "test_limit", "layers", "batch_size", "width", "classifier_epochs", "decoder_epochs")
     same = settings_for("layers", "smoke", **{name: getattr(settings, name) for name in names})
-    other = experiments.run(same, root=folder, device="cpu", progress=False)
+    other = runner.run(papers.chapter("layers"), same, root=folder, device="cpu", progress=False)
     pick = ["method", "metric", "value"]
     ours = found.rows.query("control == 'baseline' and method in ('cladec', 'refae')")[pick]
     theirs = other.rows.query("layer == 'conv3a'")[pick]

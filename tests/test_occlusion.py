@@ -9,7 +9,8 @@ from cladec_companion.engine.study import Study
 from scipy.stats import spearmanr
 from torch import nn
 
-from cladec_companion.engine import runner as experiments
+from cladec_companion import papers
+from cladec_companion.engine import runner
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.occlusion import claims, figures
 from cladec_companion.papers.cladec.occlusion import experiment as occlusion
@@ -48,9 +49,10 @@ def made_up(digits):
 @pytest.fixture(scope="module")
 def smoke_record(tmp_path_factory):
     settings = settings_for("occlusion", "smoke", layers=[-1, -5])
+    folder = tmp_path_factory.mktemp("occlusion")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments, "CACHE", None)
-        return experiments.run(settings, root=tmp_path_factory.mktemp("occlusion"), device="cpu", progress=False)
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        return runner.run(papers.chapter("occlusion"), settings, root=folder, device="cpu", progress=False)
 
 
 def test_squares_stand_where_the_corners_say():

@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from cladec_companion import papers
 from cladec_companion.book.notebook import class_names
 from cladec_companion.engine import runner
-from cladec_companion.engine import runner as experiments
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.prototypes import claims, figures
@@ -193,8 +193,12 @@ def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prototypes")
     settings = settings_for("prototypes", "smoke", architectures=["vgg5"], prototype_epochs=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "CACHE", folder / "models")
-        return settings, experiments.run(settings, root=folder, device="cpu", progress=False), folder
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        return (
+            settings,
+            runner.run(papers.chapter("prototypes"), settings, root=folder, device="cpu", progress=False),
+            folder,
+        )
 
 
 def test_the_experiment_measures_the_network_and_each_prototype(record):
@@ -202,10 +206,10 @@ def test_the_experiment_measures_the_network_and_each_prototype(record):
     assert list(found.cells) == ["digits/vgg5/conv4 3 prototypes/0"]
     assert set(found.rows["number"]) == {0, 1, 2, 3}
     assert found.rows["value"].notna().all()
-    again = experiments.run(settings, root=folder, device="cpu", progress=False)
+    again = runner.run(papers.chapter("prototypes"), settings, root=folder, device="cpu", progress=False)
     assert again.manifest["files"] == found.manifest["files"]
     longer = settings_for("prototypes", "smoke", architectures=["vgg5"], prototype_epochs=1, prototypes=[3, 2])
-    grown = experiments.run(longer, root=folder, device="cpu", progress=False)
+    grown = runner.run(papers.chapter("prototypes"), longer, root=folder, device="cpu", progress=False)
     assert list(grown.cells) == [*found.cells, "digits/vgg5/conv4 2 prototypes/0"]
     summary = claims.evidence(read_record(found.folder)).summary
     assert set(summary.index.get_level_values("prototypes")) == {2, 3}

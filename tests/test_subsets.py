@@ -6,8 +6,9 @@ import pytest
 import torch
 from cladec_companion.engine.study import Study, span
 
+from cladec_companion import papers
 from cladec_companion.book.notebook import class_names
-from cladec_companion.engine import runner as experiments
+from cladec_companion.engine import runner
 from cladec_companion.papers.cladec.subsets import claims, figures
 from cladec_companion.papers.cladec.subsets import experiment as subsets
 from cladec_companion.papers.cladec.subsets.experiment import Part
@@ -25,8 +26,8 @@ def smoke_record(tmp_path_factory):
     settings = settings_for("subsets", "smoke", sizes=[64, 1], disjoint_count=1)
     folder = tmp_path_factory.mktemp("subsets")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments, "CACHE", None)
-        return experiments.run(settings, root=folder, device="cpu", progress=False)
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        return runner.run(papers.chapter("subsets"), settings, root=folder, device="cpu", progress=False)
 
 
 def test_nested_disjoint_and_random_subsets_are_what_they_say():

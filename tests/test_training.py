@@ -231,7 +231,8 @@ def test_what_is_reported_is_float32_whatever_the_process_allows(digits, on):
     training.apply(model, images, on, exact=True)
     training.calibrate(model, images, on)
     measures.gradcam(model, "conv2", images)
-    assert seen == ["ieee"] * 3
+    assert len(seen) >= 3
+    assert set(seen) == {"ieee"}
     assert switch.fp32_precision == "tf32"
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
+from cladec_companion import papers
 from cladec_companion.engine import runner
-from cladec_companion.engine import runner as experiments
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.your_own import claims, figures
 from cladec_companion.papers.cladec.your_own import experiment as your_own
@@ -68,8 +68,8 @@ def record(tmp_path_factory):
         images=12, lime_samples=100,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "CACHE", root / "models")
-        return experiments.run(settings, root=root, device="cpu", progress=False)
+        patch.setenv("CLADEC_MODELS", str(root / "models"))
+        return runner.run(papers.chapter("your_own"), settings, root=root, device="cpu", progress=False)
 
 
 def test_the_biased_classifier_is_found(record):

@@ -1,6 +1,7 @@
 """The command line: one line and the right exit code for every wrong use; nothing is written."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from cladec_companion.book import build as book
 from cladec_companion.commands import main as cli
 from cladec_companion.commands import shared
+from cladec_companion.records.settings import PROFILES
 from cladec_core import training
 from cladec_core.errors import RunError, UsageError
 
@@ -27,7 +29,7 @@ def cladec(monkeypatch, capsys, *arguments):
 
 WRONG = {
     "unknown notebook": (["run", "layer"], "'layer'", "layers"),
-    "unknown profile": (["run", "layers", "--profile", "fast"], "'fast'", "smoke, quick, laptop, paper"),
+    "unknown profile": (["run", "layers", "--profile", "fast"], "'fast'", "smoke, quick, laptop, overnight, paper"),
     "unknown parameter": (["run", "layers", "--set", "epochs=3"], "'epochs'", "classifier_epochs"),
     "unknown dataset": (["run", "layers", "--set", "datasets=[svhn]"], "'svhn'", "fashion_mnist"),
     "unknown architecture": (["run", "layers", "--set", "architectures=[vgg16]"], "'vgg16'", "vgg11"),
@@ -134,6 +136,11 @@ def test_help_of_every_command_has_an_example():
         assert f"cladec {command}" in told(command), command
     for command in ("export", "analyse"):
         assert f"cladec study {command}" in told("study", command), command
+
+
+def test_help_names_all_profiles():
+    (option,) = shared.Profile.__metadata__
+    assert re.findall(r"[a-z]+", option.help.replace(" or ", " ")) == list(PROFILES)
 
 
 def test_values_are_read_as_yaml():
@@ -249,7 +256,7 @@ def test_a_message_is_one_printable_line_of_bounded_length(capsys):
 
 
 def run(*arguments, **options):
-    command = [sys.executable, "-m", "cladec_core", *arguments]
+    command = [sys.executable, "-m", "cladec_companion", *arguments]
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options)
 
 

@@ -165,15 +165,15 @@ def projects(images, labels, seed):
     """Every kind of training of the book: classifiers, decoders of every style, auto-encoders, narrow."""
     for architecture in networks.ARCHITECTURES:
         with training.seeded(seed):
-            model = networks.classifier(architecture, 1, 10, 0.25)
+            model = networks.classifier(architecture, 1, 10, 0.125)
         yield architecture, model, images, (labels,), training.classification_loss, SGD
-    explained = networks.classifier("vgg11", 1, 10, 0.25).eval().requires_grad_(False)
+    explained = networks.classifier("vgg11", 1, 10, 0.125).eval().requires_grad_(False)
     for layer in ("penultimate", "conv4a", "conv3", "conv2", "conv0"):
         codes = training.apply(explained.up_to(layer), images, EXACT)
         for style in networks.DECODER_STYLES:
             with training.seeded(seed):
-                model = networks.decoder(tuple(codes.shape[1:]), 1, style)
-                own = nn.Sequential(networks.classifier("vgg11", 1, 10, 0.25).up_to(layer), copy.deepcopy(model))
+                model = networks.decoder(codes.shape[1:], (1, 32, 32), style=style)
+                own = nn.Sequential(networks.classifier("vgg11", 1, 10, 0.125).up_to(layer), copy.deepcopy(model))
             loss = training.ClaDecLoss(explained, 0.5)
             yield f"{style} decoder of {layer}", model, codes, (images, labels), loss, ADAM
             yield f"reference of {layer}", own, images, (images, labels), training.ClaDecLoss(None, 0.0), ADAM
@@ -224,7 +224,7 @@ def shapes_of_the_book():
         model = networks.classifier(architecture, 1, 10).eval()
         for layer in model.layers:
             code = model.up_to(layer)(images)
-            decoders = [networks.decoder(tuple(code.shape[1:]), 1, style) for style in networks.DECODER_STYLES]
+            decoders = [networks.decoder(code.shape[1:], (1, 32, 32), style=style) for style in networks.DECODER_STYLES]
             for part, values in [(model, images), *((decoder, code) for decoder in decoders)]:
                 hooks = [
                     each.register_forward_hook(look)

@@ -25,7 +25,7 @@ from cladec_companion.papers import CHAPTERS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("cladec_core", "cladec_companion")
-# What the README promises for `python -m cladec_core train` from a plain checkout.
+# What the README promises for `python -m cladec_companion train` from a plain checkout.
 TRAINING = (
     "torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "rich", "typer", "tqdm", "pyyaml", "filelock",
 )  # fmt: skip
@@ -164,7 +164,9 @@ def test_training_needs_nothing_of_book_figures_and_statistics(tmp_path):
     modules = ["cladec_companion.engine.grid", "cladec_companion.papers", *sorted(experiments)]
     found = call(folder, "python", "-c", f"import {', '.join(modules)}", cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert found.returncode == 0, found.stderr
-    train = "-m cladec_core train --profile smoke --only layers --set layers=[-5] --out records --workers 1".split()
+    train = (
+        "-m cladec_companion train --profile smoke --only layers --set layers=[-5] --out records --workers 1".split()
+    )
     found = call(folder, "python", *train, cwd=tmp_path, PYTHONPATH=str(ROOT), CLADEC_MODELS=str(tmp_path / "models"))
     assert found.returncode == 0, found.stderr
     assert len(list((tmp_path / "records").rglob("manifest.json"))) == 1

@@ -98,7 +98,7 @@ def merge(
 @told
 @of_a_checkout
 def status() -> None:
-    """Say which records exist and what they hold.
+    """Say which records exist and what they hold, and which trainings are half done.
 
     Example: `cladec status`
     """
@@ -117,4 +117,16 @@ def status() -> None:
                 record.manifest["experiment"], record.folder.parent.name, place(record), str(len(record.cells)),
                 f"{record.minutes:.1f}", last["device"], last["commit"],
             )  # fmt: skip
-    Console().print(table if table.row_count else "No record yet: `cladec run layers` makes one.")
+    console = Console()
+    console.print(table if table.row_count else "No record yet: `cladec run layers` makes one.")
+    for label, done, steps in half_done():
+        console.print(f"half done: {label}, {done} of {steps} steps", markup=False, highlight=False)
+
+
+def half_done() -> list[tuple[str, int, int]]:
+    """Trainings that were cut off and will go on: what, and how many of their steps are done."""
+    from cladec_companion.engine.runner import model_cache
+    from cladec_core.training import progress_of
+
+    found = (progress_of(path) for path in sorted(model_cache().glob("*.state")))
+    return [(one["label"], one["done"], one["steps"]) for one in found if one and one["done"] < one["steps"]]

@@ -41,7 +41,7 @@ def path(value: str | Path) -> Path:
     return Path(text(str(value)))
 
 
-Profile = Annotated[str, typer.Option(parser=text, metavar="NAME", help="smoke, quick, laptop or paper.")]
+Profile = Annotated[str, typer.Option(parser=text, metavar="NAME", help="smoke, quick, laptop, overnight or paper.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter; may be repeated.")
 ]

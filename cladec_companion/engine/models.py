@@ -99,7 +99,7 @@ class Models:
             job, history = wanted.job(network, *needed), History()
             if job is not None:
                 history = yield replace(job, **self._how(wanted))
-                before = self.seconds.get(wanted.label, 0)  # a cell may have two classifiers
+                before = self.seconds.get(wanted.label, 0.0)  # a cell may have two classifiers
                 self.seconds[wanted.label] = round(before + time.perf_counter() - began, 2)
                 del job
             if path:

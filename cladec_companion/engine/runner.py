@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from cladec_companion.engine.models import Jobs, Models, side_by_side
 from cladec_companion.engine.setup import Setup
@@ -143,11 +144,17 @@ def run(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread for a block: then no result depends on how many cores there are."""
+    """Compute with one thread for a block: then no result depends on how many cores there are.
+
+    That includes the matrix products of NumPy and SciPy, such as those of a linear probe.
+    """
+    import scipy.linalg  # noqa: F401 - its BLAS must be there to be limited
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
 

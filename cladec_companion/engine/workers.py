@@ -6,9 +6,10 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 
-from cladec_companion.engine.runner import Measured, Order, Workplace
+from cladec_companion.engine.runner import Measured, Order, Workplace, one_thread
 from cladec_core import training
 from cladec_core.errors import RunError, UsageError
 from cladec_core.training import Interrupted, loop
@@ -55,11 +56,19 @@ Outcome = Measured | Failure
 class _Worker:
     process: BaseProcess
     connection: Connection
+    lifeline: Connection  # nothing is ever sent: the worker ends when this end is gone
     order: Order | None = None
+
+    def forget(self) -> None:
+        """Close what leads to a process that has ended."""
+        self.connection.close()
+        self.lifeline.close()
 
 
 class Pool:
     """Processes that are given one cell at a time.
+
+    Where the system can, they are forked from one process that has imported what all of them need.
 
     Parameters
     ----------
@@ -72,17 +81,22 @@ class Pool:
     """
 
     def __init__(self, count: int, data_dir: Path | str | None, progress: Progress, kept: Kept) -> None:
-        self._context = multiprocessing.get_context("spawn")
+        forks = "forkserver" in multiprocessing.get_all_start_methods()
+        self._context = multiprocessing.get_context("forkserver" if forks else "spawn")
+        self._context.set_forkserver_preload([__name__, "torch._dynamo"])  # an optimiser imports the second
         self._data_dir, self._progress, self._kept = data_dir, progress, kept
         self._workers = [self._started() for _ in range(count)]
 
     def _started(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, self._data_dir, os.getpid()), daemon=True)
+        their_end, lifeline = self._context.Pipe(duplex=False)
+        given = theirs, their_end, self._data_dir, dict(os.environ)
+        process = self._context.Process(target=_work, args=given, daemon=True)
         with _without_interrupts():
             process.start()
         theirs.close()
-        return _Worker(process, ours)
+        their_end.close()
+        return _Worker(process, ours, lifeline)
 
     @property
     def free(self) -> int:
@@ -129,7 +143,7 @@ class Pool:
         return ended
 
     def _replace(self, place: int) -> None:
-        self._workers[place].connection.close()
+        self._workers[place].forget()
         self._workers[place] = self._started()
 
     def close(self) -> None:
@@ -142,7 +156,7 @@ class Pool:
             worker.process.join(max(0.1, last - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
-            worker.connection.close()
+            worker.forget()
 
 
 @contextmanager
@@ -161,6 +175,7 @@ def _without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # the start of this helper would lift the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -175,11 +190,14 @@ def _why(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _work(connection: Connection, data_dir: Path | str | None, parent: int) -> None:
+def _work(
+    connection: Connection, lifeline: Connection, data_dir: Path | str | None, environment: Mapping[str, str]
+) -> None:
     """What a worker does: one cell after the other, until the other end of the connection is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the parent could not see to it
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    os.environ.clear()  # a fork has that of the first pool
+    os.environ.update(environment)
     loop.progress_bar = _reporting(connection)
 
     def told(label: str) -> None:
@@ -187,19 +205,10 @@ def _work(connection: Connection, data_dir: Path | str | None, parent: int) -> N
             connection.send(("kept", label))
 
     # While a cell is trained, all that can come is the word to stop, or the end of the connection.
-    workplace = Workplace(training.compute("cpu"), data_dir, interrupt=connection.poll, told=told)
-    while True:
-        try:
-            order = connection.recv()
-            if order is None:
-                return
-            outcome = measured(workplace, order)
-        except (EOFError, OSError, Interrupted):
-            return
-        try:
-            connection.send(("ended", outcome))
-        except OSError:
-            return
+    with one_thread(), suppress(EOFError, OSError, Interrupted):
+        workplace = Workplace(training.compute("cpu"), data_dir, interrupt=connection.poll, told=told)
+        while order := connection.recv():
+            connection.send(("ended", measured(workplace, order)))
 
 
 def measured(workplace: Workplace, order: Order) -> Outcome:
@@ -230,10 +239,14 @@ def is_full(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: two must never train into one record."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
+def _end_with(lifeline: Connection) -> None:
+    """End this process soon after its parent: two must never train into one record.
+
+    A training ends by itself as soon as it sees that the parent is gone, and keeps its state; other work does not.
+    """
+    with suppress(EOFError, OSError):
+        lifeline.recv()
+    time.sleep(SECONDS_TO_END)
     os._exit(1)
 
 

@@ -2,28 +2,21 @@
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cladec_companion.report import SIDES
 from cladec_companion.report.labels import number_classes
+from cladec_core import data
 from cladec_core.errors import UsageError
 from cladec_core.explainer import intake
 from cladec_core.explainer.cladec import FEWEST
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 LEAST_IMAGES = FEWEST * 3 // 2
-# Those that store pixels: Pillow hands others, such as PostScript, to programs that run what is in the file.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # means and deviations of red, green and blue
 
 
@@ -72,7 +65,7 @@ def read_folder(
     channels
         1 for grey, 3 for colour; the images are converted.
     size
-        (height, width) to resize to (bilinear); None if all images have one size.
+        (height, width) to resize to; None if all images have one size.
     labelled
         The first level of subfolders names the classes.
     classes
@@ -88,7 +81,8 @@ def read_folder(
     if not folder.is_dir():
         raise UsageError(f"--images {folder} is no folder.")
     known = number_classes(folder, classes) if labelled else {}
-    images, names, labels, skipped = [], [], [], []
+    images: list[Tensor] = []
+    names, labels, skipped = [], [], []
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     for path in paths:
         name = printable(str(path.relative_to(folder)))
@@ -97,11 +91,11 @@ def read_folder(
             skipped.append(f"{name}: in no class folder")
             continue
         try:
-            image = read_image(path, channels)
+            image = data.read_image(path, channels)
         except Exception as error:  # hostile files make Pillow raise errors of a dozen kinds
             skipped.append(f"{name}: {_reason(error)}")
             continue
-        images.append(_array(image, size))
+        images.append(data.resized(image, size) if size else image)
         names.append(name)
         labels.append(known[parts[0]] if labelled else 0)
         if len(images) == 1:
@@ -109,76 +103,18 @@ def read_folder(
     if len(images) < LEAST_IMAGES:
         left = f"; left out: {', '.join(skipped[:3])}" if skipped else ""
         raise UsageError(f"--images {folder} has {len(images)} readable images; valid: from {LEAST_IMAGES}{left}.")
-    _check_sizes(folder, {image.shape[1:] for image in images})
+    _check_sizes(folder, {tuple(image.shape[1:]) for image in images})
     if labelled and len(set(labels)) < 2:
         raise UsageError(f"--labels from-folders: {folder} has {len(set(labels))} classes with images; valid: from 2.")
-    pixels = torch.from_numpy(np.stack(images)).float() / 255
+    pixels = torch.stack(images).float() / 255
     ordered = [printable(name) for name in sorted(known, key=known.__getitem__)]
     truth = torch.tensor(labels) if labelled else None
     return Folder(pixels, names, truth, ordered, classes is None, skipped)
 
 
-def read_image(path: Path, channels: int) -> "Image":
-    """Read an image as a viewer shows it: turned as its EXIF data say, on white where it is transparent, 16 bits as 8.
-
-    Parameters
-    ----------
-    path
-        A file in one of `FORMATS`; of several frames, the first is read.
-    channels
-        1 for grey, 3 for colour.
-
-    Raises
-    ------
-    Exception
-        Whatever Pillow raises for a file that is no image, or has more pixels than a camera makes.
-    """
-    from PIL import Image, ImageOps
-
-    Image.init()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        warnings.filterwarnings("ignore", category=UserWarning)  # about damaged EXIF data, which are then not used
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
-            image = _eight_bits(ImageOps.exif_transpose(opened), opened.format)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if channels == 1 else "RGB")
-
-
-def _eight_bits(image: "Image", file_format: str | None) -> "Image":
-    """Bring 16 bits per pixel to 8: Pillow itself cuts larger values off, which makes all of an image white.
-
-    Raises
-    ------
-    ValueError
-        For 32 bits, where no range of values is agreed upon.
-    """
-    from PIL import Image
-
-    if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
-        values = np.asarray(image).astype(np.int64)
-        values[values == image.info.get("transparency", -1)] = 65535  # white, as all transparent pixels
-        return Image.fromarray((values / 257).round().astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits per pixel, whose range is not known")
-    return image
-
-
-def _array(image: "Image", size: tuple[int, int] | None) -> np.ndarray:
-    """uint8, (channels, height, width), of the size asked for."""
-    from PIL import Image
-
-    if size:
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _check_memory(folder: Path, count: int, first: np.ndarray) -> None:
+def _check_memory(folder: Path, count: int, first: Tensor) -> None:
     """Refuse images that do not fit into the memory as float32, before they are read."""
-    needed, free = 5 * count * first.size, intake.free_memory(torch.device("cpu"))  # as bytes, too, while read
+    needed, free = 5 * count * first.numel(), intake.free_memory(torch.device("cpu"))  # as bytes, too, while read
     if needed > free:
         shape = "x".join(map(str, first.shape))
         raise UsageError(

@@ -73,8 +73,8 @@ Reader = Callable[[Request], Stored]
 
 def digits(_: Request) -> Stored:
     """Read the 8x8 digits inside scikit-learn, with a fixed split."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
     # Grey values 0..16 -> 0..255. The split is part of the data set, so it does not depend on the run's seed.
@@ -88,7 +88,7 @@ def torchvision_set(class_name: str) -> Reader:
     """Make the reader of one of torchvision's data sets."""
 
     def read(request: Request) -> Stored:
-        import torchvision  # type: ignore[import-untyped]
+        import torchvision
 
         dataset, root = getattr(torchvision.datasets, class_name), request.data_dir
         try:

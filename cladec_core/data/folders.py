@@ -9,7 +9,7 @@ import PIL
 import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from cladec_core.data import pictures
 from cladec_core.data.cache import Kept, default_cache_dir, read_cache, write_cache

@@ -1,5 +1,8 @@
 """One image file -> one tensor, as a viewer shows the file."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
+
+# Those that store pixels: Pillow hands others, such as PostScript, to programs that run what is in the file.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def read_image(path: Path | str, channels: int = 3) -> Tensor:
@@ -18,7 +24,7 @@ def read_image(path: Path | str, channels: int = 3) -> Tensor:
     Parameters
     ----------
     path
-        A file of any format that Pillow reads.
+        A file in one of `FORMATS`.
     channels
         3 for colour; 1 for grey, which is the luminance of a coloured image.
 
@@ -31,16 +37,20 @@ def read_image(path: Path | str, channels: int = 3) -> Tensor:
     ------
     OSError
         If the file is missing, truncated or no image.
+    Image.DecompressionBombError, Image.DecompressionBombWarning
+        If it has more than `Image.MAX_IMAGE_PIXELS` pixels, which would take the memory.
     ValueError
         If its pixels are of a kind that has no agreed display: floating-point, or of more than 16 bits.
     """
-    with Image.open(path) as opened:
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]
+    with _large_images_are_errors(), Image.open(path, formats=formats) as opened:
         ImageOps.exif_transpose(opened, in_place=True)
         image: Image.Image = opened
         if image.mode == "F":
             raise ValueError("floating-point pixels")
         if image.mode.startswith("I"):
-            image = Image.fromarray(_upper_byte(np.asarray(image)))
+            image = Image.fromarray(_upper_byte(np.asarray(image), image.info.get("transparency")))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -48,11 +58,23 @@ def read_image(path: Path | str, channels: int = 3) -> Tensor:
     return pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1)
 
 
-def _upper_byte(values: np.ndarray) -> np.ndarray:
-    """Reduce grey values of sixteen bits, which Pillow's own conversion would clip at 255."""
+@contextmanager
+def _large_images_are_errors() -> Iterator[None]:
+    """Let Pillow refuse what it would only warn about; that EXIF data are damaged is no reason to say anything."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _upper_byte(values: np.ndarray, transparent: object) -> np.ndarray:
+    """Reduce grey values of sixteen bits, which Pillow itself would clip at 255; a transparent value becomes white."""
     if values.min() < 0 or values.max() > 0xFFFF:
         raise ValueError("pixels of more than 16 bits")
-    return (values >> 8).astype(np.uint8)
+    shown = (values >> 8).astype(np.uint8)
+    if isinstance(transparent, int):
+        shown[values == transparent] = 255
+    return shown
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cladec_core.errors import UsageError
+from cladec_core.errors import UsageError, one_of
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ def _cpu_name() -> str:
 def compute(device: str = "auto") -> Compute:
     """Choose the device, and bf16 where the hardware has it natively.
 
-    `CLADEC_DETERMINISTIC=0` in the environment lets CUDA use algorithms that may be faster and do not repeat bit for
-    bit; a manifest says so.
+    In the environment, `CLADEC_PRECISION=float32` keeps bf16 out, such as to go on with a record that was begun on a
+    processor without it, and `CLADEC_DETERMINISTIC=0` lets CUDA use algorithms that may be faster and do not repeat
+    bit for bit; a manifest says so.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def compute(device: str = "auto") -> Compute:
     Raises
     ------
     UsageError
-        If the device does not exist here.
+        If the device does not exist here, or `CLADEC_PRECISION` is no precision.
     """
     available = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
@@ -80,7 +81,9 @@ def compute(device: str = "auto") -> Compute:
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
         "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported,  # emulated bf16 is slower than float32
     }
-    dtype = torch.bfloat16 if native.get(chosen.type, bool)() else torch.float32
+    precision = os.environ.get("CLADEC_PRECISION") or "auto"
+    one_of("CLADEC_PRECISION", precision, ("auto", "float32"))
+    dtype = torch.bfloat16 if precision == "auto" and native.get(chosen.type, bool)() else torch.float32
     deterministic = os.environ.get("CLADEC_DETERMINISTIC") != "0"
     return Compute(chosen, dtype, deterministic, graph=chosen.type == "cuda")
 

@@ -195,14 +195,13 @@ def test_only_seeds_are_grouped_and_no_more_than_fit():
 
 @pytest.fixture
 def here_alone(on, tmp_path):
-    """What trains cells in this process: `here_alone(tasks, workplace)`; returns the grid and its records."""
+    """Make the grid of some tasks, for `train_here`."""
 
-    def begin(tasks, deadline=float("inf")):
+    def begin(tasks):
         written = {one.settings: open_record(one.settings, tmp_path) for one in tasks}
         found = estimate.costs([])
         found |= {task: [] for task in tasks}
-        board = grid.Board(1e9, deadline)
-        return grid._Grid(written, found, {}, board, grid.Console(), deadline)
+        return grid._Grid(written, found, {}, grid.Board(1e9), grid.Console(), deadline=float("inf"))
 
     return begin
 
@@ -241,25 +240,26 @@ def test_data_that_are_not_there_end_no_other_group(pretend, here_alone, on, mon
     assert list(whole.records[tasks[0].settings].cells) == [str(task.cell) for task in tasks[3:]]
 
 
-def test_a_training_that_takes_too_long_is_given_up_after_an_epoch(here_alone, on, monkeypatch):
-    """On a device; a process of a pool is ended."""
-    tasks = of_profile(CHAPTERS, "smoke", "layers", {"classifier_epochs": 50, "layers": [-1]})
-    now, epochs = [0.0], []
-    monkeypatch.setattr(grid.time, "monotonic", lambda: now[0])
-    whole = here_alone(tasks, deadline=10.0)
-    loss = training.classification_loss
+def test_a_training_that_takes_too_long_ends_and_goes_on_the_next_time(here_alone, on, monkeypatch, tmp_path):
+    """On a device, in this process."""
+    (task,) = tasks = of_profile(CHAPTERS, "smoke", "layers/digits/vgg11/classifier/0")
+    steps, step = [], training.classification_loss
 
     def counted(output, labels):
-        now[0] += 1.0  # a step takes a second; five are an epoch
-        epochs.append(now[0] / 5)
-        return loss(output, labels)
+        steps.append(len(steps))
+        return step(output, labels)
 
     monkeypatch.setattr(training, "classification_loss", counted)
-    with whole.board.shown():
-        whole.train_here(grid.grouped(tasks, 1), Workplace(on))
-    assert max(epochs) == 3  # the first epoch that ends after the time is over
-    assert whole.stopped == f"{tasks[0]} took longer than expected and was given up"
-    assert not whole.records[tasks[0].settings].cells
+    whole = here_alone(tasks)
+    whole.train_here(grid.grouped(tasks, 1), Workplace(on, interrupt=lambda: len(steps) == 2))
+    assert whole.stopped == f"the time was over in {task}, which goes on from where it is"
+    assert not whole.records[task.settings].cells
+    assert len(steps) == 2
+    again = here_alone(tasks)
+    again.train_here(grid.grouped(tasks, 1), Workplace(on))
+    assert len(steps) == 5  # of 160 images in batches of 32
+    assert len(again.records[task.settings].cells) == 1
+    assert not [*(tmp_path / "models").glob("*.state")]
 
 
 # ---- the live table

@@ -291,12 +291,12 @@ def test_whatever_a_decoder_depends_on_names_it(described):
 
 
 def test_a_change_of_any_file_that_decides_the_weights_names_other_trainings(described, monkeypatch, tmp_path):
-    """Every file of the rooms data, networks and training, and those that describe a training here."""
-    files = [path for room in (trainings.data, trainings.networks, trainings.training) for path in sources(room)]
+    """Every file of the rooms networks and training, and those that describe a training here."""
+    files = [path for room in (trainings.networks, trainings.training) for path in sources(room)]
     files += sources(trainings, "trainings.py", "setup.py")
     assert "convolutions.py" in {path.name for path in files}
     copies = {}
-    for name in ("data", "networks", "training"):
+    for name in ("networks", "training"):
         room = tmp_path / name
         shutil.copytree(Path(getattr(trainings, name).__file__).parent, room)
         monkeypatch.setattr(trainings, name, SimpleNamespace(__file__=str(room / "__init__.py")))
@@ -317,7 +317,9 @@ def test_a_change_of_any_file_that_decides_the_weights_names_other_trainings(des
     try:
         assert digest() == before
         for path, content in copies.items():
-            path.write_bytes(content + b"\n")
+            path.write_bytes(content + b"\n# a remark\n")
+            assert digest() == before, path
+            path.write_bytes(content + b"\nmore = 1\n")
             assert digest() != before, path
             path.write_bytes(content)
     finally:

@@ -9,10 +9,11 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from cladec_companion.evidence.explorer import Control, classes_of, explore
+from cladec_companion.evidence.lines import first_run, heading
 from cladec_companion.evidence.style import COLOURS, drawn, picture, show, signed_difference, unit
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
-from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER
 from cladec_companion.papers.cladec.occlusion.claims import Evidence
+from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, by_depth, index_map_of, runs_of
 
@@ -27,17 +28,6 @@ COLUMNS = {
     "max": r"$X_{O,max}$",
     "max reconstruction": r"$\hat X_{O,max}$",
 }
-
-
-def first_run(record: Record) -> tuple[str, str]:
-    """The first data set and architecture of a record, in the order of its rows."""
-    first = record.rows.iloc[0]
-    return first["dataset"], first["architecture"]
-
-
-def heading(record: Record, run: tuple[str, str]) -> str:
-    """Which run a figure shows, in one line."""
-    return f"{DATASET_NAMES[run[0]]}, {ARCHITECTURE_NAMES[run[1]]}, profile {record.manifest['profile']}"
 
 
 def layers_of(record: Record, run: tuple[str, str]) -> list[str]:

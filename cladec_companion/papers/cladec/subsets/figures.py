@@ -6,8 +6,8 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from cladec_companion.evidence.explorer import Control, explore, images_control, measured
+from cladec_companion.evidence.lines import first_run, heading
 from cladec_companion.evidence.style import COLOURS, drawn, grid, picture
-from cladec_companion.papers.cladec.occlusion.figures import first_run, heading
 from cladec_companion.papers.cladec.subsets.claims import Evidence, improvement
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages

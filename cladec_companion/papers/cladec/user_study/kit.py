@@ -19,8 +19,7 @@ from torch import Tensor
 from cladec_companion.engine import runner
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.layers.experiment import as_uint8
-from cladec_companion.papers.cladec.shared import LayeredSettings
+from cladec_companion.papers.cladec.shared import LayeredSettings, as_uint8
 from cladec_companion.papers.cladec.user_study.experiment import UserStudySettings
 from cladec_companion.records.settings import settings_for
 from cladec_core import data, measures, training

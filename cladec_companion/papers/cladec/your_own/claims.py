@@ -8,7 +8,7 @@ from cladec_companion.evidence.claims import RUN, Comparison, Evidence, judge
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
 from cladec_companion.evidence.measurements import MARK, evidence_of
 from cladec_companion.evidence.thresholds import CLEARLY, HALF
-from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER
+from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.papers.cladec.your_own.experiment import BIASED, HONEST
 from cladec_companion.records.record import Record
 

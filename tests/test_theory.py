@@ -277,6 +277,17 @@ def test_verdicts(relation, measured, verdict):
     assert row["verdict"] == verdict
 
 
+def test_rows_read_from_left_to_right(inputs):
+    """What a row prints is true as it stands: measured, relation, bound."""
+    reads = {"=": lambda a, b: abs(a - b) < 1e-3, "≤": lambda a, b: a <= b, "≥": lambda a, b: a >= b}
+    shown = theory_checks.table([*all_exact_checks(inputs), theory_checks.Check("D0", "test", 9.6, 14.1, "≥")])
+    assert list(shown.columns)[:4] == ["what", "measured", "", "closed form or bound"]
+    held = shown[shown["verdict"] == HOLDS]
+    assert set(held[""]) == {"=", "≥"}
+    assert all(reads[row.iloc[2]](row.iloc[1], row.iloc[3]) for _, row in held.iterrows())
+    assert shown.loc["D0", ["measured", "closed form or bound"]].tolist() == [14.1, 9.6]
+
+
 def all_exact_checks(inputs):
     labels = np.digitize(inputs[:, 0], [-1, 0, 1])
     encoders = theory.linear_encoders(inputs, labels, 2, 0)

@@ -432,7 +432,7 @@ def test_reproduced_is_inside_the_printed_interval():
     assert verdict["large", "shape_mentioned_as_preserved"] == ""
 
 
-def decided(n=1000, concepts=6, errors=0, cnn=("no", "no", "yes")):
+def decided(n=1000, concepts=6, errors=0, cnn=("no",) * 40 + ("yes",) * 10):
     codes = pd.DataFrame(False, range(n), answers.codebook().index)
     codes.iloc[: n // 10, :concepts] = True
     codes.loc[: errors - 1, "objectively_false_claims"] = True
@@ -443,7 +443,8 @@ def test_the_claim_on_made_up_codes():
     assert decided() == HOLDS
     assert decided(concepts=4) == FAILS
     assert decided(errors=100) == FAILS
-    assert decided(cnn=("yes", "no")) == FAILS
+    assert decided(cnn=("yes",) * 40 + ("no",) * 10) == FAILS
+    assert decided(cnn=("no", "no", "yes")) == UNDECIDED  # three people say nothing
     assert decided(errors=50) == UNDECIDED
     assert decided(n=20) == UNDECIDED
     assert decided(cnn=("", "")) == UNDECIDED

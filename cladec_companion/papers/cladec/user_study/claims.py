@@ -134,12 +134,13 @@ def b55(evidence: Evidence) -> Verdict:
         f"; {len(frequent)} of {len(concepts)} in at least {OFTEN.value:.0%}, "
         f"{len(frequent.difference(PRIMED))} without those that the introduction names"
     )
-    laymen = share("", evidence.people - evidence.know_cnn, evidence.people, (0.5, 1.0), of="participants")
+    laymen = evidence.people - evidence.know_cnn
+    without = share(f"{laymen} of {evidence.people}", laymen, evidence.people, (0.5, 1.0), of="participants")
     return every_part(
         {
             "concepts": judge(found, "named often", at_least(int(RICH.value))).plus(told),
             "answers": judge(compared("", evidence.shares.loc["valid"], (VALID.value, 1.0)), "valid ones"),
-            "participants": judge([laymen], "most know no CNN"),
+            "participants": judge([without], "most know no CNN"),
         }
     )
 

@@ -313,5 +313,5 @@ def test_a_precision_can_be_asked_for(monkeypatch):
     monkeypatch.setenv("CLADEC_PRECISION", "float32")
     assert training.compute("cpu").dtype == torch.float32
     monkeypatch.setenv("CLADEC_PRECISION", "float16")
-    with pytest.raises(UsageError, match="CLADEC_PRECISION 'float16'.*float32"):
+    with pytest.raises(UsageError, match=r"CLADEC_PRECISION 'float16'.*float32"):
         training.compute("cpu")

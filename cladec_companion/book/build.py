@@ -21,6 +21,7 @@ from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.records.files import BUILT, RECORDED, ROOT
 from cladec_companion.records.record import open_record
 from cladec_companion.records.settings import ALL
+from cladec_core import training
 from cladec_core.errors import RunError, one_of
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -136,20 +137,28 @@ def _is_current(output: Path, key: str) -> bool:
 def train(names: Iterable[str], profile: str, changes: dict[str, Any], device: str = "auto") -> None:
     """Train what some notebooks need and no record has, by all cores; then the notebooks find their records.
 
+    An unfinished record of this machine that can no longer be continued is moved aside, and begun anew.
+
     Raises
     ------
     RunError
         If a cell could not be trained.
     """
-    tasks = []
+    tasks, root = [], runner.default_root()
     for name in names:
         chapter = CHAPTERS.get(name)
         if chapter is not None and chapter.trains:
             settings = chapter.settings_for(profile, **changes)
-            record = open_record(settings, runner.default_root())
-            tasks += [Task(chapter, settings, cell) for cell in runner.missing(chapter, settings, record)]
+            if not runner.missing(chapter, settings, open_record(settings, root)):
+                continue
+            with runner.one_thread():
+                aside = runner.set_aside(settings, root, training.compute(device))
+            if aside:
+                print(f"{name}: the record of earlier code cannot be continued; it is in {aside} now")
+            missing = runner.missing(chapter, settings, open_record(settings, root))
+            tasks += [Task(chapter, settings, cell) for cell in missing]
     if tasks:
-        grid.train(tasks, runner.default_root(), device=device)
+        grid.train(tasks, root, device=device)
 
 
 def _inputs_key(name: str, parameters: dict[str, Any]) -> str:

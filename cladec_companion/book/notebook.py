@@ -13,6 +13,7 @@ from cladec_companion import papers
 from cladec_companion.book import provenance as names
 from cladec_companion.engine import runner
 from cladec_companion.evidence import claims, tables
+from cladec_companion.records.escape import markdown
 from cladec_companion.records.record import Record, recorded
 from cladec_companion.records.settings import Settings
 from cladec_core.data import DATASETS
@@ -56,7 +57,8 @@ def provenance(record: Record) -> Markdown:
     return Markdown(
         f"*Made with: profile `{manifest['profile']}`, {names.trained_on(record)}; {epochs['classifier_epochs']} "
         f"epochs for classifiers, {epochs['decoder_epochs']} for decoders; {names.seeds(record)}; "
-        f"{record.minutes:.1f} minutes on {run['device']}; torch {run['versions']['torch']}; commit `{run['commit']}`.*"
+        f"{record.minutes:.1f} minutes on {markdown(run['device'])}; torch {markdown(run['versions']['torch'])}; "
+        f"commit `{run['commit']}`.*"
     )
 
 

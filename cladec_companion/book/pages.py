@@ -11,6 +11,7 @@ from cladec_companion.engine import runner
 from cladec_companion.evidence import tables
 from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.papers.chapter import Chapter
+from cladec_companion.records.escape import markdown
 from cladec_companion.records.record import Record, find_records
 from cladec_companion.records.settings import PROFILES
 
@@ -59,8 +60,8 @@ def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) ->
             }
         )  # fmt: skip
         made = {
-            "Device": [run["device"] for run in manifest["runs"]],
-            "PyTorch": [run["versions"]["torch"] for run in manifest["runs"]],
+            "Device": [markdown(run["device"]) for run in manifest["runs"]],
+            "PyTorch": [markdown(run["versions"]["torch"]) for run in manifest["runs"]],
             "Commit": [f"`{run['commit']}`" for run in manifest["runs"]],
         }
         lines = [f"{provenance.trained_on(record)}.", f"Different from the paper: {provenance.protocol(record)}."]

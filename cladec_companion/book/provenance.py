@@ -2,6 +2,7 @@
 
 from cladec_companion.evidence import tables
 from cladec_companion.papers import settings_for
+from cladec_companion.records.escape import markdown
 from cladec_companion.records.files import RECORDED
 from cladec_companion.records.record import Record
 
@@ -79,4 +80,4 @@ def shorter(record: Record) -> bool:
 
 
 def _value(value: object) -> str:
-    return "all" if value is None else str(value)
+    return "all" if value is None else markdown(value)

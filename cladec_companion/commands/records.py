@@ -104,8 +104,10 @@ def status() -> None:
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from cladec_companion.book.provenance import place
+    from cladec_companion.records.escape import plain
     from cladec_companion.records.files import BUILT, RECORDED
     from cladec_companion.records.record import find_records
 
@@ -113,10 +115,11 @@ def status() -> None:
     for root in (RECORDED, Path(os.environ.get("CLADEC_RESULTS") or BUILT)):
         for record in find_records(root):
             last = record.manifest["runs"][-1]
-            table.add_row(
-                record.manifest["experiment"], record.folder.parent.name, place(record), str(len(record.cells)),
+            told = (
+                record.manifest["experiment"], record.folder.parent.name, place(record), len(record.cells),
                 f"{record.minutes:.1f}", last["device"], last["commit"],
             )  # fmt: skip
+            table.add_row(*(Text(plain(one)) for one in told))
     console = Console()
     console.print(table if table.row_count else "No record yet: `cladec run layers` makes one.")
     for label, done, steps in half_done():

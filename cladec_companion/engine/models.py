@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cladec_companion.engine.trainings import Training
-from cladec_companion.records.files import replacing
+from cladec_companion.records.files import replacing, sweep
 from cladec_companion.records.samples import fingerprint
 from cladec_core import training
 from cladec_core.training import History, Job
@@ -54,6 +54,8 @@ class Models:
         told: Callable[[str], None] = lambda label: None,
     ) -> None:
         self.cache, self.progress, self.interrupt, self.told = cache, progress, interrupt, told
+        if cache is not None:
+            sweep(cache)
         self.seconds: dict[str, float] = {}
         self.classifiers: dict[str, str] = {}
         self.states: list[Path] = []

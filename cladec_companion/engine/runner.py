@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from cladec_companion.engine.models import Jobs, Models, side_by_side
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import training_code
-from cladec_companion.records.cells import Conditions, Cost
+from cladec_companion.records.cells import Conditions, Cost, Misfit
 from cladec_companion.records.files import BUILT, ROOT, locked
 from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_companion.records.settings import Settings
@@ -162,6 +162,25 @@ def one_thread() -> Iterator[None]:
 def default_root() -> Path:
     """Where records of this machine go: `$CLADEC_RESULTS`, or `build/results`."""
     return Path(os.environ.get("CLADEC_RESULTS") or BUILT)
+
+
+def set_aside(settings: Settings, root: Path, on: training.Compute) -> Path | None:
+    """Move away a record that cannot be continued here: of other training code, precision or number of threads.
+
+    Returns
+    -------
+    Path or None
+        Where the record is now; None if it can be continued, or there is none.
+    """
+    folder = folder_of(settings, root)
+    with locked(folder):
+        try:
+            open_record(settings, root, conditions_of(on))
+        except Misfit:
+            place = folder.with_name(f".{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+            folder.rename(place)
+            return place
+    return None
 
 
 def conditions_of(on: training.Compute) -> Conditions:

@@ -196,8 +196,8 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         allowed = tuple(option for option in options if option is not type(None))
     else:
         allowed = (hint,)
-    if float in allowed and type(value) is int:
-        return float(value)
+    if float in allowed and type(value) in (int, float):
+        value = float(value) + 0.0  # no negative zero: cells are named after values
     if type(value) not in allowed or (type(value) is float and not math.isfinite(value)):
         names = " or ".join([option.__name__ for option in allowed] + [ALL] * (type(None) in options))
         raise UsageError(f"{name} is {value!r} ({type(value).__name__}); valid: {names}.")

@@ -212,7 +212,7 @@ class Notes(list[str]):
         """Keep a text that is not empty, and give it as a warning."""
         if text:
             self.append(text)
-            warnings.warn(text, stacklevel=5)  # where `fit` is called
+            warnings.warn(text, stacklevel=6)  # where `ClaDec.fit` is called
 
 
 @dataclass(frozen=True, eq=False)

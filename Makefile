@@ -18,7 +18,7 @@ setup: .venv/.synced ## Install the locked environment
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 .venv/.synced: uv.lock pyproject.toml | .uv/bin/uv
-	.uv/bin/uv sync --frozen --quiet --python .uv/bin/python
+	.uv/bin/uv sync --frozen --quiet --extra book --python .uv/bin/python
 	@touch $@
 
 book: setup ## Run the notebooks and render the book (profile quick: digits, minutes on a CPU)
@@ -43,10 +43,12 @@ workflow: setup .venv-workflow/.synced ## Test the grid as Snakemake jobs, and a
 	.uv/bin/uv pip install --quiet --python .venv-workflow/bin/python -r workflow/requirements.txt
 	@touch $@
 
-lint: setup ## Check style, types of quotes and that notebooks are stored without outputs
+lint: setup ## Check style, directions of imports, types, and how notebooks and sources are kept
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) pytest -q tests/test_sources.py
+	$(RUN) lint-imports --no-cache
+	$(RUN) mypy
+	$(RUN) pytest tests/test_sources.py
 
 format: setup ## Bring the sources into the common format
 	$(RUN) ruff check --fix .

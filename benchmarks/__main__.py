@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import cell, ladder, sizes
-from cladec_companion.commands.main import told
-from cladec_companion.records.record import RECORDED, ROOT, provenance_of
+from cladec_companion.commands.shared import told
+from cladec_companion.records.files import RECORDED, ROOT
+from cladec_companion.records.record import provenance_of
 from cladec_core import training
 from cladec_core.errors import UsageError, one_of
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from benchmarks import plain
 from benchmarks.ladder import DECODED, images_of, timed
-from cladec_companion.engine.study import Study
-from cladec_companion.records.settings import settings_for
+from cladec_companion.engine.models import Models
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import new_classifier, new_decoder
+from cladec_companion.records.settings import Settings, settings_for
 from cladec_core import data, training
 from cladec_core.data import ImageData
 from cladec_core.networks import Classifier
@@ -55,34 +57,34 @@ def memory(on: Compute, images: int) -> dict[str, Any]:
     return {"layer": DECODED, "images": images, "megabytes_of_the_process": highest / 1e6}
 
 
-SETTINGS = settings_for("layers", "quick", classifier_epochs=1, decoder_epochs=1, batch_size=training.BATCH_SIZE)
+SETTINGS = settings_for(Settings, "quick", classifier_epochs=1, decoder_epochs=1, batch_size=training.BATCH_SIZE)
 
 
 def _task(on: Compute, images: int) -> tuple[ImageData, Classifier]:
     train, labels = images_of(images, torch.device("cpu"))
     digits = replace(data.load("digits"), train_images=train, train_labels=labels)
-    classifier = Study(digits, "vgg11", 0, SETTINGS, on).new_classifier("classifier").to(on.device)
+    classifier = new_classifier(Setup(digits, "vgg11", 0, SETTINGS, on), "classifier").to(on.device)
     return digits, classifier.eval().requires_grad_(False)
 
 
 def _ours(digits: ImageData, classifier: Classifier, on: Compute) -> None:
-    study = Study(digits.to(on.device), "vgg11", 0, SETTINGS, on)
-    vars(study)["classifier"] = classifier
-    for name, model in (("ClaDec", study.decoder(DECODED)), ("RefAE", study.reference(DECODED))):
-        study.evaluation_classifier(model, f"{name} {DECODED}")
+    setup, models = Setup(digits.to(on.device), "vgg11", 0, SETTINGS, on), Models()
+    models.have(setup.classifier, classifier)
+    for name, model in (("ClaDec", setup.decoder(DECODED)), ("RefAE", setup.reference(DECODED))):
+        models.train(setup.judge(model, f"{name} {DECODED}"))
 
 
 def _plain(digits: ImageData, classifier: Classifier, on: Compute) -> None:
-    study = Study(digits, "vgg11", 0, SETTINGS, on)
+    setup = Setup(digits, "vgg11", 0, SETTINGS, on)
     images, labels, batch = digits.train_images, digits.train_labels, SETTINGS.batch_size
     encoder = plain.stock(classifier).up_to(DECODED)
-    decoder = plain.stock(study.new_decoder(classifier.up_to(DECODED), "decoder"))
-    reference = plain.stock(study.new_classifier("reference").up_to(DECODED))
-    reference.append(plain.stock(study.new_decoder(classifier.up_to(DECODED), "reference")))
+    decoder = plain.stock(new_decoder(setup, classifier.up_to(DECODED), "decoder"))
+    reference = plain.stock(new_classifier(setup, "reference").up_to(DECODED))
+    reference.append(plain.stock(new_decoder(setup, classifier.up_to(DECODED), "reference")))
     next(plain.decoder(decoder, encoder, plain.stock(classifier), images, labels, on.device, batch))
     next(plain.autoencoder(reference, images, on.device, batch))
     for model in (nn.Sequential(encoder, decoder), reference):
-        judge = plain.stock(study.new_classifier("evaluation"))
+        judge = plain.stock(new_classifier(setup, "evaluation"))
         next(plain.classifier(judge, _reconstructions(model, images, on.device), labels, on.device, batch))
 
 

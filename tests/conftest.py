@@ -10,9 +10,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
+from cladec_companion import papers
 from cladec_companion.engine import estimate, runner
-from cladec_companion.engine import runner as experiments
-from cladec_companion.records.settings import settings_for
+from cladec_companion.papers import settings_for
 from cladec_core import data
 from cladec_core.training import Compute
 
@@ -25,13 +25,13 @@ def same_random_numbers():
 @pytest.fixture(autouse=True)
 def results_in_tmp(tmp_path, monkeypatch):
     monkeypatch.setenv("CLADEC_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(runner, "CACHE", tmp_path / "models")
+    monkeypatch.setenv("CLADEC_MODELS", str(tmp_path / "models"))
 
 
 @pytest.fixture
 def free(monkeypatch):
     """Nothing is measured before a grid is trained: every operation is as good as free."""
-    monkeypatch.setattr(estimate, "measured_rates", lambda found, on: defaultdict(lambda: 1e30))
+    monkeypatch.setattr(estimate, "measured_rates", lambda tasks, found, on: defaultdict(lambda: 1e30))
     monkeypatch.setattr(estimate, "matmul_peak", lambda on: 1e9)
 
 
@@ -55,5 +55,5 @@ def whole_run(smoke, tmp_path_factory):
     """The record of a smoke run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "CACHE", folder / "models")
-        return experiments.run(smoke, root=folder, device="cpu", progress=False)
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        return runner.run(papers.chapter("layers"), smoke, root=folder, device="cpu", progress=False)

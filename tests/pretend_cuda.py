@@ -75,6 +75,8 @@ class _Device(TorchFunctionMode):
 
     def _moved(self, function: Any, args: Any, kwargs: Any) -> Tensor:
         tensor, *others = args
+        if "meta" in map(str, (*others, kwargs.get("device"))):  # where shapes alone are counted
+            return function(*args, **kwargs)
         wanted = [part for part in (*others, kwargs.pop("device", None)) if isinstance(part, str | torch.device)]
         wanted += [part.device for part in others if isinstance(part, Tensor)]
         others = [part for part in others if isinstance(part, torch.dtype)]

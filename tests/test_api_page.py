@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 import cladec_core
-from cladec_companion.records.record import ROOT
+from cladec_companion.records.files import ROOT
 from cladec_core.errors import UsageError
 
 MODULES = [

@@ -1,13 +1,18 @@
 """The command line: one line and the right exit code for every wrong use; nothing is written."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from cladec_companion.book import build as book
 from cladec_companion.commands import main as cli
+from cladec_companion.commands import shared
+from cladec_companion.records.settings import PROFILES
 from cladec_core import training
 from cladec_core.errors import RunError, UsageError
 
@@ -24,7 +29,7 @@ def cladec(monkeypatch, capsys, *arguments):
 
 WRONG = {
     "unknown notebook": (["run", "layer"], "'layer'", "layers"),
-    "unknown profile": (["run", "layers", "--profile", "fast"], "'fast'", "smoke, quick, laptop, paper"),
+    "unknown profile": (["run", "layers", "--profile", "fast"], "'fast'", "smoke, quick, laptop, overnight, paper"),
     "unknown parameter": (["run", "layers", "--set", "epochs=3"], "'epochs'", "classifier_epochs"),
     "unknown dataset": (["run", "layers", "--set", "datasets=[svhn]"], "'svhn'", "fashion_mnist"),
     "unknown architecture": (["run", "layers", "--set", "architectures=[vgg16]"], "'vgg16'", "vgg11"),
@@ -41,6 +46,20 @@ WRONG = {
     "bad budget": (["train", "--time-budget", "soon"], "'soon'", "9m"),
     "training on an unknown device": (["train", "--profile", "smoke", "--device", "cuda:99"], "'cuda:99'", "cpu"),
     "unknown profile of the book": (["book", "--profile", "fast"], "'fast'", "quick"),
+    "no experiment": (["train", "--only", ""], "'--only': ''", "leave the option out"),
+    "no budget": (["train", "--time-budget", ""], "'--time-budget': ''", "leave the option out"),
+    "no folder": (["train", "--out", ""], "'--out': ''", "leave the option out"),
+    "no folder of data": (["train", "--data-dir", ""], "'--data-dir': ''", "leave the option out"),
+    "no folder to merge": (["merge", ""], "''", "give it a value"),
+    "no profile": (["run", "layers", "--profile", " "], "'--profile': ' '", "leave the option out"),
+    "no device": (["train", "--device", ""], "'--device': ''", "leave the option out"),
+    "endless budget": (["train", "--time-budget", "9" * 400 + "h"], "'9999", "such as 9m"),
+    "deep brackets": (["train", "--set", "seeds=" + "[" * 5000], "'[[[", "YAML"),
+    "many digits": (["train", "--set", "seeds=" + "9" * 5000], "'9999", "YAML"),
+    "unknown command": (["trian"], "'trian'", "train"),
+    "unknown option": (["train", "--onyl", "layers"], "--onyl", "--only"),
+    "unknown command of the study": (["study", "make"], "'make'", "study --help"),
+    "missing argument": (["run"], "notebooks", "run --help"),
 }
 
 
@@ -109,21 +128,28 @@ def test_interrupt_says_that_nothing_is_lost(monkeypatch, capsys):
 
 def test_help_of_every_command_has_an_example():
     def told(*arguments):
-        command = [sys.executable, "-m", "cladec_core", *arguments, "--help"]
+        command = [sys.executable, "-m", "cladec_companion", *arguments, "--help"]
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
     assert "Example" in told()
-    for command in ("run", "book", "train", "merge", "status"):
+    for command in ("explain", "run", "book", "pdf", "train", "merge", "status"):
         assert f"cladec {command}" in told(command), command
+    for command in ("export", "analyse"):
+        assert f"cladec study {command}" in told("study", command), command
+
+
+def test_help_names_all_profiles():
+    (option,) = shared.Profile.__metadata__
+    assert re.findall(r"[a-z]+", option.help.replace(" or ", " ")) == list(PROFILES)
 
 
 def test_values_are_read_as_yaml():
-    assert cli.parse_changes(["seeds=[0, 1]", "width=0.5", "resize=bilinear", "test_limit=null"]) == {
+    assert shared.parse_changes(["seeds=[0, 1]", "width=0.5", "resize=bilinear", "test_limit=null"]) == {
         "seeds": [0, 1], "width": 0.5, "resize": "bilinear", "test_limit": None,
     }  # fmt: skip
-    assert cli.parse_budget("9m") == 540
+    assert shared.parse_budget("9m") == 540
     with pytest.raises(UsageError):
-        cli.parse_budget("-3s")
+        shared.parse_budget("-3s")
 
 
 def test_a_failing_notebook_names_its_cell_and_keeps_the_last_good_output(monkeypatch, tmp_path):
@@ -167,3 +193,89 @@ def test_changed_parameters_get_a_page_of_their_own(monkeypatch, tmp_path):
     }
     assert len(paths) == 4
     assert tmp_path / "smoke" / "layers.ipynb" in paths
+
+
+WITHOUT_TORCH = {
+    "help": ["--help"], "help of a command": ["explain", "--help"], "unknown command": ["trian"],
+    "empty option": ["train", "--only", ""], "bad budget": ["train", "--time-budget", "soon"],
+    "bad change": ["train", "--set", "seeds"], "bad size": ["explain", "--model", "m", "--arch", "a:b", "--layer", "l",
+    "--images", "i", "--size", "1x1"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WITHOUT_TORCH)
+def test_help_and_refusals_answer_without_importing_torch(case):
+    code = (
+        "import sys\nfrom cladec_companion.commands import main as cli\n"
+        f"sys.argv = ['cladec', *{WITHOUT_TORCH[case]!r}]\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)), file=sys.stderr)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert told.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "layers"], ["book"], ["pdf"], ["train"], ["merge", "x"], ["status"], ["study", "export", "--out", "x"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_command_that_needs_a_checkout_says_so_in_one_line(arguments, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(shared, "CHECKOUT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cladec(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert "needs a checkout" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named_and_one_of_ours_is_a_fault(capsys):
+    def needs(name):
+        @shared.told
+        def command():
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        return command
+
+    with pytest.raises(typer.Exit):
+        needs("papermill.execute")()
+    assert "'papermill.execute' is missing; pip install 'cladec[book]'" in capsys.readouterr().err
+    with pytest.raises(ModuleNotFoundError):
+        needs("cladec_core.nothing")()
+
+
+def test_a_message_is_one_printable_line_of_bounded_length(capsys):
+    shared.tell("first\nsecond\x1b[31m\u202e" + "x" * 100_000)
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert told.startswith("cladec: first second [31m x")
+    assert len(told) < 3 * shared.LONGEST
+    assert told.strip().isprintable()
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "cladec_companion", *arguments]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options)
+
+
+def test_output_that_is_ascii_takes_every_message():
+    found = run("run", "α", env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
+    assert found.returncode == 2
+    assert "\\u03b1" in found.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_device_and_a_closed_pipe_are_no_traceback():
+    with open("/dev/full", "w") as full:
+        found = run("--help", stdout=full)
+    assert found.returncode == 1
+    assert found.stderr.splitlines() == ["cladec: the output cannot be written: No space left on device"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        found = run("--help", stdout=writer)
+    finally:
+        os.close(writer)
+    assert found.stderr == ""

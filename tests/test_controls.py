@@ -1,27 +1,20 @@
 """The chapter controls: each control changes what it says and nothing else, and the table of surviving signs."""
 
-import pandas as pd
 import pytest
 import torch
+from cladec_companion.engine.study import Study
 from torch import nn
 
-from cladec_companion.engine import runner as experiments
-from cladec_companion.engine.study import Study
-from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion import papers
+from cladec_companion.engine import runner
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.controls import experiment as controls
 from cladec_companion.papers.cladec.controls import figures
 from cladec_companion.papers.cladec.controls.claims import (
-    answers,
-    evidence,
-    printed,
-    robustness,
     runs,
-    survival,
-    survival_table,
 )
-from cladec_companion.papers.cladec.controls.experiment import RUNS, halves, losses
-from cladec_companion.records.record import Record, read_record
-from cladec_companion.records.settings import BASELINE, CONTROLS, settings_for
+from cladec_companion.papers.cladec.controls.experiment import BASELINE, CONTROLS, RUNS, halves, losses
+from cladec_companion.records.record import read_record
 from cladec_core import data, networks, training
 from cladec_core.errors import UsageError
 
@@ -229,94 +222,6 @@ def test_what_a_control_changes_names_its_models_in_the_cache(base, tmp_path, mo
     assert len(names) == 3
 
 
-# ---- the table
-
-
-def made_up(gaps, seeds=(0, 1, 2), spread=0.001):
-    """A record in which `gaps[control]` is (ΔRec, ΔAcc); ΔRec None: the control has no losses."""
-    rows, run = [], {"dataset": "fashion_mnist", "architecture": "vgg11", "layer": "conv3"}
-    for control, (rec, acc) in gaps.items():
-        for seed in seeds:
-            values = {
-                ("cladec", "accuracy"): 0.9 + acc + spread * seed, ("refae", "accuracy"): 0.9,
-                ("classifier", "accuracy"): 0.92, ("classifier", "test_images"): 10_000,
-            }  # fmt: skip
-            if rec is not None:
-                for scale in ("loss_raw_sum", "loss_standardised"):
-                    values |= {("cladec", scale): 10 + rec + spread * seed, ("refae", scale): 10.0}
-            rows += [
-                run | {"control": control, "seed": seed, "method": method, "metric": metric, "value": value}
-                for (method, metric), value in values.items()
-            ]  # fmt: skip
-    return Record(None, pd.DataFrame(rows), {}, {"configuration": {"index_map": "code"}, "cells": {}})
-
-
-GAPS = {BASELINE: (2, 0.02), "unit": (3, -0.02), "sigmoid": (-2, 0.01), "originals": (None, 0.03), "table1": (2, 0.0)}
-
-
-def test_signs_survive_change_or_stay_open():
-    found = survival(made_up(GAPS))["verdict"].droplevel([0, 1, 2]).unstack("metric")
-    assert found["d_acc"].to_dict() == {
-        BASELINE: "", "unit": FAILS, "sigmoid": HOLDS, "originals": HOLDS, "table1": UNDECIDED
-    }  # fmt: skip
-    assert found["d_rec"].dropna().to_dict() == {BASELINE: "", "unit": HOLDS, "sigmoid": FAILS, "table1": HOLDS}
-
-
-def test_a_classifier_that_did_not_learn_decides_nothing():
-    record = made_up(GAPS)
-    of_classifier = (record.rows["method"] == "classifier") & (record.rows["metric"] == "accuracy")
-    for accuracy, verdict in ((0.45, UNDECIDED), (0.47, FAILS)):  # half of the baseline's is 0.46
-        record.rows.loc[of_classifier & (record.rows["control"] == "unit"), "value"] = accuracy
-        assert survival(record)["verdict"].xs("d_acc", level="metric").xs("unit", level="control").item() == verdict
-    assert survival_table(record).set_index("control").loc["unit", "Acc of C"] == "0.470"
-
-
-def test_an_unclear_baseline_leaves_everything_open():
-    found = survival(made_up(GAPS | {BASELINE: (2, 0.0)}))["verdict"].xs("d_acc", level="metric")
-    assert set(found) == {"", UNDECIDED}
-
-
-def test_noise_is_the_confidence_interval_of_several_seeds():
-    row = survival(made_up({BASELINE: (2, 0.02)})).xs("d_acc", level="metric").iloc[0]
-    assert row["mean"] == pytest.approx(0.021)
-    assert row["noise"] == pytest.approx(4.302653 * 0.001 / 3**0.5, rel=1e-5)  # t of 2 degrees of freedom
-
-
-def test_noise_of_one_seed_is_that_of_shares_and_of_losses():
-    gaps = survival(made_up({BASELINE: (0.9, 0.02)}, seeds=(0,))).droplevel([0, 1, 2])
-    assert gaps.loc[(BASELINE, "d_rec"), "noise"] == pytest.approx(1.09)
-    share = 0.91
-    assert gaps.loc[(BASELINE, "d_acc"), "noise"] == pytest.approx(2 * (2 * share * (1 - share) / 10_000) ** 0.5)
-
-
-def test_the_table_has_a_row_for_each_control_in_their_order():
-    table = survival_table(made_up(GAPS))
-    assert list(table["control"]) == [BASELINE, "originals", "unit", "sigmoid", "table1"]
-    by_name = table.set_index("control")
-    assert by_name.loc[BASELINE, ["sign of ΔRec", "sign of ΔAcc"]].tolist() == ["+", "+"]
-    assert by_name.loc["originals", ["ΔRec", "sign of ΔRec"]].tolist() == ["–", "–"]
-    assert by_name.loc["unit", "ΔAcc"] == "-0.019 ± 0.001"
-    assert by_name.loc["unit", "sign of ΔAcc"] == FAILS
-    assert survival_table(made_up({BASELINE: (-2, 0.0)}))["sign of ΔAcc"].tolist() == ["unclear"]
-    assert survival_table(made_up({BASELINE: (-2, 0.0)}))["sign of ΔRec"].tolist() == ["−"]
-
-
-def test_the_answer_counts_the_controls():
-    kept = {name: GAPS[name] for name in (BASELINE, "sigmoid", "originals")}
-    assert robustness(evidence(made_up(kept)), "d_acc").verdict == HOLDS
-    found = robustness(evidence(made_up(GAPS)), "d_acc")
-    assert (found.verdict, found.evidence[:44]) == (FAILS, "ΔAcc has the baseline's sign in 3 of 4, 1 of")
-    assert robustness(evidence(made_up(GAPS | {"unit": (3, 0.0)})), "d_acc").verdict == UNDECIDED
-    table = answers({"published": printed(), "this run": evidence(made_up(GAPS))})
-    assert table["published"].str.startswith(UNDECIDED).all()
-
-
-def test_the_baseline_stands_beside_the_papers_tables():
-    summary = evidence(made_up(GAPS)).summary
-    assert summary.loc[("fashion_mnist", "vgg11", -3, "d_rec"), "mean"] == pytest.approx(2.001)
-    assert set(summary.index.get_level_values("index")) == {-3}
-
-
 # ---- a run
 
 
@@ -325,8 +230,12 @@ def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("controls")
     settings = settings_for("controls", "smoke", train_limit=64, test_limit=40, layers=[-4])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.runner, "CACHE", folder / "models")
-        return settings, experiments.run(settings, root=folder, device="cpu", progress=False), folder
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        return (
+            settings,
+            runner.run(papers.chapter("controls"), settings, root=folder, device="cpu", progress=False),
+            folder,
+        )
 
 
 def test_the_experiment_records_every_control(record):
@@ -337,7 +246,7 @@ def test_the_experiment_records_every_control(record):
     assert rows.drop("originals").notna().all(axis=None)
     images = found.rows.query("metric == 'train_images'").set_index("control")["value"]
     assert images[images < 64].to_dict() == {"same_half": 32, "other_half": 32}
-    again = experiments.run(settings, root=folder, device="cpu", progress=False)
+    again = runner.run(papers.chapter("controls"), settings, root=folder, device="cpu", progress=False)
     assert again.manifest["files"] == found.manifest["files"]
 
 
@@ -345,7 +254,7 @@ def test_the_baseline_is_a_layer_of_the_chapter_on_layers(record, monkeypatch):
     settings, found, folder = record
     names = ("train_limit", "test_limit", "layers", "batch_size", "width", "classifier_epochs", "decoder_epochs")
     same = settings_for("layers", "smoke", **{name: getattr(settings, name) for name in names})
-    other = experiments.run(same, root=folder, device="cpu", progress=False)
+    other = runner.run(papers.chapter("layers"), same, root=folder, device="cpu", progress=False)
     pick = ["method", "metric", "value"]
     ours = found.rows.query("control == 'baseline' and method in ('cladec', 'refae')")[pick]
     theirs = other.rows.query("layer == 'conv3a'")[pick]
@@ -364,11 +273,3 @@ def test_the_figures_show_every_control(record):
     assert len(figures.levels(found).axes) == 2
     shown = figures.pictures(found, [str(digit) for digit in range(10)], method="refae")
     assert {axis.get_ylabel() for axis in shown.axes} == {"", "X", BASELINE, *CONTROLS}
-
-
-def test_seeds_are_dots_and_verdicts_have_markers():
-    axis = figures.differences(made_up(GAPS)).axes[1]
-    dots = [line for line in axis.lines if line.get_marker() == "."]
-    assert [len(line.get_xdata()) for line in dots] == [3] * len(GAPS)
-    labels = axis.get_legend_handles_labels()[1]
-    assert set(labels) == {"baseline", "sign of the baseline", "the other sign", "undecided"}

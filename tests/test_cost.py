@@ -6,8 +6,8 @@ import pytest
 
 from cladec_companion.engine import estimate
 from cladec_companion.engine.plan import of_profile
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.cost import costs, figures
-from cladec_companion.records.settings import settings_for
 from cladec_core import networks
 from tests.made_up import as_claimed, made_up
 

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from cladec_companion.engine import grid, runner
-from cladec_companion.engine import runner as experiments
 from cladec_companion.engine.plan import of_profile
+from cladec_companion.papers import CHAPTERS
 from cladec_companion.records.record import read_record
-from cladec_companion.records.settings import SETTINGS
 from cladec_core import ClaDec, training
+from cladec_core.networks import convolutions
 from cladec_core.training import loop
 from tests.pretend_cuda import pretend_cuda
 
@@ -28,9 +28,10 @@ def cuda():
 
 
 @pytest.fixture
-def same_rates(monkeypatch):
-    """Learning rates as on a device, where they are float32; a CPU's are float64."""
-    exact = loop.learning_rates
+def same_arithmetic(monkeypatch):
+    """As on a device: learning rates in float32, a CPU's are float64; and no convolution in a CPU's own order."""
+    by_pixels, exact = convolutions._ByPixels, loop.learning_rates
+    monkeypatch.setattr(convolutions, "_order", lambda _, __, height, width: by_pixels if height * width == 1 else None)
     monkeypatch.setattr(loop, "learning_rates", lambda *given: exact(*given).float().double())
 
 
@@ -67,19 +68,22 @@ def test_the_pretended_device_refuses_what_a_real_one_would(cuda):
 
 
 @pytest.mark.filterwarnings("ignore:.*images are few")
-@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
-def test_an_experiment_finds_on_cuda_what_it_finds_on_a_cpu(name, both, same_rates, free, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", [name for name, chapter in CHAPTERS.items() if chapter.cells is not None])
+def test_an_experiment_finds_on_cuda_what_it_finds_on_a_cpu(name, both, same_arithmetic, free, tmp_path, monkeypatch):
     """With graphs, and two seeds side by side."""
-    known = {item.name for item in fields(SETTINGS[name])}
+    known = {item.name for item in fields(CHAPTERS[name].settings)}
     seeds = {"seeds": [0, 1]} if name == "layers" else {}
-    jobs = of_profile("smoke", name, {key: value for key, value in FEW.items() if key in known} | seeds)
+    tasks = of_profile(CHAPTERS, "smoke", name, {key: value for key, value in FEW.items() if key in known} | seeds)
     found = {}
     for device, chosen in both.items():
         chosen()
         runner._data.cache_clear()
-        monkeypatch.setattr(runner, "CACHE", tmp_path / device / "models")
+        monkeypatch.setenv("CLADEC_MODELS", str(tmp_path / device / "models"))
         with pretend_cuda():
-            grid.train(jobs, tmp_path / device, device=device)
+            if device == "cuda":
+                grid.train(tasks, tmp_path / device, device=device)
+            else:  # in this process, which knows of the pretence
+                runner.run(CHAPTERS[name], tasks[0].settings, root=tmp_path / device, device=device, progress=False)
         (folder,) = (tmp_path / device).glob(f"smoke*/{name}")
         assert {run["device"].split()[0] for run in read_record(folder).manifest["runs"]} == {device}
         found[device] = [(folder / file).read_bytes() for file in ("metrics.csv", "samples.npz")]
@@ -88,7 +92,7 @@ def test_an_experiment_finds_on_cuda_what_it_finds_on_a_cpu(name, both, same_rat
 
 
 @pytest.mark.filterwarnings("ignore:.*images are few")
-def test_an_explainer_is_the_same_on_cuda(both, same_rates, tmp_path):
+def test_an_explainer_is_the_same_on_cuda(both, same_arithmetic, tmp_path):
     with training.seeded(0):
         net = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 49, 3))
         images, labels = torch.rand(64, 1, 16, 16), torch.arange(64) % 3

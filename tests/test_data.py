@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from cladec_core import data
@@ -93,6 +94,31 @@ def test_training_images_have_zero_mean_and_unit_variance(digits):
     assert digits.train_images.double().std(correction=0).item() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist"])
+def test_a_data_set_is_what_it_says_it_is(name):
+    said, root = data.DATASETS[name], data.default_data_dir()
+    if (
+        name != "digits"
+        and not (root / name.replace("fashion_mnist", "FashionMNIST").replace("mnist", "MNIST")).is_dir()
+    ):
+        pytest.skip(f"CLADEC_DATA has no {name}")
+    stored = said.read(data.files.Request(root, 32, skip_unreadable=False))
+    for (images, labels), count in ((stored.train, said.train_count), (stored.test, said.test_count)):
+        assert images.shape == (count, said.channels, *said.stored_size)
+        assert labels.unique().tolist() == list(range(len(said.classes)))
+
+
+def test_images_have_the_size_that_is_asked_for(all_digits):
+    assert (all_digits.size, all_digits.title, all_digits.notes) == (32, "Digits", ("resized to 32x32 from 8x8",))
+    large, small, stored = (data.load("digits", size=size) for size in (64, 4, 8))
+    assert [found.size for found in (large, small, stored)] == [64, 4, 8]
+    assert torch.equal(large.train_images[:, :, ::8, ::8], stored.train_images)
+    for image, unit in zip(small.to_unit(small.test_images), stored.to_unit(stored.test_images), strict=True):
+        expected = np.asarray(Image.fromarray(unit[0].numpy()).resize((4, 4), Image.Resampling.BILINEAR))
+        np.testing.assert_allclose(image[0].numpy(), expected, atol=1e-5)
+    assert stored.notes == ()
+
+
 def test_limits_keep_the_first_images_and_standardise_by_them(digits, all_digits):
     assert len(digits.test_images) == len(digits.test_labels) == 48
     expected = all_digits.to_unit(all_digits.train_images[:96])
@@ -144,7 +170,7 @@ def test_cifar_is_standardised_per_channel(tmp_path, monkeypatch):
     train, test = (pixels / 255).transpose(0, 1, 4, 2, 3)
     assert found.channels == 3
     assert found.train_labels.tolist() == [label % 10 for label in range(20)]
-    assert found.classes == tuple("0123456789")
+    assert (found.title, found.classes[3], len(found.classes)) == ("CIFAR-10", "cat", 10)
     np.testing.assert_allclose(found.test_images.numpy(), standardised(test, train), atol=1e-5)
     np.testing.assert_allclose(found.train_images.double().mean((0, 2, 3)), 0, atol=1e-6)
     np.testing.assert_allclose(found.train_images.double().std((0, 2, 3), correction=0), 1, atol=1e-5)
@@ -201,6 +227,7 @@ def test_the_data_folder_is_the_environments(monkeypatch, tmp_path):
     [
         ({"name": "minst"}, "digits, mnist, fashion_mnist, cifar10, cifar100"),
         ({"resize": "cubic"}, "nearest, bilinear"),
+        ({"size": 0}, "an integer from 1"),
     ],
 )
 def test_unknown_names_are_refused_with_the_valid_ones(arguments, valid):

@@ -1,29 +1,21 @@
-"""The chapter encoder_training: calibration, corrected tests, claims B24-B31, and a run of the experiment."""
+"""The chapter encoder_training: calibration, and a run of the experiment."""
 
 import copy
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from cladec_companion.engine.study import Study
 from scipy import stats
 from torch import nn
 
-from cladec_companion.engine import runner as experiments
-from cladec_companion.engine.study import Study
-from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
-from cladec_companion.evidence.trends import compare, ends, holm
+from cladec_companion import papers
+from cladec_companion.engine import runner
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.encoder_training import figures
-from cladec_companion.papers.cladec.encoder_training.claims import CLAIMS, evidence, printed, slow_averages
-from cladec_companion.records.record import Record
-from cladec_companion.records.settings import settings_for
+from cladec_companion.papers.cladec.encoder_training.claims import evidence, printed, slow_averages
 from cladec_core import measures, training
 from cladec_core.errors import UsageError
-
-# Made-up rows differ by the same amount in every seed.
-pytestmark = pytest.mark.filterwarnings("ignore:Precision loss occurred")
-DECIDE = {claim.key: claim.decide for claim in CLAIMS}
-EPOCHS = (0, 1, 4, 16)
 
 
 def network():
@@ -124,132 +116,6 @@ def test_distance_rank_correlation_is_the_slow_one():
     assert measures.distance_rank_correlation(images, images * 2) == pytest.approx(1)
 
 
-def test_holm_is_the_one_computed_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.9]) == pytest.approx([1, 1])
-    assert holm([0.02, np.nan, 0.01]) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
-    assert len(holm([])) == 0
-
-
-def as_claimed(epochs, seed):
-    """Rows in which every claim is true; the accuracies of C are those of Table 6."""
-    step, wobble = EPOCHS.index(epochs), 0.0004 * (-1) ** seed * (1 + seed)
-    return {
-        ("cladec", "loss_raw_sum"): (5.2, 6.4, 6.6, 6.0)[step] + wobble,
-        ("cladec", "accuracy"): (0.85, 0.88, 0.90, 0.92)[step] + wobble,
-        ("cladec", "agreement"): 0.9,
-        ("classifier", "accuracy"): (0.1, 0.5, 0.88, 0.91)[step], ("classifier", "test_images"): 10_000,
-        ("activation", "distance_rank_correlation"): 0.9 - 0.1 * step, ("activation", "spread"): 0.5,
-    }  # fmt: skip
-
-
-def against(epochs, seed):
-    """Rows in which every claim that depends on the encoder is false."""
-    turned = as_claimed(EPOCHS[-1 - EPOCHS.index(epochs)], seed)
-    return turned | {
-        ("cladec", "loss_raw_sum"): 3.0 - 0.1 * EPOCHS.index(epochs) + 0.2 * seed,
-        ("classifier", "accuracy"): as_claimed(epochs, seed)["classifier", "accuracy"],
-    }
-
-
-def made_up(values, seeds=(0, 1, 2), epochs=EPOCHS):
-    axes = {"dataset": "fashion_mnist", "architecture": "vgg11", "layer": "conv4"}
-    rows = [
-        axes | {"batchnorm": kind, "encoder_epochs": count, "seed": seed, "method": method, "metric": metric,
-                "value": value * (1 if kind != "initial" else 3)}
-        for count in epochs for kind in (("trained",) if count else ("calibrated", "initial")) for seed in seeds
-        for (method, metric), value in values(count, seed).items()
-    ]  # fmt: skip
-    rows += [
-        axes | {"batchnorm": "RefAE", "encoder_epochs": 0, "seed": seed, "method": "refae", "metric": metric,
-                "value": value}
-        for seed in seeds for metric, value in {"loss_raw_sum": 3.3 + 0.01 * seed, "accuracy": 0.89}.items()
-    ]  # fmt: skip
-    return evidence(Record(None, pd.DataFrame(rows), {}, {"configuration": {}, "cells": {}}))
-
-
-@pytest.mark.parametrize("key", DECIDE)
-def test_claim_holds_on_rows_made_for_it(key):
-    assert DECIDE[key](made_up(as_claimed)).verdict == HOLDS
-
-
-@pytest.mark.parametrize("key", [key for key in DECIDE if key != "B29"])
-def test_claim_fails_on_rows_made_against_it(key):
-    seeds = range(5) if key == "B26" else range(3)
-    assert DECIDE[key](made_up(against, seeds)).verdict == FAILS
-
-
-def test_fewer_runs_than_the_papers_cannot_refute_a_level_of_significance():
-    found = DECIDE["B26"](made_up(against, seeds=(0, 1)))
-    assert (found.verdict, found.evidence.partition("; ")[0]) == (UNDECIDED, "p < 0.01 (Welch, Holm) in 0 of 3")
-    assert found.evidence.endswith("2 runs have less power than the paper's 5")
-
-
-def test_one_run_decides_only_changes_beyond_its_noise():
-    def flat(epochs, seed):
-        return as_claimed(epochs, seed) | {("cladec", "loss_raw_sum"): 5.0 + 0.01 * epochs, ("cladec", "accuracy"): 0.9}
-
-    for key in ("B24", "B25", "B26", "B27"):
-        assert DECIDE[key](made_up(flat, seeds=(0,))).verdict == UNDECIDED, key
-    for key in ("B24", "B27", "B28", "B31"):
-        assert DECIDE[key](made_up(as_claimed, seeds=(0,))).verdict == HOLDS, key
-
-
-def test_a_single_encoder_decides_nothing_about_training():
-    alone = made_up(as_claimed, epochs=(0,))
-    for key in set(DECIDE) - {"B28", "B29"}:
-        assert DECIDE[key](alone).verdict == UNDECIDED, key
-
-
-def test_without_an_untrained_encoder_there_is_nothing_to_decide():
-    trained = made_up(as_claimed, epochs=(1, 4, 16))
-    for key in ("B25", "B27", "B28", "B31"):
-        assert DECIDE[key](trained).verdict == UNDECIDED, key
-
-
-@pytest.mark.parametrize(
-    ("key", "verdict", "said"),
-    [
-        ("B24", HOLDS, "3 of 4 steps; p < 0.05 after Holm in 2 of 4"), ("B25", HOLDS, "5 of 5"),
-        ("B26", FAILS, "2 of 4"), ("B27", HOLDS, "1 of 1"), ("B28", HOLDS, "1 of 1"), ("B29", HOLDS, "8 of 8"),
-        ("B30", HOLDS, "-0.036"), ("B31", UNDECIDED, "theory"),
-    ],
-)  # fmt: skip
-def test_verdict_on_the_printed_table(key, verdict, said):
-    found = DECIDE[key](printed())
-    assert found.verdict == verdict
-    assert said in found.evidence
-
-
-def test_the_tests_of_table_6_are_those_recomputed_by_hand():
-    p = [step.welch for step in compare(printed(), "rec_cladec")]
-    assert p == pytest.approx([1e-5, 0.047, 0.002, 0.081], rel=0.1)
-    (whole,) = compare(printed(), "rec_cladec", ends)
-    assert whole.change == pytest.approx(6.081 - 5.445)
-
-
-def test_paired_tests_pair_by_seed():
-    found = made_up(as_claimed)
-    first, second = (
-        [as_claimed(epochs, seed)["cladec", "loss_raw_sum"] + 0.01 * seed for seed in range(3)] for epochs in (0, 1)
-    )
-    (step,) = compare(found, "d_rec", lambda values: [(0, 1)])
-    assert step.paired == pytest.approx(stats.ttest_rel(first, second).pvalue)
-    assert step.welch == pytest.approx(
-        stats.ttest_ind(
-            *([value - 0.02 * seed for seed, value in enumerate(part)] for part in (first, second)), equal_var=False
-        ).pvalue
-    )
-
-
-def test_the_uncalibrated_encoder_is_kept_apart():
-    rows = made_up(as_claimed).record
-    loss = ("fashion_mnist", "vgg11", 0, "rec_cladec")
-    assert evidence(rows, "initial").summary.loc[loss, "mean"] == pytest.approx(
-        3 * evidence(rows).summary.loc[loss, "mean"]
-    )
-
-
 def test_impossible_epochs_are_refused_by_value():
     with pytest.raises(UsageError, match="-1"):
         settings_for("encoder_training", "smoke", encoder_epochs=[0, -1])
@@ -259,11 +125,11 @@ def test_the_experiment_explains_every_encoder(tmp_path):
     settings = settings_for(
         "encoder_training", "smoke", architectures=["vgg5"], train_limit=64, test_limit=40, batch_size=16
     )
-    found = experiments.run(settings, root=tmp_path, device="cpu", progress=False)
+    found = runner.run(papers.chapter("encoder_training"), settings, root=tmp_path, device="cpu", progress=False)
     assert [name.split("/")[2] for name in found.cells] == [
         "conv4 RefAE", "conv4 calibrated", "conv4 initial", "conv4 trained 1 epochs", "conv4 slow 1 epochs",
     ]  # fmt: skip
-    again = experiments.run(settings, root=tmp_path, device="cpu", progress=False)
+    again = runner.run(papers.chapter("encoder_training"), settings, root=tmp_path, device="cpu", progress=False)
     assert again.manifest["files"] == found.manifest["files"]
     measured = evidence(again)
     assert {name for name, _ in measured.summary.groupby(level="encoder_epochs")} == {0, 1}

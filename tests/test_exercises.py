@@ -12,7 +12,8 @@ import pytest
 
 from cladec_companion.book import build as book
 from cladec_companion.book import notebook
-from cladec_companion.records.settings import BASELINE, settings_for
+from cladec_companion.papers import settings_for
+from cladec_companion.papers.cladec.controls.experiment import BASELINE
 from tests import test_controls, test_prototypes, test_subsets
 from tests.made_up import as_claimed, made_up
 

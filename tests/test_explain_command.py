@@ -1,5 +1,6 @@
-"""`cladec explain`: checkpoints and folders of strangers, and the report made from them."""
+"""`cladec explain`: what is refused before anything is trained, and the report that stands alone."""
 
+import csv
 import re
 import sys
 
@@ -8,15 +9,15 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import nn
 from torchvision import models as torchvision_models
 
 from cladec_companion.commands import main as cli
 from cladec_companion.commands.explain import parse_size
-from cladec_companion.report import report as tool
-from cladec_core import Explanation
-from cladec_core.errors import UsageError
+from cladec_companion.report import report
+from cladec_companion.report.images import LEAST_IMAGES
+from cladec_core import ClaDec, Explanation
+from cladec_core.errors import RunError, UsageError
 
 
 def cladec(monkeypatch, capsys, *arguments):
@@ -45,111 +46,30 @@ def photos(tmp_path_factory):
             image = Image.fromarray(pixels.integers(0, 255, (24, 32, 3), dtype=np.uint8))
             image.save(folder / name / f"{index:02d}.png")
     (folder / "cat" / "broken.png").write_bytes(b"no image")
-    (folder / "notes.txt").write_text("no image either")
     return folder
 
 
-def test_a_state_dict_is_read_bare_wrapped_and_with_the_prefix_of_data_parallel(checkpoint, tmp_path):
-    bare = torch.load(checkpoint, weights_only=True)
-    for number, wrapped in enumerate(({"state_dict": bare}, {f"module.{key}": value for key, value in bare.items()})):
-        torch.save(wrapped, tmp_path / f"{number}.pt")
-        assert tool.read_weights(tmp_path / f"{number}.pt").keys() == bare.keys()
-    model = tool.load_model("torchvision:mobilenet_v3_small", checkpoint)
-    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
-    assert torch.equal(model.features[0][0].weight, bare["features.0.0.weight"])
+@pytest.fixture
+def options(checkpoint, photos):
+    return ["explain", "--model", checkpoint, "--arch", "torchvision:mobilenet_v3_small", "--images", photos,
+            "--layer", "features.3"]  # fmt: skip
 
 
-def test_safetensors_give_the_same_weights(checkpoint, tmp_path):
-    bare = torch.load(checkpoint, weights_only=True)
-    save_file(bare, tmp_path / "small.safetensors")
-    found = tool.load_model("torchvision:mobilenet_v3_small", tmp_path / "small.safetensors").state_dict()
-    assert all(torch.equal(found[key], value) for key, value in bare.items())
-
-
-def test_a_checkpoint_that_runs_code_is_refused_without_running_it(tmp_path):
-    marker = tmp_path / "it_ran"
-
-    class Bomb:
-        def __reduce__(self):
-            return (open, (str(marker), "w"))
-
-    torch.save(Bomb(), tmp_path / "bomb.pt")
-    with pytest.raises(UsageError, match="runs code when it is read, which is refused"):
-        tool.read_weights(tmp_path / "bomb.pt")
-    assert not marker.exists()
-
-
-def test_weights_of_another_network_name_the_keys(checkpoint, tmp_path):
-    with pytest.raises(UsageError, match=r"16 missing .*classifier\.1\.weight.*244 unexpected"):
-        tool.load_model("torchvision:alexnet", checkpoint)
-    state = torch.load(checkpoint, weights_only=True)
-    state["features.0.0.weight"] = torch.zeros(16, 1, 3, 3)
-    torch.save(state, tmp_path / "grey.pt")
-    with pytest.raises(UsageError, match=r"features\.0\.0\.weight \(16, 1, 3, 3\) instead of \(16, 3, 3, 3\)"):
-        tool.load_model("torchvision:mobilenet_v3_small", tmp_path / "grey.pt")
-
-
-def test_code_is_imported_only_when_it_is_named(tmp_path, monkeypatch):
-    (tmp_path / "somebodys.py").write_text(
-        "from torch import nn\nword = str\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(12, 2))\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-    torch.save(model.state_dict(), tmp_path / "w.pt")
-    assert "somebodys" not in sys.modules
-    found = tool.load_model("somebodys:net", tmp_path / "w.pt")
-    assert torch.equal(found[1].weight, model[1].weight)
-    with pytest.raises(UsageError, match="returns a str"):
-        tool.load_model("somebodys:word", tmp_path / "w.pt")
-    with pytest.raises(UsageError, match="somebodys:nothing cannot be called"):
-        tool.load_model("somebodys:nothing", tmp_path / "w.pt")
-    with pytest.raises(UsageError, match="valid: torchvision:NAME or package"):
-        tool.load_model("resnet18", tmp_path / "w.pt")
-
-
-def test_a_folder_is_read_whole_and_what_is_no_image_is_listed(photos):
-    folder = tool.read_folder(photos, 3, labelled=True)
-    assert folder.images.shape == (60, 3, 24, 32)
-    assert 0 <= folder.images.min() < folder.images.max() <= 1
-    assert folder.classes == ["cat", "dog"]
-    assert folder.labels.tolist() == [0] * 30 + [1] * 30
-    assert [line.split(":")[0] for line in folder.skipped] == ["cat/broken.png", "notes.txt"]
-    assert tool.read_folder(photos, 1, size=(16, 20)).images.shape == (60, 1, 16, 20)
-
-
-def test_a_folder_that_cannot_be_used_says_why(photos, tmp_path):
-    with pytest.raises(UsageError, match="is no folder"):
-        tool.read_folder(tmp_path / "nowhere", 3)
-    with pytest.raises(UsageError, match="0 readable images"):
-        tool.read_folder(tmp_path, 3)
-    Image.new("RGB", (10, 10)).save(photos / "dog" / "odd.png")
-    try:
-        with pytest.raises(UsageError, match=r"2 sizes \(10x10, 24x32"):
-            tool.read_folder(photos, 3)
-    finally:
-        (photos / "dog" / "odd.png").unlink()
-
-
-def test_normalisation_is_read_and_said():
-    preprocess, said = tool.normalisation("auto", "torchvision:resnet18", 3)
-    image = torch.full((1, 3, 2, 2), 0.5)
-    wanted = (0.5 - torch.tensor(tool.IMAGENET[0])) / torch.tensor(tool.IMAGENET[1])
-    assert torch.allclose(preprocess(image)[0, :, 0, 0], wanted)
-    assert "0.485" in said
-    assert tool.normalisation("auto", "mine:net", 3)[0] is None
-    assert torch.equal(tool.normalisation("0.5:0.25", "mine:net", 1)[0](image[:, :1]), torch.zeros(1, 1, 2, 2))
-    for text in ("half", "0.5", "0.1,0.2:0.3", "0.5:0"):
-        with pytest.raises(UsageError, match=re.escape(repr(text))):
-            tool.normalisation(text, "mine:net", 3)
+@pytest.fixture
+def untrained(monkeypatch):
+    """Nothing is trained: the list of what would have been is returned."""
+    trained = []
+    monkeypatch.setattr(ClaDec, "fit", lambda self, *args, **kwargs: trained.append(args))
+    return trained
 
 
 def test_held_out_images_are_never_trained_on():
-    for count in (tool.LEAST_IMAGES, 200, 100_000):
-        train, held_out = tool.split(count, seed=0)
+    for count in (LEAST_IMAGES, 200, 100_000):
+        train, held_out = report.split(count, seed=0)
         assert sorted([*train.tolist(), *held_out.tolist()]) == list(range(count))
-        assert len(train) >= tool.FEWEST
-        assert len(held_out) <= tool.MOST_HELD_OUT
-    assert not torch.equal(tool.split(200, 0)[1], tool.split(200, 1)[1])
+        assert len(train) >= report.FEWEST
+        assert len(held_out) <= report.MOST_HELD_OUT
+    assert not torch.equal(report.split(200, 0)[1], report.split(200, 1)[1])
 
 
 def test_the_images_shown_are_those_that_the_titles_promise():
@@ -159,12 +79,12 @@ def test_the_images_shown_are_those_that_the_titles_promise():
     part = Explanation("x", original, original, lost, prediction, torch.ones(20), "RefAE", (0.0, 1.0))
     labels = prediction.clone()
     labels[[3, 15]] = 1 - labels[[3, 15]]
-    chosen = tool.choose(part, labels)
+    chosen = report.choose(part, labels)
     assert chosen["What the layer keeps best"][0] == 0
     assert chosen["What the layer loses most"][0] == 19
     assert chosen["Misclassified images"] == [15, 3]
-    assert "Misclassified images" not in tool.choose(part, None)
-    assert "Misclassified images" not in tool.choose(part, prediction)
+    assert "Misclassified images" not in report.choose(part, None)
+    assert "Misclassified images" not in report.choose(part, prediction)
 
 
 def test_the_table_averages_over_seeds_and_keeps_the_order_of_layers():
@@ -172,34 +92,160 @@ def test_the_table_averages_over_seeds_and_keeps_the_order_of_layers():
         "layer": ["b", "a", "b", "a"], "seed": [0, 0, 1, 1], "images": 64, "reference": "x",
         "ΔRec": [1.0, 2.0, 3.0, 2.0],
     })  # fmt: skip
-    table = tool.summary(rows)
+    table = report.summary(rows)
     assert list(table.index) == ["b", "a"]
     assert table.loc["b", "ΔRec"] == "2 ± 1.4"
     assert list(table["n"]) == [2, 2]
 
 
-@pytest.mark.parametrize("text", ["64", "64x", "4x4", "axb"])
+@pytest.mark.parametrize("text", ["64", "64x", "4x4", "axb", "99999x99999", "2000x64", "64x64x3", "٣٢x٣٢", "-8x8"])
 def test_a_size_that_is_none_is_refused(text):
-    with pytest.raises(UsageError, match="HEIGHTxWIDTH"):
+    with pytest.raises(UsageError, match="HEIGHTxWIDTH from 8x8 to 1024x1024"):
         parse_size(text)
 
 
-def test_the_command_writes_a_report_that_stands_alone(checkpoint, photos, tmp_path, monkeypatch, capsys):
-    options = ["explain", "--model", checkpoint, "--arch", "torchvision:mobilenet_v3_small", "--images", photos]
-    report = tmp_path / "report"
-    fit = ("--layer", "features.3", "--labels", "from-folders", "--epochs", "1", "--out", report)
-    assert cladec(monkeypatch, capsys, *options, *fit)[0] == 0
-    page = (report / "index.html").read_text(encoding="utf-8")
+WRONG = {
+    "no epochs": (["--epochs", "0"], "--epochs is 0; valid: from 1"),
+    "negative epochs": (["--epochs", "-3"], "--epochs is -3; valid: from 1"),
+    "negative seed": (["--seed", "-1"], "--seed is -1; valid: 0 to 2147483647"),
+    "large seed": (["--seed", "99999999999"], "valid: 0 to 2147483647"),
+    "negative repetitions": (["--seeds", "-1"], "--seeds is -1; valid: from 0"),
+    "alpha": (["--alpha", "1.5", "--labels", "from-folders"], "--alpha is 1.5; valid: 0 to 1"),
+    "alpha that is no number": (["--alpha", "nan", "--labels", "from-folders"], "--alpha is nan"),
+    "alpha without labels": (["--alpha", "0.5"], "needs labels"),
+    "classes without labels": (["--classes", "names.txt"], "needs labels"),
+    "missing file of classes": (["--classes", "no.txt", "--labels", "from-folders"], "--classes no.txt cannot be read"),
+    "empty out": (["--out", ""], "'--out': '' is empty"),
+    "blank out": (["--out", " "], "'--out': ' ' is empty"),
+    "empty budget": (["--time-budget", ""], "'--time-budget': '' is empty"),
+    "no budget": (["--time-budget", "0s"], "--time-budget is '0s'"),
+    "endless budget": (["--time-budget", "9" * 400 + "h"], "valid: a positive number"),
+    "empty size": (["--size", ""], "'--size': '' is empty"),
+    "giant size": (["--size", "99999x99999"], "--size is '99999x99999'"),
+    "a name of the standard library": (["--arch", "os:system"], "standard library"),
+    "an exit": (["--arch", "builtins:exit"], "standard library"),
+    "labels": (["--labels", "names"], "valid: none, from-folders"),
+    "device": (["--device", "tpu"], "'tpu'"),
+    "empty device": (["--device", ""], "'--device': '' is empty"),
+    "unknown layer": (["--layer", "feature.3"], "features.3"),
+    "text for a number": (["--epochs", "many"], "'--epochs'"),
+    "unknown option": (["--epoch", "1"], "No such option"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_is_one_line_and_trains_and_writes_nothing(case, options, untrained, monkeypatch, capsys, tmp_path):
+    arguments, words = WRONG[case]
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cladec(monkeypatch, capsys, *options, *arguments)
+    lines = [line for line in err.splitlines() if not line.startswith("Note: ")]
+    assert code == 2
+    assert out == ""
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert not untrained
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unwritable_out_is_found_before_the_training(options, untrained, monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    wanted = {"file/report": 1, "file": 2, "dangling": 2, "x" * 300: 1, "/proc/report": 1}
+    for name, expected in wanted.items():
+        code, _, err = cladec(monkeypatch, capsys, *options, "--out", tmp_path / name)
+        assert code == expected, name
+        assert len(err.splitlines()) == 1
+        assert f"--out {tmp_path / name}" in err
+    assert not untrained
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]
+
+
+def test_the_check_of_a_folder_leaves_nothing_behind(tmp_path):
+    report.check_new(tmp_path / "a" / "b" / "report")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_that_cannot_be_written_any_more_is_saved_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(report.tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "file").write_text("was a folder before the training")
+    with pytest.raises(RunError, match=r"cannot be written.*The report is in (.*)\.$") as told:
+        report._write(tmp_path / "file" / "report", {"index.html": "caf\udce9"})
+    place = re.search(r"is in (.*)\.$", str(told.value))[1]
+    assert (tmp_path / place / "index.html").read_text(encoding="utf-8") == "caf\\udce9"
+
+
+def test_labels_that_are_no_outputs_of_the_model_are_refused(options, untrained, photos, monkeypatch, capsys, tmp_path):
+    (tmp_path / "names.txt").write_text("ant\nbee\ncow\ncat\ndog")
+    fit = ("--labels", "from-folders", "--classes", tmp_path / "names.txt", "--out", tmp_path / "report")
+    code, _, err = cladec(monkeypatch, capsys, *options, *fit)
+    assert code == 2
+    assert "5 names of classes and 3 outputs of the model, so that some label is no output" in err
+    assert not untrained
+
+
+def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypatch, capsys, tmp_path):
+    folder = tmp_path / "report"
+    fit = ("--labels", "from-folders", "--epochs", "1", "--out", folder)
+    (photos / "=1+1.png").write_bytes((photos / "dog" / "00.png").read_bytes())
+    try:
+        code, out, err = cladec(monkeypatch, capsys, *options, *fit)
+    finally:
+        (photos / "=1+1.png").unlink()
+    assert code == 0
+    assert out.splitlines()[-1] == str(folder / "index.html")
+    assert "Note: 2 file(s) were left out: ./=1+1.png: in no class folder, cat/broken.png: no image" in err
+    assert "2 class folders, numbered in alphabetical order, and 3 outputs of the model" in err
+    page = (folder / "index.html").read_text(encoding="utf-8")
     assert len(page) < 5_000_000
     assert not re.search(r"""(src|href)=["']?(?!["']?data:)""", page)
-    for text in ("What the layer keeps best", "cat/broken.png", "torchvision:mobilenet_v3_small", "Versions"):
+    for text in (
+        "What the layer keeps best", "cat/", "torchvision:mobilenet_v3_small", "Versions", "cat/broken.png: no image",
+        "2 class folders, numbered in alphabetical order", "alphabetical by the names of the folders",
+    ):  # fmt: skip
         assert text in page
-    losses = pd.read_csv(report / "losses.csv")
+    losses = pd.read_csv(folder / "losses.csv")
     assert {"image", "cladec", "reference", "layer"} <= set(losses.columns)
-    code, _, told = cladec(monkeypatch, capsys, *options, "--layer", "features.3", "--out", report)
+    code, _, told = cladec(monkeypatch, capsys, *options, "--out", folder)
     assert code == 2
     assert "exists" in told
-    code, _, told = cladec(monkeypatch, capsys, *options, "--layer", "feature.3", "--out", tmp_path / "other")
-    assert code == 2
-    assert "features.3" in told
-    assert not (tmp_path / "other").exists()
+
+
+def test_the_order_of_classes_in_the_checkpoint_decides_the_accuracy(photos, monkeypatch, capsys, tmp_path):
+    """A model that is always right: its class is the brightness of the first pixel."""
+    (tmp_path / "bright.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.pooled = nn.Conv2d(3, 4, 3)\n"
+        "        self.scale = nn.Parameter(torch.ones(1))\n"
+        "    def forward(self, x):\n"
+        "        low = (0.5 - x[:, 0, 0, 0]) * self.scale\n"
+        "        return torch.stack([low, -low], 1) + 0 * self.pooled(x).mean((2, 3))[:, :2]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = __import__("bright").Net()
+    assert isinstance(model, nn.Module)
+    for name, value in (("bright", 255), ("dark", 0)):  # the model counts dark first
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for index in range(30):
+            image = np.random.default_rng(index).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            image[0, 0] = value
+            Image.fromarray(image).save(tmp_path / "two" / name / f"{index}.png")
+    torch.save({"state_dict": model.state_dict(), "classes": ["dark", "bright"]}, tmp_path / "named.pt")
+    torch.save(model.state_dict(), tmp_path / "bare.pt")
+    told = {}
+    for weights in ("named", "bare"):
+        arguments = ["explain", "--model", tmp_path / f"{weights}.pt", "--arch", "bright:Net", "--layer", "pooled",
+                     "--images", tmp_path / "two", "--labels", "from-folders", "--epochs", "1", "--seeds", "0",
+                     "--out", tmp_path / weights]  # fmt: skip
+        code, _, told[weights] = cladec(monkeypatch, capsys, *arguments)
+        assert code == 0
+    page = (tmp_path / "named" / "index.html").read_text(encoding="utf-8")
+    assert "right on 100.0 % of the explained" in page
+    assert "that of the names in the checkpoint" in page
+    assert "chance" not in told["named"]
+    assert "below chance (50.0%)" in told["bare"]
+    assert "below chance (50.0%)" in (tmp_path / "bare" / "index.html").read_text(encoding="utf-8")
+    with open(tmp_path / "bare" / "losses.csv", newline="", encoding="utf-8") as file:
+        assert len(list(csv.reader(file))) == 21

@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -25,10 +23,11 @@ from cladec_companion.commands import main as cli
 from cladec_companion.engine import branches, estimate, grid, runner
 from cladec_companion.engine import runner as experiments
 from cladec_companion.engine.plan import TABLES, of_profile
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
 from cladec_companion.records import record as records
-from cladec_companion.records.record import locked, merge, open_record, read_record
-from cladec_companion.records.settings import settings_for
+from cladec_companion.records.files import ROOT, locked
+from cladec_companion.records.record import read_record
 from cladec_core import data, measures, networks, training
 from cladec_core.errors import RunError, UsageError
 from cladec_core.networks import convolutions
@@ -421,7 +420,7 @@ def test_a_corrupt_or_foreign_record_is_named_before_anything_is_trained(pretend
 
 def test_a_full_disk_stops_the_grid_and_loses_nothing(pretend, monkeypatch, tmp_path):
     pretend()
-    write, count = records._write_synced, 0
+    write, count = records.write_synced, 0
 
     def full(path, payload):
         nonlocal count
@@ -430,7 +429,7 @@ def test_a_full_disk_stops_the_grid_and_loses_nothing(pretend, monkeypatch, tmp_
             raise OSError(28, "No space left on device")
         write(path, payload)
 
-    monkeypatch.setattr(records, "_write_synced", full)
+    monkeypatch.setattr(records, "write_synced", full)
     with pytest.raises(RunError, match="No space left on device"):
         grid.train(of_profile("smoke", "layers"), tmp_path, device="cpu")
     assert list(read_record(tmp_path / "smoke" / "layers").cells) == ["digits/vgg11/classifier/0"]
@@ -460,7 +459,7 @@ IMPORTED = {"ipykernel": "IPython", "jupyter-book": "jupyter_book"}  # names tha
 def killed(tmp_path_factory):
     """A grid that is killed at random moments and then finished, where only the packages named above exist."""
     root = tmp_path_factory.mktemp("killed")
-    project = tomllib.loads((records.ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
     assert names >= NEEDED | WITH_THEM
     absent = [IMPORTED.get(name, name.replace("-", "_")) for name in sorted(names - NEEDED - WITH_THEM)]
@@ -471,7 +470,7 @@ def killed(tmp_path_factory):
         runpy.run_module("workflow.kill_test", run_name="__main__")
     """
     command = [sys.executable, "-c", textwrap.dedent(code), "--kills", "5", "--out", str(root)]
-    done = subprocess.run(command, cwd=records.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return root, done
 
 
@@ -676,122 +675,6 @@ def test_the_lock_of_a_dead_process_holds_no_longer(tmp_path):
     with locked(folder):
         assert str(os.getpid()) in (folder.parent / ".layers.holder").read_text()
     assert not (folder.parent / ".layers.holder").exists()
-
-
-# ---- merging
-
-
-def made(root, cells, *, value=0.0, seed_shown=0, **changes):
-    """A record with some (layer, seed) cells; its numbers follow from their names."""
-    record = open_record(settings_for("layers", "smoke", **changes), root, "cpu (test)")
-    for layer, seed in cells:
-        axes = {"dataset": "digits", "architecture": "vgg11", "layer": layer, "seed": seed}
-        number = len(layer) + seed / 10 + value
-        rows = [axes | {"method": "cladec", "metric": metric, "value": number} for metric in "ab"]
-        samples = {"digits/vgg11/seed": np.array(seed_shown), "digits/vgg11/label": np.arange(3, dtype=np.uint8)}
-        if seed == seed_shown:
-            samples[f"digits/vgg11/{layer}"] = np.full((3, 1, 4, 4), len(layer), np.uint8)
-        record.add(f"digits/vgg11/{layer}/{seed}", rows, samples, 1.5, {"decoder": 1.0})
-    return record.folder
-
-
-EVERY = [("conv2", 0), ("penultimate", 0), ("conv2", 1), ("penultimate", 1)]
-
-
-@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 1, 0, 2, 0]])
-def test_slices_in_any_order_give_the_record_of_the_whole(tmp_path, order):
-    whole = made(tmp_path / "whole", EVERY)
-    slices = [made(tmp_path / str(n), cells) for n, cells in enumerate(([EVERY[0]], EVERY[1:3], EVERY[2:]))]
-    for n in order:
-        record, _ = merge(read_record(slices[n]), tmp_path / "into")
-    assert content(record.folder) == content(whole)
-    found, expected = (read_record(folder).manifest for folder in (record.folder, whole))
-    assert found["cells"] == expected["cells"]
-    assert [run["device"] for run in found["runs"]] == ["cpu (test)"]
-    assert {path.name for path in record.folder.iterdir()} == {*FILES, "manifest.json"}
-
-
-def test_merging_again_changes_nothing(tmp_path):
-    source = read_record(made(tmp_path / "a", EVERY))
-    assert merge(source, tmp_path / "into")[1] == 4
-    folder = tmp_path / "into" / "smoke" / "layers"
-    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert merge(source, tmp_path / "into")[1] == 0
-    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-
-
-def test_each_cell_keeps_the_run_it_was_made_in(tmp_path, monkeypatch):
-    first = made(tmp_path / "a", EVERY[:1])
-    monkeypatch.setattr(records, "_commit", lambda: "another")
-    second = made(tmp_path / "b", EVERY[1:])
-    for folder in (second, first):
-        record, _ = merge(read_record(folder), tmp_path / "into")
-    manifest = read_record(record.folder).manifest
-    commits = {cell: manifest["runs"][entry["run"]]["commit"] for cell, entry in manifest["cells"].items()}
-    assert {cell for cell, commit in commits.items() if commit != "another"} == {"digits/vgg11/conv2/0"}
-
-
-def refusal(source, root):
-    before = content(root / "smoke" / "layers")
-    with pytest.raises(RunError) as caught:
-        merge(read_record(source), root)
-    assert content(root / "smoke" / "layers") == before
-    assert str(source) in str(caught.value)
-    return str(caught.value)
-
-
-def test_doubles_that_differ_are_refused_with_the_cell(tmp_path):
-    made(tmp_path / "into", EVERY[:3])
-    said = refusal(made(tmp_path / "other", EVERY[2:], value=0.25), tmp_path / "into")
-    assert "digits/vgg11/conv2/1 (method cladec, metric a) is 5.35 and 5.1" in said
-    assert "2 numbers" in said
-
-
-def test_images_that_differ_are_refused_by_name(tmp_path):
-    folder = made(tmp_path / "into", EVERY[:1])
-    record = read_record(folder)
-    record.folder = tmp_path / "other" / "smoke" / "layers"
-    record.samples["digits/vgg11/conv2"] = record.samples["digits/vgg11/conv2"] + 1
-    record._write()
-    assert "the images 'digits/vgg11/conv2'" in refusal(record.folder, tmp_path / "into")
-
-
-def test_images_of_another_seed_are_left_out(tmp_path):
-    folder = made(tmp_path / "into", EVERY[:2])
-    record, added = merge(read_record(made(tmp_path / "other", [("conv2", 1)], seed_shown=1)), tmp_path / "into")
-    assert added == 1
-    assert record.samples.keys() == read_record(folder).samples.keys()
-    assert record.samples["digits/vgg11/seed"] == 0
-
-
-def test_records_that_do_not_belong_together_are_refused(tmp_path):
-    made(tmp_path / "into", EVERY[:1])
-    wide = made(tmp_path / "wide", EVERY[:1], width=0.25)
-    shutil.copytree(wide, tmp_path / "renamed" / "smoke" / "layers")
-    assert "another configuration" in refusal(tmp_path / "renamed" / "smoke" / "layers", tmp_path / "into")
-    shutil.copytree(wide, tmp_path / "renamed" / "smoke" / "alpha")
-    with pytest.raises(RunError, match="not its name"):
-        merge(read_record(tmp_path / "renamed" / "smoke" / "alpha"), tmp_path / "into")
-    assert merge(read_record(wide), tmp_path / "into")[1] == 1  # beside the other
-
-
-def test_the_command_merges_what_it_can_and_names_the_rest(monkeypatch, capsys, tmp_path):
-    good, bad = made(tmp_path / "good", EVERY[:2]), made(tmp_path / "bad", EVERY[2:])
-    (bad / "metrics.csv").write_text("damaged")
-    (tmp_path / "foreign").mkdir()
-    (tmp_path / "foreign" / "manifest.json").write_text('{"name": "a web page"}')
-    (tmp_path / "empty").mkdir()
-    folders = [str(tmp_path / name) for name in ("bad", "foreign", "empty", "good")]
-    monkeypatch.setattr(sys, "argv", ["cladec", "merge", *folders, "--into", str(tmp_path / "into")])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    said = capsys.readouterr()
-    assert stop.value.code == 1
-    assert "3 not merged" in said.err
-    for part in (bad / "metrics.csv", tmp_path / "foreign" / "manifest.json", tmp_path / "empty"):
-        assert str(part) in said.err
-    assert "2 cells are new" in said.out
-    assert content(tmp_path / "into" / "smoke" / "layers") == content(good)
 
 
 def test_the_names_of_the_cells_can_be_listed(monkeypatch, capsys, tmp_path):

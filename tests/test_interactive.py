@@ -1,7 +1,6 @@
 """Figures with controls, the pictures of single explanations, and what the book says about its chapters."""
 
 import base64
-import io
 import json
 import re
 import tomllib
@@ -14,17 +13,26 @@ import yaml
 from PIL import Image
 
 from cladec_companion.book import build as book
-from cladec_companion.book import front
 from cladec_companion.book import heads as chapters
 from cladec_companion.book import pdf as printing
-from cladec_companion.book.pages import PICTURE_DPI
-from cladec_companion.evidence import explorer as interactive
-from cladec_companion.evidence.style import apart, grey, signed_difference
+from cladec_companion.evidence.explorer import Control, explorer
+from cladec_companion.evidence.style import apart, signed_difference, unit
+from cladec_companion.papers.cladec import pictures as front
+from cladec_companion.papers.cladec.alpha import figures as alpha
+from cladec_companion.papers.cladec.layers import figures as layers
+from cladec_companion.papers.cladec.occlusion import figures as occlusion
+from cladec_companion.papers.cladec.pictures import PICTURE_DPI
+from cladec_companion.papers.cladec.subsets import figures as subsets
 from cladec_companion.papers.cladec.theory import closed_forms as theory
-from cladec_companion.records.record import ROOT, Record, recorded
+from cladec_companion.papers.cladec.theory import figures as theory_figures
+from cladec_companion.records.files import ROOT
+from cladec_companion.records.record import Record, recorded
+from cladec_companion.records.samples import RunImages
 from cladec_core.errors import RunError
+from tests.made_up import content
 
 RUN = "fashion_mnist/vgg11"
+CHAPTERS = {"layers": layers, "alpha": alpha, "subsets": subsets, "occlusion": occlusion}
 numbers = np.random.default_rng(0)
 
 
@@ -75,27 +83,12 @@ def made():
     }
 
 
-def content(figure):
-    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', figure.data, re.S)[1])
-    if "sprite" not in data:
-        return data, None
-    sprite = np.array(Image.open(io.BytesIO(base64.b64decode(data["sprite"].split(",")[1]))).convert("RGB"))
-    side, columns = data["side"], data["columns"]
-
-    def shown(pane, *choice):
-        state = np.ravel_multi_index(choice, [len(control["values"]) for control in data["controls"]])
-        row, column = divmod(data["panes"][pane]["tiles"][state], columns)
-        return sprite[row * side : (row + 1) * side, column * side : (column + 1) * side]
-
-    return data, shown
-
-
 def ink(image):
     return np.repeat(255 - image[0][..., None], 3, -1)
 
 
 def test_every_choice_shows_the_image_of_the_record(made):
-    data, shown = content(interactive.layers(made["layers"]))
+    data, shown = content(layers.interactive(made["layers"]))
     samples = made["layers"].samples
     assert [len(control["values"]) for control in data["controls"]] == [3, 2]
     for at in range(3):
@@ -103,11 +96,11 @@ def test_every_choice_shows_the_image_of_the_record(made):
             assert np.array_equal(shown(0, at, place), ink(samples[f"{RUN}/original"][at]))
             assert np.array_equal(shown(1, at, place), ink(samples[f"{RUN}/{layer}/refae"][at]))
             assert np.array_equal(shown(2, at, place), ink(samples[f"{RUN}/{layer}/cladec"][at]))
-            refae, cladec = (grey(samples[f"{RUN}/{layer}/{method}"])[at] for method in ("refae", "cladec"))
+            refae, cladec = (unit(samples[f"{RUN}/{layer}/{method}"])[at] for method in ("refae", "cladec"))
             assert np.abs(shown(3, at, place) - 255.0 * signed_difference(refae, cladec)).max() < 1
     assert data["controls"][0]["values"][2] == "3. Ankle boot, taken for Sandal"
     assert data["controls"][1]["values"] == ["conv2 (-5)", "penultimate (-1)"]
-    away = apart(grey(samples[f"{RUN}/original"])[2], grey(samples[f"{RUN}/penultimate/cladec"])[2])
+    away = apart(unit(samples[f"{RUN}/original"])[2], unit(samples[f"{RUN}/penultimate/cladec"])[2])
     assert f"ClaDec's {away:.0%}" in data["notes"][5]
 
 
@@ -115,7 +108,7 @@ def test_every_choice_shows_the_image_of_the_record(made):
     ("name", "steps", "of"), [("alpha", ["0", "0.9", "1"], "alpha={}"), ("subsets", ["1", "10"], "nested/{}/0")]
 )
 def test_sliders_go_from_small_to_large(made, name, steps, of):
-    data, shown = content(getattr(interactive, name)(made[name]))
+    data, shown = content(CHAPTERS[name].interactive(made[name]))
     assert data["controls"][-1]["values"] == steps
     for place, step in enumerate(steps):
         key = of.format(float(step) if name == "alpha" else step)
@@ -124,7 +117,7 @@ def test_sliders_go_from_small_to_large(made, name, steps, of):
 
 
 def test_square_covers_the_place_that_is_named(made):
-    data, shown = content(interactive.occlusion(made["occlusion"]))
+    data, shown = content(occlusion.interactive(made["occlusion"]))
     samples = made["occlusion"].samples
     expected = samples[f"{RUN}/original"][1].copy()
     expected[:, 20:32, 0:12] = 102
@@ -137,15 +130,24 @@ def test_square_covers_the_place_that_is_named(made):
     assert data["drag"] == {"corners": [0, 20], "square": 12}
 
 
+def test_no_text_ends_the_script_of_a_figure():
+    said = "</script><script>alert(1)</script><!--<script>"
+    made = explorer([Control("Angle", ["0"])], [said], "about", kind="plane")
+    data, _ = content(made)
+    assert data["notes"] == [said]
+    assert made.data.count("<script") == made.data.count("</script>") == 2
+    assert "<!--" not in made.data
+
+
 def test_a_record_without_the_moved_square_is_recognised(made):
-    assert interactive.can_move(made["occlusion"])
-    assert not interactive.can_move(made["layers"])
-    assert not interactive.can_move(None)
+    assert occlusion.can_move(made["occlusion"])
+    assert not occlusion.can_move(made["layers"])
+    assert not occlusion.can_move(None)
 
 
 def test_figures_load_nothing_and_have_a_static_picture(made):
     for name, found in made.items():
-        text = getattr(interactive, name)(found).data
+        text = CHAPTERS[name].interactive(found).data
         assert set(re.findall(r"https?://[^\"'\s)]+", text)) <= {
             "http://www.w3.org/2000/svg",
             "http://www.w3.org/1999/xhtml",
@@ -155,7 +157,7 @@ def test_figures_load_nothing_and_have_a_static_picture(made):
 
 def test_encoder_turns_by_the_numbers_of_python():
     frames = theory.angle_frames(theory.tilted((4.0, 1.0), 20), np.arange(0, 91, 30))
-    data, _ = content(interactive.plane(np.array([[1.0, 2.0]]), frames))
+    data, _ = content(theory_figures.interactive(np.array([[1.0, 2.0]]), frames))
     assert data["controls"][0]["values"] == ["0°", "30°", "60°", "90°"]
     np.testing.assert_allclose(
         [frame["e"] + frame["r"] for frame in data["frames"]], frames[["e1", "e2", "r1", "r2"]], atol=1e-4
@@ -190,13 +192,13 @@ def test_worked_cases_are_what_the_page_says(cases):
 def test_worked_case_of_drift_is_misclassified_and_the_others_are_not(cases):
     stored, _ = cases
     for name, case in front.CASES.items():
-        at = stored.samples[f"{case.run}/index"] == case.image
-        wrong = stored.samples[f"{case.run}/label"][at] != stored.samples[f"{case.run}/predicted"][at]
+        images = RunImages.of(stored, case.dataset, case.architecture)
+        wrong = (images.labels != images.predicted)[images.index == case.image]
         assert wrong[0] == (name == "drift")
 
 
 def test_difference_has_the_colours_of_the_methods():
-    high, low = np.ones((1, 1)), np.zeros((1, 1))
+    high, low = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
     more_refae, more_cladec = signed_difference(high, low)[0, 0], signed_difference(low, high)[0, 0]
     assert more_refae[2] > more_refae[0]  # blue
     assert more_cladec[0] > more_cladec[2]  # orange

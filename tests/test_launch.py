@@ -10,8 +10,8 @@ import yaml
 
 from cladec_companion.book import build as book
 from cladec_companion.book import launch
-from cladec_companion.commands.main import parse_changes
-from cladec_companion.records.settings import settings_for
+from cladec_companion.commands.shared import parse_changes
+from cladec_companion.papers import settings_for
 
 GITHUB, GITLAB = "https://github.com/someone/cladec", "https://gitlab.com/someone/cladec"
 

@@ -11,7 +11,8 @@ from cladec_companion.book import ledger, pages, provenance
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS
 from cladec_companion.papers.cladec.layers import claims as layers
-from cladec_companion.records.record import RECORDED, Record
+from cladec_companion.records.files import RECORDED
+from cladec_companion.records.record import Record
 from cladec_companion.records.settings import SETTINGS, settings_for
 from tests.made_up import as_claimed, made_up
 

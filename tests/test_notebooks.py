@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from cladec_companion.book import build as book
-from cladec_companion.records.record import ROOT
+from cladec_companion.records.files import ROOT
 
 GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in book.notebook_names()]
 

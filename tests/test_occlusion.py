@@ -5,20 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cladec_companion.engine.study import Study
 from scipy.stats import spearmanr
 from torch import nn
 
-from cladec_companion.engine import runner as experiments
-from cladec_companion.engine.study import Study
+from cladec_companion import papers
+from cladec_companion.engine import runner
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.occlusion import claims, figures
 from cladec_companion.papers.cladec.occlusion import experiment as occlusion
 from cladec_companion.records.record import read_record
-from cladec_companion.records.settings import settings_for
 from cladec_core import training
 from cladec_core.errors import UsageError
 
 CORNERS = (0, 6, 12, 20)
-DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
 
 
 class Bright(nn.Module):
@@ -48,9 +48,10 @@ def made_up(digits):
 @pytest.fixture(scope="module")
 def smoke_record(tmp_path_factory):
     settings = settings_for("occlusion", "smoke", layers=[-1, -5])
+    folder = tmp_path_factory.mktemp("occlusion")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.runner, "CACHE", None)
-        return experiments.run(settings, root=tmp_path_factory.mktemp("occlusion"), device="cpu", progress=False)
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        return runner.run(papers.chapter("occlusion"), settings, root=folder, device="cpu", progress=False)
 
 
 def test_squares_stand_where_the_corners_say():
@@ -204,115 +205,6 @@ def test_decoders_are_trained_once_for_each_classifier(digits, smoke, on, tmp_pa
     monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained again"))
     again = Study(digits, "vgg11", 0, smoke, on, tmp_path)
     assert torch.equal(again.test(again.decoder("conv3")), trained)
-
-
-@pytest.mark.parametrize(
-    ("key", "verdict", "says"),
-    [
-        ("B38", "holds", ["17 of 18", "VGG-11 9 of 9", "ResNet-10 8 of 9"]),
-        ("B39", "holds", ["4 of 6"]),
-        ("B40", "holds", ["4 of 6"]),
-        ("B41", "holds", ["4 of 4"]),
-        ("B42", "holds", ["12 of 12", "not printed"]),
-        ("B43", "holds", ["3 of 3", "in between"]),
-        ("B44", "holds", ["3 of 3"]),
-        ("B45", "does not hold", ["12 of 18", "VGG-11 8 of 9", "ResNet-10 4 of 9", "p = 0.24"]),
-        ("B46", "undecided", []),
-        ("B47", "undecided", ["MNIST 0.286"]),
-        ("B48", "holds", ["2 of 2"]),
-        ("B49", "undecided", ["pictures"]),
-    ],
-)
-def test_verdicts_of_the_printed_tables(key, verdict, says):
-    found = DECIDE[key](claims.printed())
-    assert found.verdict == verdict
-    assert all(text in found.evidence for text in says), found.evidence
-
-
-def made_record(cells, seeds=(0, 1, 2), error=0.01):
-    """A record from {(dataset, architecture, layer): (ClaDec max, min, GradCAM max, min, contrast correlation)}."""
-    rows = []
-    for (dataset, architecture, layer), (c_max, c_min, g_max, g_min, contrast) in cells.items():
-        for seed in seeds:
-            axes = {"dataset": dataset, "architecture": architecture, "seed": seed, "squares": 1}
-            wobble = 0.002 * (seed - 1)
-            for method, most, least in (
-                ("cladec", c_max, c_min),
-                ("cladec whole", c_max, c_min),
-                ("gradcam", g_max, g_min),
-            ):
-                values = {
-                    "acc_max": most + wobble, "acc_min": least - wobble, "acc_min_shared": least,
-                    "delta_error": error, "ties": float(most == least), "contrast_correlation": contrast,
-                }  # fmt: skip
-                rows += [{**axes, "layer": layer, "method": method, "metric": k, "value": v} for k, v in values.items()]
-            clean = {"resnet10": 0.99, "vgg11": 0.98}[architecture]
-            control = {
-                ("random", "acc_max"): 0.7,
-                ("random", "acc_min"): 0.7 + wobble,
-                ("random", "delta_error"): error,
-            }
-            control[("classifier", "accuracy")] = clean
-            for (method, metric), value in control.items():
-                rows.append({**axes, "layer": "classifier", "method": method, "metric": metric, "value": value})
-    table = pd.DataFrame(rows).drop_duplicates(["dataset", "architecture", "seed", "layer", "method", "metric"])
-    return SimpleNamespace(rows=table, manifest={"configuration": {"index_map": "code"}})
-
-
-NETWORKS = {"vgg11": ("conv2", "conv3", "penultimate"), "resnet10": ("block1", "block3", "penultimate")}
-
-
-def grid(values):
-    return {
-        (dataset, network, layer): values(dataset, network, 2 - place)
-        for dataset in ("mnist", "cifar100")
-        for network, names in NETWORKS.items()
-        for place, layer in enumerate(names)
-    }
-
-
-def as_claimed(dataset, network, below):
-    """`below` is 0 at the top layer, 2 at the lowest."""
-    far = dataset == "mnist"
-    most = (0.5 if far else 0.3) + 0.01 * below - 0.05 * (network == "resnet10")
-    least = most + (0.4 if far else 0.2 - 0.08 * below)
-    alike = network == "vgg11" and below == 0
-    return most, least, most + 0.03, most + 0.03 + (0 if alike else 0.005 if below == 0 else 0.05), 0.2 + 0.3 * below
-
-
-def the_opposite(dataset, network, below):
-    most, least, _, _, contrast = as_claimed(dataset, network, below)
-    wide = 0.3 * below if dataset == "mnist" else 0
-    worse = 0.4 * (network == "resnet10")
-    return least - 0.1 * below + worse, most - wide + worse, most + worse, least + worse + 0.1, 1 - contrast
-
-
-DECIDABLE = ["B38", "B39", "B41", "B42", "B45", "B49"]
-
-
-@pytest.mark.parametrize("key", DECIDABLE)
-def test_claims_hold_on_rows_made_to_support_them_and_fail_on_the_opposite(key):
-    assert DECIDE[key](claims.evidence(made_record(grid(as_claimed)))).verdict == "holds"
-    assert DECIDE[key](claims.evidence(made_record(grid(the_opposite)))).verdict == "does not hold"
-
-
-def test_gradcam_and_the_control_are_judged_from_rows():
-    supporting = claims.evidence(made_record(grid(as_claimed)))
-    assert DECIDE["B44"](supporting).verdict == "holds"
-    assert DECIDE["B46"](supporting).verdict == "holds"
-    assert DECIDE["B44"](claims.evidence(made_record(grid(the_opposite)))).verdict == "does not hold"
-
-
-def test_a_single_run_decides_only_what_exceeds_its_noise():
-    noisy = claims.evidence(made_record(grid(as_claimed), seeds=(1,), error=0.5))
-    assert {DECIDE[key](noisy).verdict for key in ("B38", "B39", "B45")} == {"undecided"}
-    clear = claims.evidence(made_record(grid(as_claimed), seeds=(1,), error=0.0005))
-    assert {DECIDE[key](clear).verdict for key in ("B38", "B39", "B45")} == {"holds"}
-
-
-def test_a_record_without_the_needed_cells_decides_nothing(smoke_record):
-    found = claims.evidence(smoke_record)
-    assert {DECIDE[key](found).verdict for key in ("B40", "B41", "B42", "B47", "B48")} == {"undecided"}
 
 
 def test_figures_are_drawn_from_a_record(smoke_record):

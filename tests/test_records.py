@@ -1,30 +1,20 @@
+import dataclasses
 import json
 import math
 import re
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from cladec_companion.papers import settings_for
 from cladec_companion.records import record as records
+from cladec_companion.records import schema
+from cladec_companion.records.cells import Cost, Misfit
+from cladec_companion.records.files import RECORDED
 from cladec_companion.records.record import find_records, open_record, read_record
-from cladec_companion.records.settings import settings_for
 from cladec_core.errors import RunError
-
-AXES = {"dataset": "digits", "architecture": "vgg11", "seed": 0}
-
-
-def cell(layer, seed=0):
-    """Key, rows, samples and seconds of a made-up cell."""
-    numbers = np.random.default_rng([len(layer), seed])
-    rows = [
-        AXES | {"layer": layer, "seed": seed, "method": method, "metric": metric, "value": float(numbers.normal())}
-        for method in ("refae", "cladec")
-        for metric in ("loss_raw_sum", "accuracy")
-    ]
-    samples = {f"digits/vgg11/{layer}/{seed}": numbers.integers(0, 256, (3, 1, 32, 32), dtype=np.uint8)}
-    return f"digits/vgg11/{layer}/{seed}", rows, samples, 1.234
+from tests.made_up import CPU, cell, same
 
 
 @pytest.fixture(autouse=True)
@@ -37,21 +27,11 @@ def content(folder):
     return {path.name: path.name != "manifest.json" and path.read_bytes() for path in folder.iterdir()}
 
 
-def same(first, second):
-    """Whether two read records say the same, whatever bytes they are made of."""
-    return (
-        first.rows.equals(second.rows)
-        and first.samples.keys() == second.samples.keys()
-        and all(np.array_equal(first.samples[name], second.samples[name]) for name in first.samples)
-        and first.manifest["cells"] == second.manifest["cells"]
-    )
-
-
 @pytest.fixture
 def written(smoke, tmp_path):
-    record = open_record(smoke, tmp_path, "cpu (test)")
-    record.add(*cell("conv2"))
-    record.add(*cell("penultimate"))
+    record = open_record(smoke, tmp_path, CPU)
+    record.add(**cell("conv2"))
+    record.add(**cell("penultimate"))
     return record
 
 
@@ -59,9 +39,10 @@ def test_what_was_added_is_read_back(written):
     found = read_record(written.folder)
     assert list(found.cells) == ["digits/vgg11/conv2/0", "digits/vgg11/penultimate/0"]
     assert len(found.rows) == 8
-    assert list(found.rows.columns) == ["dataset", "architecture", "layer", "method", "seed", "metric", "value"]
+    assert list(found.rows.columns) == ["dataset", "architecture", "layer", "method", "seed", "part", "metric", "value"]
     for key in ("conv2", "penultimate"):
-        _, rows, samples, _ = cell(key)
+        made = cell(key)
+        rows, samples = made["rows"], made["samples"]
         for row in rows:
             at = found.rows.query("layer == @row['layer'] and method == @row['method'] and metric == @row['metric']")
             assert at.value.item() == pytest.approx(row["value"], rel=1e-7)
@@ -73,12 +54,14 @@ def test_what_was_added_is_read_back(written):
 def test_the_manifest_tells_where_the_numbers_come_from(written, smoke):
     manifest = json.loads((written.folder / "manifest.json").read_text())
     assert manifest["configuration"] == smoke.configuration()
-    assert (manifest["experiment"], manifest["profile"], manifest["schema"]) == ("layers", "smoke", records.SCHEMA)
+    assert (manifest["experiment"], manifest["profile"], manifest["schema"]) == ("layers", "smoke", schema.SCHEMA)
     (run,) = manifest["runs"]
     assert run["device"] == "cpu (test)"
     assert run["commit"] == "0123456789ab-dirty"
     assert {"python", "torch", "numpy"} <= run["versions"].keys()
-    assert [entry["seconds"] for entry in manifest["cells"].values()] == [1.23, 1.23]
+    assert run["conditions"] == {"device": "cpu", "precision": "float32", "threads": 1, "code": "c0de" * 8}
+    costs = [(entry["seconds"], entry["cpu_seconds"], entry["trainings"]) for entry in manifest["cells"].values()]
+    assert costs == [(1.23, 2.35, {"decoder": 1.0})] * 2
 
 
 def test_the_commit_is_gits_or_unknown(monkeypatch, tmp_path):
@@ -91,11 +74,11 @@ def test_the_commit_is_gits_or_unknown(monkeypatch, tmp_path):
     assert records._commit() == "unknown"
 
 
-def test_another_device_is_another_run(written, smoke, tmp_path):
-    record = open_record(smoke, tmp_path, "cuda (test)")
-    record.add(*cell("conv3"))
+def test_another_machine_is_another_run(written, smoke, tmp_path):
+    record = open_record(smoke, tmp_path, dataclasses.replace(CPU, name="cpu (another)"))
+    record.add(**cell("conv3"))
     manifest = read_record(written.folder).manifest
-    assert [run["device"] for run in manifest["runs"]] == ["cpu (test)", "cuda (test)"]
+    assert [run["device"] for run in manifest["runs"]] == ["cpu (test)", "cpu (another)"]
     runs = {key.split("/")[2]: entry["run"] for key, entry in manifest["cells"].items()}
     assert runs == {"conv2": 0, "penultimate": 0, "conv3": 1}
 
@@ -106,23 +89,23 @@ def test_the_order_of_the_cells_does_not_change_the_files(smoke, tmp_path):
     for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
         root = tmp_path / "".join(map(str, order))
         for index in order:
-            open_record(smoke, root, "cpu").add(*cells[index])  # read anew for each, as a resumed run does
+            open_record(smoke, root, CPU).add(**cells[index])  # read anew for each, as a resumed run does
         folder = root / "smoke" / "layers"
         found.append(((folder / "metrics.csv").read_bytes(), (folder / "samples.npz").read_bytes()))
     assert found[0] == found[1] == found[2]
 
 
-def test_numbers_that_are_not_finite_come_back_as_numbers(smoke, tmp_path):
-    key, rows, samples, seconds = cell("conv2")
-    for row, value in zip(rows, (math.nan, math.inf, 1e-30, 0.1), strict=True):
+def test_numbers_that_are_not_finite_are_undefined(smoke, tmp_path):
+    made = cell("conv2")
+    for row, value in zip(made["rows"], (math.nan, math.inf, 1e-30, 0.1), strict=True):
         row["value"] = value
-    open_record(smoke, tmp_path).add(key, rows, samples, seconds)
-    again = open_record(smoke, tmp_path)
+    open_record(smoke, tmp_path, CPU).add(**made)
+    again = open_record(smoke, tmp_path, CPU)
     assert again.rows["value"].dtype == float
-    assert sorted(again.rows["value"].dropna()) == [1e-30, 0.1, math.inf]
-    assert again.rows["value"].isna().sum() == 1
+    assert sorted(again.rows["value"].dropna()) == [1e-30, 0.1]
+    assert [entry["undefined"] for entry in again.cells.values()] == [2]
     before = (again.folder / "metrics.csv").read_bytes()
-    again.add(*cell("penultimate"))
+    again.add(**cell("penultimate"))
     assert set(before.splitlines()) <= set((again.folder / "metrics.csv").read_bytes().splitlines())
 
 
@@ -132,7 +115,7 @@ def test_a_record_holds_three_files(written):
 
 def test_find_records_reads_all(written, tmp_path):
     changed = settings_for("layers", "smoke", width=0.25)
-    open_record(changed, tmp_path).add(*cell("conv2"))
+    open_record(changed, tmp_path, CPU).add(**cell("conv2"))
     assert [record.folder.parent.name for record in find_records(tmp_path)] == ["smoke", changed.record_name()]
     assert find_records(tmp_path / "nowhere") == []
 
@@ -168,9 +151,12 @@ def test_a_missing_file_is_refused_by_name(written, name):
         (lambda text: "", "cannot be read as a manifest"),
         (lambda text: "[]", "cannot be read as a manifest"),
         (lambda text: "{}", "cannot be read as a manifest"),
-        (lambda text: text.replace('"schema": 1', '"schema": 2'), "has schema 2; this version reads 1"),
+        (lambda text: text.replace('"schema": 2', '"schema": 3'), "has schema 3; this version reads 1 to 2"),
         (lambda text: text.replace('"runs"', '"rums"'), "lacks runs"),
-        (lambda text: text.replace('"metrics.csv"', '"metric.csv"'), "metrics.csv does not fit"),
+        (
+            lambda text: text.replace('"metrics.csv"', '"metric.csv"'),
+            "names other files than metrics.csv and samples.npz",
+        ),
     ],
 )
 def test_a_bad_manifest_is_refused_by_name(written, smoke, tmp_path, change, said):
@@ -189,17 +175,6 @@ def test_a_folder_without_a_manifest_is_refused_by_name(tmp_path):
     with pytest.raises(RunError) as caught:
         read_record(tmp_path)
     assert str(tmp_path / "manifest.json") in str(caught.value)
-
-
-def test_a_table_without_its_columns_is_refused_by_name(smoke, tmp_path):
-    record = open_record(smoke, tmp_path)
-    key, rows, samples, seconds = cell("conv2")
-    record.add(key, rows, samples, seconds)
-    record.rows = pd.DataFrame(rows).drop(columns="value")
-    record._write()
-    with pytest.raises(RunError) as caught:
-        read_record(record.folder)
-    assert str(caught.value) == f"{record.folder / 'metrics.csv'} lacks the column value."
 
 
 def test_a_record_of_another_configuration_is_refused(written, tmp_path):
@@ -230,9 +205,9 @@ def test_a_full_disk_keeps_the_finished_cells(written, smoke, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "_write_synced", full)
+        patch.setattr(records, "write_synced", full)
         with pytest.raises(RunError, match="No space left on device") as caught:
-            open_record(smoke, tmp_path).add(*cell("conv3"))
+            open_record(smoke, tmp_path, CPU).add(**cell("conv3"))
     assert "The cells finished before are still in it" in str(caught.value)
     assert same(read_record(written.folder), before)
 
@@ -247,7 +222,7 @@ class Killed(BaseException):
 def at_each_touch(patch, act):
     """Call `act(number)` before each call with which a record touches the disk; return where they are counted."""
     touched = []
-    write, replace = records._write_synced, records.os.replace
+    write, replace = records.write_synced, records.os.replace
 
     def watched(call):
         def touch(*arguments):
@@ -261,7 +236,7 @@ def at_each_touch(patch, act):
 
         return touch
 
-    patch.setattr(records, "_write_synced", watched(write))
+    patch.setattr(records, "write_synced", watched(write))
     patch.setattr(records.os, "replace", watched(replace))
     return touched
 
@@ -278,10 +253,10 @@ def survives(action, monkeypatch, moment):
 
 
 def made(smoke, root, layers):
-    record = open_record(smoke, root, "cpu")
+    record = open_record(smoke, root, CPU)
     for layer in layers:
-        record.add(*cell(layer))
-    return open_record(smoke, root, "cpu")
+        record.add(**cell(layer))
+    return open_record(smoke, root, CPU)
 
 
 @pytest.mark.parametrize("layers", [["conv2"], ["conv2", "penultimate"]])
@@ -292,12 +267,12 @@ def test_a_kill_at_any_point_leaves_the_record_before_or_after(smoke, tmp_path, 
     for moment in range(1, 8):
         root = tmp_path / f"killed{moment}"
         record = made(smoke, root, layers[:-1])
-        survived = survives(lambda: record.add(*last), monkeypatch, moment)  # noqa: B023
-        found = open_record(smoke, root, "cpu")
+        survived = survives(lambda: record.add(**last), monkeypatch, moment)  # noqa: B023
+        found = open_record(smoke, root, CPU)
         assert same(found, before) or same(found, after)
         outcomes.append("survived" if survived else "after" if same(found, after) else "before")
         if outcomes[-1] == "before":
-            found.add(*last)
+            found.add(**last)
         assert content(found.folder) == content(after.folder)
     # Three files are written and the manifest is renamed; from then on the cell is in the record.
     assert outcomes == ["before"] * 4 + ["after"] * 2 + ["survived"]
@@ -306,7 +281,7 @@ def test_a_kill_at_any_point_leaves_the_record_before_or_after(smoke, tmp_path, 
 def test_a_kill_while_a_kill_is_repaired_loses_nothing(smoke, tmp_path, monkeypatch):
     for second in (1, 2):
         record = made(smoke, tmp_path / str(second), ["conv2"])
-        assert not survives(lambda: record.add(*cell("penultimate")), monkeypatch, 5)  # noqa: B023
+        assert not survives(lambda: record.add(**cell("penultimate")), monkeypatch, 5)  # noqa: B023
         assert not survives(lambda: read_record(record.folder), monkeypatch, second)  # noqa: B023
         assert same(read_record(record.folder), made(smoke, tmp_path / f"whole{second}", ["conv2", "penultimate"]))
 
@@ -318,7 +293,7 @@ def test_a_commit_while_a_reader_reads_is_no_damage(written, smoke, tmp_path, mo
         """Another process commits a cell between the reader's look at the manifest and at the files."""
         if waiting:
             new = waiting.pop()
-            written.add(*new)
+            written.add(**new)
         settle(folder, manifest)
 
     monkeypatch.setattr(records, "_settle", commit_first)
@@ -342,6 +317,155 @@ def test_a_reader_in_between_disturbs_nothing(smoke, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         at_each_touch(patch, read)
-        record.add(*cell("penultimate"))
+        record.add(**cell("penultimate"))
     assert seen == [1, 1, 1, 1, 2]
     assert content(record.folder) == content(expected.folder)
+
+
+# ---- what fits together
+
+
+ONE, OTHER = "1" * 32, "2" * 32
+
+
+def test_a_record_has_one_classifier_of_a_run(smoke, tmp_path):
+    """The worst fault of the book: conv3a of one network stood beside conv2 of another, of the same seed."""
+    record = open_record(smoke, tmp_path, CPU)
+    record.add(**cell("conv2", classifiers={"classifier": ONE}))
+    before = content(record.folder)
+    with pytest.raises(Misfit) as caught:
+        record.add(**cell("conv3", classifiers={"classifier": OTHER}))
+    assert str(caught.value) == (
+        f"digits/vgg11/conv3/0 explains another classifier than the recorded cells of digits/vgg11, seed 0, in "
+        f"{record.folder}: 'classifier' is 222222222222 here, 111111111111 there."
+    )
+    assert content(record.folder) == before
+    assert list(record.cells) == ["digits/vgg11/conv2/0"]
+    record.add(**cell("conv3", classifiers={"classifier": ONE}))
+    record.add(**cell("conv3", seed=1, classifiers={"classifier": OTHER}))  # of another run
+    record.add(**cell("conv4", classifiers={"4 epochs": OTHER}))  # a chapter may explain several, each by its name
+    record.add(**cell("conv4a", classifiers={}))  # nothing is explained
+    found = read_record(record.folder)
+    assert found.fingerprinted
+    assert found.classifiers("digits", "vgg11", 0) == {"classifier": ONE, "4 epochs": OTHER}
+    assert found.classifiers("digits", "vgg11", 1) == {"classifier": OTHER}
+    assert found.classifiers("mnist", "vgg11", 0) == {}
+
+
+def test_images_of_a_run_are_of_the_same_test_images(smoke, tmp_path):
+    record = open_record(smoke, tmp_path, CPU)
+    record.add(**cell("conv2", index=[3, 5, 8]))
+    with pytest.raises(Misfit, match=r"digits/vgg11/conv3/0 shows other images than .*'digits/vgg11/index' differs"):
+        record.add(**cell("conv3", index=[3, 5, 9]))
+    record.add(**cell("conv3", index=[3, 5, 8]))
+    marks = {entry["images"] for entry in read_record(record.folder).cells.values()}
+    assert len(marks) == 1
+    assert "" not in marks
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"threads": 2}, "threads 1 there, 2 here"),
+        ({"precision": "bfloat16"}, "precision 'float32' there, 'bfloat16' here"),
+        ({"device": "cuda", "threads": 0}, "device 'cpu' there, 'cuda' here, threads 1 there, 0 here"),
+        ({"code": "f" * 32}, f"code '{'c0de' * 8}' there, '{'f' * 32}' here"),
+    ],
+)
+def test_a_record_is_continued_as_it_was_begun(written, smoke, tmp_path, change, said):
+    with pytest.raises(Misfit) as caught:
+        open_record(smoke, tmp_path, dataclasses.replace(CPU, **change))
+    assert f"{written.folder} was recorded under other conditions ({said})" in str(caught.value)
+    assert open_record(smoke, tmp_path).cells == written.cells  # what is there can still be seen
+
+
+def test_nothing_is_added_to_a_record_that_was_opened_for_reading(written):
+    with pytest.raises(RunError, match="opened for reading"):
+        read_record(written.folder).add(**cell("conv3"))
+
+
+def change(made, **values):
+    return made | {"rows": [row | values for row in made["rows"]]}
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (cell("conv2"), "digits/vgg11/conv2/0 is in .* already"),
+        (change(cell("conv3"), seed=1), r"rows of digits/vgg11/conv3/0 are of \[\('digits', 'vgg11', 1\)\]"),
+        (change(cell("conv3"), dataset="mnist"), "rows of digits/vgg11/conv3/0 are of"),
+        (change(cell("conv3"), layer="conv2"), "measures what .* has already, or the same twice: .*layer conv2"),
+        (change(cell("conv3"), metric="accuracy"), "the same twice: .*metric accuracy"),
+        (change(cell("conv3"), alpha=0.5), "have other columns than those in .*: alpha"),
+        (change(cell("conv3"), method=True), "have method of several types"),
+        (cell("conv3") | {"rows": []}, "has no rows"),
+        (cell("conv3") | {"cell": "digits/vgg11/conv3"}, "is not the name of a cell"),
+        (cell("conv3") | {"cell": "digits/vgg11/conv3/00"}, "is not the name of a cell"),
+    ],
+)
+def test_rows_that_are_not_of_their_cell_are_refused(written, made, said):
+    before = content(written.folder)
+    with pytest.raises(RunError, match=said):
+        written.add(**made)
+    assert content(written.folder) == before
+
+
+def weighted(part, alpha):
+    made = change(cell("conv4"), alpha=alpha)
+    return made | {"cell": f"digits/vgg11/{part}/0", "samples": {}}
+
+
+def test_parameters_that_differ_in_the_last_digit_are_two_cells(tmp_path):
+    record = open_record(settings_for("alpha", "smoke"), tmp_path, CPU)
+    record.add(**weighted("conv4 α=0.5", 0.5))
+    record.add(**weighted("conv4 α=0.500000000001", 0.500000000001))
+    record.add(**weighted("conv4 α=0.1", 0.1))
+    found = read_record(record.folder)
+    assert sorted(found.rows["alpha"].unique()) == [0.1, 0.5, 0.500000000001]
+    assert found.rows.groupby("alpha").size().tolist() == [4, 4, 4]
+    record.add(**weighted("conv4 α=0.0", 0.0))
+    alone = open_record(settings_for("alpha", "smoke"), tmp_path / "alone", CPU)
+    alone.add(**weighted("conv4 α=-0.0", -0.0))
+    assert ",-0," not in (alone.folder / "metrics.csv").read_text()
+    with pytest.raises(RunError, match=r"conv4 α=-0.0/0 measures what .* has already.*alpha 0.0"):
+        record.add(**weighted("conv4 α=-0.0", -0.0))
+
+
+def test_records_from_before_fingerprints_are_read_and_marked_but_not_continued():
+    """The committed ones; once all are made anew, there are none."""
+    for record in find_records(RECORDED):
+        if not record.fingerprinted:
+            assert record.classifiers("fashion_mnist", "vgg11", 0) == {}
+            with pytest.raises(Misfit, match="before cells carried fingerprints"):
+                record.begin(CPU)
+
+
+def test_what_a_killed_process_left_goes_with_the_next_run(written, smoke, tmp_path):
+    for name in ("metrics.csv.new", "manifest.json.new"):
+        (written.folder / name).write_text("half of")
+    open_record(smoke, tmp_path)  # looks only
+    assert (written.folder / "metrics.csv.new").exists()
+    open_record(smoke, tmp_path, CPU)
+    assert content(written.folder).keys() == {"manifest.json", *schema.FILES}
+
+
+def test_looking_at_a_record_that_is_not_there_makes_nothing(smoke, tmp_path):
+    open_record(smoke, tmp_path / "results", CPU)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cell_that_could_not_be_written_is_not_in_the_record(written, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records, "write_synced", full)
+    with pytest.raises(RunError, match="No space left"):
+        written.add(**cell("conv3"))
+    assert same(written, read_record(written.folder))
+
+
+def test_costs_are_kept_apart(smoke, tmp_path):
+    record = open_record(smoke, tmp_path, CPU)
+    record.add(**cell("conv2") | {"cost": Cost(120.0, 230.0)})
+    assert record.minutes == 2
+    assert record.cells["digits/vgg11/conv2/0"]["cpu_seconds"] == 230

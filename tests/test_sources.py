@@ -1,17 +1,20 @@
 """The repository's own files: notebooks without outputs, the conda view in step, parameters that exist."""
 
+import ast
 import re
 import tomllib
 from dataclasses import fields
+from itertools import permutations
 from pathlib import Path
 
+import grimp
 import nbformat
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 from papermill import inspect_notebook
 
-from cladec_companion.records.settings import SETTINGS
+from cladec_companion.papers import CHAPTERS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -81,19 +84,36 @@ def test_every_figure_of_the_paper_has_a_row_and_every_figure_named_there_exists
 def test_notebook_parameters_are_those_of_its_experiment(notebook):
     path, _ = notebook
     parameters = inspect_notebook(str(path))
-    declared = {item.name for item in fields(SETTINGS[path.stem])}
+    declared = {item.name for item in fields(CHAPTERS[path.stem].settings)}
     assert set(parameters) == declared
     assert all(parameter["help"] and parameter["inferred_type_name"] != "None" for parameter in parameters.values())
 
 
 def test_environment_yml_is_the_conda_view_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = set(project["project"]["dependencies"]) | set(project["dependency-groups"]["dev"])
+    book = project["project"]["optional-dependencies"]["book"]
+    wanted = {*project["project"]["dependencies"], *book, *project["dependency-groups"]["dev"]}
     conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     python = next(item for item in conda if isinstance(item, str) and item.startswith("python="))
     pip = next(item["pip"] for item in conda if isinstance(item, dict))
     assert python.removeprefix("python=") in SpecifierSet(project["project"]["requires-python"])
-    assert set(pip) - {"--editable ."} == wanted
+    assert set(pip) == {"--editable .[book]", *wanted}
+
+
+def test_the_light_installation_brings_nothing_of_notebooks_book_or_workflow():
+    """What `pip install cladec` brings, read from the lock: every package that a core dependency leads to."""
+    packages = {}
+    for package in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]:
+        packages.setdefault(package["name"], []).extend(item["name"] for item in package.get("dependencies", []))
+    found, waiting = set(), ["cladec"]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += packages[name]
+    assert {"torch", "torchvision", "captum", "matplotlib"} <= found
+    assert not [name for name in found if re.match(r"jupyter|ipy|nb|papermill|sphinx|myst|snakemake|notebook", name)]
+    assert not found & {"scipy", "scikit-learn", "scikit-image", "statsmodels", "seaborn", "zennit", "pyyaml"}
 
 
 def test_every_command_of_the_readme_exists():
@@ -103,18 +123,66 @@ def test_every_command_of_the_readme_exists():
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
-def test_the_core_knows_nothing_of_the_companion():
-    """The core is the method and can be used alone; only its command line leads to the paper's experiments."""
-    for path in (ROOT / "cladec_core").rglob("*.py"):
-        if path.name != "__main__.py":
-            assert not re.search(r"^\s*(from|import) cladec_companion", path.read_text(encoding="utf-8"), re.M), path
+def test_the_hooks_before_a_commit_are_what_make_lint_runs():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.M)[1]
+    tool = re.search(r"^RUN = (.*)$", makefile, re.M)[1]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"]  # nothing is fetched
+    assert [hook["entry"] for hook in hooks[0]["hooks"]] == [
+        line.strip().replace("$(RUN)", tool) for line in lint.splitlines()
+    ]
+
+
+def test_every_room_stands_in_the_picture_of_the_house():
+    picture = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for package in ("cladec_core", "cladec_companion"):
+        part = picture[picture.index(f"{package}/") :]
+        for room in sorted(path.parent.name for path in (ROOT / package).glob("*/__init__.py")):
+            assert re.search(rf" {room}/ ", part), room
+
+
+@pytest.fixture(scope="module")
+def imports():
+    return grimp.build_graph("cladec_core", "cladec_companion", exclude_type_checking_imports=True, cache_dir=None)
+
+
+def chapters(graph):
+    """The folders below those of the papers that hold an experiment, claims or figures."""
+    papers = graph.find_children("cladec_companion.papers")
+    folders = [folder for paper in papers for folder in graph.find_children(paper)]
+    return sorted(folder for folder in folders if graph.find_children(folder))
+
+
+def test_a_chapter_never_imports_another(imports):
+    """Neither directly nor through what the papers share."""
+    found = chapters(imports)
+    assert len(found) >= len(CHAPTERS)
+    wrong = {
+        " -> ".join(chain)
+        for chapter, other in permutations(found, 2)
+        for chain in imports.find_shortest_chains(chapter, other, as_packages=True)
+        if all(step.startswith("cladec_companion.papers") for step in chain)
+    }
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_no_file_is_long_and_no_function():
+    """At most 500 lines, and 60 besides the docstring."""
+    long = []
+    for path in [*(ROOT / "cladec_core").rglob("*.py"), *(ROOT / "cladec_companion").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        long += [str(path)] if len(text.splitlines()) > 500 else []
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                described = node.body[0].end_lineno - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+                lines = node.end_lineno - node.lineno + 1 - described
+                long += [f"{path}: {node.name}, {lines} lines"] if lines > 60 else []
+    assert not long, "\n".join(long)
 
 
 def test_the_core_is_thin():
-    """Data, networks, training and measures; the explainer is a tool built of them, in a folder of its own."""
-    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").rglob("*.py")}
-    assert len(sources) > 25
-    assert sum(bool(line.strip()) for text in sources.values() for line in text.splitlines()) < 3800
-    for path, text in sources.items():
-        tops = re.findall(r"^(?:from|import) (cladec_core[\w.]*)", text, re.M)
-        assert path.parent.name == "explainer" or not [name for name in tops if "explainer" in name], path
+    """Data, networks, training, measures and the explainer built of them: lines that are not empty, docstrings too."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").rglob("*.py")]
+    assert len(sources) > 20
+    assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 4500

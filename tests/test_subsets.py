@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
-from cladec_companion.book.notebook import class_names
-from cladec_companion.engine import runner as experiments
 from cladec_companion.engine.study import Study, span
+
+from cladec_companion import papers
+from cladec_companion.book.notebook import class_names
+from cladec_companion.engine import runner
 from cladec_companion.papers.cladec.subsets import claims, figures
 from cladec_companion.papers.cladec.subsets import experiment as subsets
 from cladec_companion.papers.cladec.subsets.experiment import Part
@@ -17,16 +18,14 @@ from cladec_core.errors import UsageError
 from cladec_core.measures import mean_image
 from cladec_core.networks import Select
 
-DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
-
 
 @pytest.fixture(scope="module")
 def smoke_record(tmp_path_factory):
     settings = settings_for("subsets", "smoke", sizes=[64, 1], disjoint_count=1)
     folder = tmp_path_factory.mktemp("subsets")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.runner, "CACHE", None)
-        return experiments.run(settings, root=folder, device="cpu", progress=False)
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        return runner.run(papers.chapter("subsets"), settings, root=folder, device="cpu", progress=False)
 
 
 def test_nested_disjoint_and_random_subsets_are_what_they_say():
@@ -127,74 +126,6 @@ def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
     assert set(rows["class"]) == {"", *map(str, range(10))}
     assert list(claims.by_size(smoke_record).index.get_level_values("channels")) == [64, 1]
     assert claims.improvement(smoke_record).notna().all(axis=None)
-
-
-def made_record(losses, *, accuracy=None, disjoint=(), random=(), per_class=None, seeds=(0, 1)):
-    """A record with the loss of each nested size, of disjoint and of random subsets."""
-    rows = []
-
-    def add(subset, size, number, method, metric, value, name=""):
-        for seed in seeds:
-            rows.append(
-                {
-                    "dataset": "digits", "architecture": "vgg11", "layer": "conv4", "seed": seed, "subset": subset,
-                    "size": size, "number": number, "method": method, "class": name, "metric": metric, "value": value,
-                }
-            )  # fmt: skip
-
-    add("floors", 0, 0, "mean image", "loss_standardised", 1.0)
-    add("floors", 0, 0, "classifier", "test_images", 400)
-    for label in range(10):
-        add("floors", 0, 0, "mean image", "loss_standardised", 1.0, str(label))
-    for size, loss in losses.items():
-        add("nested", size, 0, "cladec", "loss_standardised", loss)
-        add("nested", size, 0, "cladec", "accuracy", (accuracy or {}).get(size, 0.5))
-    for kind, values in (("disjoint", disjoint), ("random", random)):
-        for number, loss in enumerate(values):
-            add(kind, 10, number, "cladec", "loss_standardised", loss)
-    for label, (gain, hit, probe) in enumerate(per_class or ()):
-        add("disjoint", 10, 0, "cladec", "loss_standardised", 1 - gain, str(label))
-        add("disjoint", 10, 0, "cladec", "accuracy", hit, str(label))
-        add("disjoint", 10, 0, "probe", "accuracy", probe, str(label))
-    return SimpleNamespace(rows=pd.DataFrame(rows))
-
-
-FALLING = {512: 0.20, 64: 0.22, 10: 0.5, 1: 0.9}
-SPREAD = np.linspace(-0.02, 0.02, 5)
-WIDE = 9 * SPREAD
-STEADY = [(label / 10, label / 10, label / 10) for label in range(10)]
-
-
-@pytest.mark.parametrize(
-    ("key", "verdict", "made"),
-    [
-        ("B32", "holds", {"losses": FALLING}),
-        ("B32", "does not hold", {"losses": FALLING | {64: 0.1}}),
-        ("B32", "undecided", {"losses": FALLING | {64: 0.201}, "seeds": (0,)}),
-        ("B33", "holds", {"losses": FALLING}),
-        ("B33", "does not hold", {"losses": FALLING | {64: 0.6}}),
-        ("B33", "undecided", {"losses": {512: 0.2}}),
-        ("B34", "holds", {"losses": FALLING, "per_class": STEADY}),
-        ("B34", "does not hold", {"losses": FALLING, "per_class": [(g, a, 1 - p) for g, a, p in STEADY]}),
-        ("B34", "undecided", {"losses": FALLING}),
-        ("B35", "holds", {"losses": FALLING, "accuracy": {512: 0.9, 1: 0.15}}),
-        ("B35", "does not hold", {"losses": FALLING, "accuracy": {512: 0.9, 1: 0.7}}),
-        ("B35", "does not hold", {"losses": FALLING, "accuracy": {512: 0.9, 1: 0.01}}),
-        ("B35", "undecided", {"losses": {512: 0.2, 10: 0.4}}),
-        ("B36", "holds", {"losses": FALLING, "disjoint": 0.5 + SPREAD, "random": 0.505 + SPREAD}),
-        ("B36", "does not hold", {"losses": FALLING, "disjoint": 0.5 + SPREAD, "random": 0.9 + SPREAD}),
-        ("B36", "undecided", {"losses": FALLING, "disjoint": 0.5 + WIDE, "random": 0.52 + WIDE, "seeds": (0,)}),
-        ("B36", "undecided", {"losses": FALLING, "disjoint": [0.5], "random": [0.5]}),
-        ("B36", "undecided", {"losses": FALLING}),
-    ],
-)  # fmt: skip
-def test_claims_are_decided_by_made_up_rows(key, verdict, made):
-    found = DECIDE[key](claims.evidence(made_record(**made)))
-    assert found.verdict == verdict, found.evidence
-
-
-def test_the_paper_prints_nothing_that_could_decide():
-    assert {decide(claims.printed()).verdict for decide in DECIDE.values()} == {"undecided"}
 
 
 def test_figures_are_drawn_from_a_record(smoke_record):

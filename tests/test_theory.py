@@ -13,10 +13,10 @@ from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.theory import checks as theory_checks
 from cladec_companion.papers.cladec.theory import closed_forms as theory
 from cladec_companion.papers.cladec.theory import figures
-from cladec_companion.records.settings import settings_for
 from cladec_core.errors import UsageError
 
 
@@ -275,6 +275,17 @@ def test_verdicts(relation, measured, verdict):
     row = theory_checks.table([check]).loc["D0"]
     assert row["difference"] == pytest.approx(measured - 1, abs=1e-3)
     assert row["verdict"] == verdict
+
+
+def test_rows_read_from_left_to_right(inputs):
+    """What a row prints is true as it stands: measured, relation, bound."""
+    reads = {"=": lambda a, b: abs(a - b) < 1e-3, "≤": lambda a, b: a <= b, "≥": lambda a, b: a >= b}
+    shown = theory_checks.table([*all_exact_checks(inputs), theory_checks.Check("D0", "test", 9.6, 14.1, "≥")])
+    assert list(shown.columns)[:4] == ["what", "measured", "", "closed form or bound"]
+    held = shown[shown["verdict"] == HOLDS]
+    assert set(held[""]) == {"=", "≥"}
+    assert all(reads[row.iloc[2]](row.iloc[1], row.iloc[3]) for _, row in held.iterrows())
+    assert shown.loc["D0", ["measured", "closed form or bound"]].tolist() == [14.1, 9.6]
 
 
 def all_exact_checks(inputs):

@@ -22,9 +22,9 @@ from cladec_companion.commands import main as cli
 from cladec_companion.engine import runner
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.user_study import analysis, answers, figures, kit
 from cladec_companion.papers.cladec.user_study import claims as chapter
-from cladec_companion.records.settings import settings_for
 from cladec_core import data
 from cladec_core.errors import RunError, UsageError
 from tests.test_pages import CHROMIUM, FLAGS
@@ -125,7 +125,7 @@ def test_losses_and_predictions_are_those_of_each_image():
     images = torch.rand(5, 1, 32, 32)
     mean, std = torch.full((1, 1, 1), 0.25), torch.full((1, 1, 1), 0.5)
     labels = torch.tensor([1, 0, 1, 1, 0])
-    sample = data.ImageData("digits", ("a", "b"), images, labels, (images - mean) / std, labels, mean, std)
+    sample = data.ImageData("digits", "Digits", ("a", "b"), images, labels, (images - mean) / std, labels, mean, std)
     logits = torch.eye(2)[[0, 1, 1, 0, 0]]
     run = SimpleNamespace(
         data=sample, classifier="classifier", decoder=lambda layer: nn.Flatten(), reference=lambda layer: nn.Identity(),
@@ -432,7 +432,7 @@ def test_reproduced_is_inside_the_printed_interval():
     assert verdict["large", "shape_mentioned_as_preserved"] == ""
 
 
-def decided(n=1000, concepts=6, errors=0, cnn=("no", "no", "yes")):
+def decided(n=1000, concepts=6, errors=0, cnn=("no",) * 40 + ("yes",) * 10):
     codes = pd.DataFrame(False, range(n), answers.codebook().index)
     codes.iloc[: n // 10, :concepts] = True
     codes.loc[: errors - 1, "objectively_false_claims"] = True
@@ -443,7 +443,8 @@ def test_the_claim_on_made_up_codes():
     assert decided() == HOLDS
     assert decided(concepts=4) == FAILS
     assert decided(errors=100) == FAILS
-    assert decided(cnn=("yes", "no")) == FAILS
+    assert decided(cnn=("yes",) * 40 + ("no",) * 10) == FAILS
+    assert decided(cnn=("no", "no", "yes")) == UNDECIDED  # three people say nothing
     assert decided(errors=50) == UNDECIDED
     assert decided(n=20) == UNDECIDED
     assert decided(cnn=("", "")) == UNDECIDED

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cladec_companion.records import record as records
+from cladec_companion.records.files import ROOT
 from cladec_companion.records.record import FILES
 
 pytestmark = pytest.mark.skipif(not shutil.which("snakemake"), reason="snakemake is not installed: make workflow")
@@ -21,8 +21,8 @@ def snakemake(tmp_path):
 
     def run(*options, profile="local", python=sys.executable, **others):
         command = [
-            "snakemake", "-s", records.ROOT / "workflow" / "Snakefile", "-d", tmp_path,
-            "--workflow-profile", records.ROOT / "workflow" / "profiles" / profile,
+            "snakemake", "-s", ROOT / "workflow" / "Snakefile", "-d", tmp_path,
+            "--workflow-profile", ROOT / "workflow" / "profiles" / profile,
             *options, "--config", "profile=smoke", "only=layers", "device=cpu", f"python={python}",
         ]  # fmt: skip
         return subprocess.Popen(

@@ -25,9 +25,10 @@ from typing import Annotated, Any
 import typer
 
 from cladec_companion.commands import main as cli
-from cladec_companion.commands.main import told
-from cladec_companion.engine import estimate, runner
+from cladec_companion.commands.shared import told
+from cladec_companion.engine import estimate
 from cladec_companion.engine.plan import of_profile
+from cladec_companion.papers import CHAPTERS
 from cladec_companion.records.record import FILES, read_record
 from cladec_core.errors import RunError
 
@@ -55,7 +56,9 @@ def killed(root: Path, only: str, kills: int, numbers: random.Random) -> tuple[i
     RunError
         If a finished cell is lost, a record cannot be read or differs, or a training fails.
     """
-    estimate.costs(of_profile("smoke", only))  # once for all attempts: most of the time until the first cell begins
+    estimate.costs(
+        of_profile(CHAPTERS, "smoke", only)
+    )  # once for all attempts: most of the time until the first cell begins
     _finish(Attempt(root / "whole", only))
     used = resource.getrusage(resource.RUSAGE_CHILDREN)  # by this child, the only one so far
     duration, expected = used.ru_utime + used.ru_stime, what_counts(root / "whole", only)
@@ -94,7 +97,7 @@ class Attempt:
 
     def train(self, only: str) -> int:
         """In the child: run the command to its end; returns its exit code."""
-        runner.CACHE = self.folder / "models"
+        os.environ["CLADEC_MODELS"] = str(self.folder / "models")
         sys.argv = [*f"cladec train --profile smoke --device cpu --only {only} --out".split(), str(self.folder)]
         try:
             cli.main()
@@ -161,7 +164,7 @@ def what_counts(root: Path, only: str) -> list[Any]:
     """Names and bytes of a record's files; of the manifest, all but times and where each cell was made."""
     folder = root / "smoke" / only
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest |= {"cells": sorted(manifest["cells"]), "runs": None}
+    manifest |= {"cells": sorted(manifest["cells"]), "runs": None, "digest": None}
     return [sorted(path.name for path in folder.iterdir()), manifest, *((folder / name).read_bytes() for name in FILES)]
 
 

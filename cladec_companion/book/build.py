@@ -8,14 +8,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
 
-from cladec_companion.records.record import BUILT, RECORDED, ROOT
-from cladec_companion.records.settings import ALL, settings_for
+from cladec_companion.engine import grid, runner, workers
+from cladec_companion.engine.plan import Task
+from cladec_companion.papers import CHAPTERS, settings_for
+from cladec_companion.records.files import BUILT, RECORDED, ROOT
+from cladec_companion.records.record import open_record
+from cladec_companion.records.settings import ALL
 from cladec_core.errors import RunError, one_of
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -30,6 +35,11 @@ def notebook_names() -> list[str]:
     order = (ROOT / "book" / "_toc.yml").read_text(encoding="utf-8")
     names = [path.stem for path in NOTEBOOKS.glob("*.ipynb")]
     return sorted(names, key=lambda name: (order.find(f"notebooks/{name}"), name))
+
+
+def plain(name: str) -> str:
+    """Name of a notebook without folder and ending."""
+    return name.removesuffix(".ipynb").removeprefix("notebooks/")
 
 
 def check(name: str, profile: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +66,7 @@ def check(name: str, profile: str, changes: dict[str, Any]) -> dict[str, Any]:
     """
     from papermill import inspect_notebook
 
-    name = name.removesuffix(".ipynb").removeprefix("notebooks/")
+    name = plain(name)
     one_of("notebook", name, notebook_names())
     known = [parameter for parameter in inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb")) if parameter != "profile"]
     for parameter in changes:
@@ -82,14 +92,10 @@ def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = F
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    name = name.removesuffix(".ipynb").removeprefix("notebooks/")
+    name = plain(name)
     parameters = check(name, profile, changes)
-    folder = profile if not changes else settings_for(name, profile, **changes).record_name()
-    if changes and folder == profile:  # only axes changed: a page of the reader's own all the same
-        folder = f"{profile}-{_digest([json.dumps(changes, sort_keys=True).encode()])[:8]}"
-    output = EXECUTED / folder / f"{name}.ipynb"
-    key = _inputs_key(name, parameters)
-    if output.exists() and not force and nbformat.read(output, 4).metadata.get("cladec", {}).get("inputs") == key:
+    output, key = _output(name, profile, changes), _inputs_key(name, parameters)
+    if not force and _is_current(output, key):
         return output
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_suffix(f".{os.getpid()}.tmp.ipynb")
@@ -114,10 +120,42 @@ def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = F
     return output
 
 
+def _output(name: str, profile: str, changes: dict[str, Any]) -> Path:
+    """Where an executed notebook goes."""
+    folder = profile if not changes else settings_for(name, profile, **changes).record_name()
+    if changes and folder == profile:  # only axes changed: a page of the reader's own all the same
+        folder = f"{profile}-{_digest([json.dumps(changes, sort_keys=True).encode()])[:8]}"
+    return EXECUTED / folder / f"{name}.ipynb"
+
+
+def _is_current(output: Path, key: str) -> bool:
+    """Whether a notebook was executed with these inputs."""
+    return output.exists() and nbformat.read(output, 4).metadata.get("cladec", {}).get("inputs") == key
+
+
+def train(names: Iterable[str], profile: str, changes: dict[str, Any], device: str = "auto") -> None:
+    """Train what some notebooks need and no record has, by all cores; then the notebooks find their records.
+
+    Raises
+    ------
+    RunError
+        If a cell could not be trained.
+    """
+    tasks = []
+    for name in names:
+        chapter = CHAPTERS.get(name)
+        if chapter is not None and chapter.trains:
+            settings = chapter.settings_for(profile, **changes)
+            record = open_record(settings, runner.default_root())
+            tasks += [Task(chapter, settings, cell) for cell in runner.missing(chapter, settings, record)]
+    if tasks:
+        grid.train(tasks, runner.default_root(), device=device)
+
+
 def _inputs_key(name: str, parameters: dict[str, Any]) -> str:
     """Digest of everything an executed notebook depends on."""
     files = (path for package in ("cladec_core", "cladec_companion") for path in (ROOT / package).rglob("*"))
-    code = (path for path in files if path.suffix in {".py", ".html", ".csv"})
+    code = (path for path in files if path.suffix in {".py", ".html", ".svg", ".csv", ".yml"})
     sources = [NOTEBOOKS / f"{name}.ipynb", *sorted(code)]
     sources += [
         ROOT / "book" / "static" / "interactive.js",
@@ -127,6 +165,10 @@ def _inputs_key(name: str, parameters: dict[str, Any]) -> str:
     sources += [path for path in (ROOT / "uv.lock",) if path.exists()]
     text = json.dumps(parameters, sort_keys=True)
     return _digest([text.encode(), *(path.read_bytes() for path in sources)])
+
+
+def _key(name: str, profile: str) -> str:
+    return _inputs_key(name, check(name, profile, {}))
 
 
 def _digest(parts: Iterable[bytes]) -> str:
@@ -149,10 +191,20 @@ def build(profile: str = "quick", *, force: bool = False, report: Callable[[str]
     UsageError, RunError
         If a notebook fails, or Sphinx warns about anything; an earlier book stays as it was.
     """
-    executed = {}
-    for name in notebook_names():
+    names = notebook_names()
+    waiting = [name for name in names if force or not _is_current(_output(name, profile, {}), _key(name, profile))]
+    train(waiting, profile, {}, os.environ.get("CLADEC_DEVICE", "auto"))
+    executed = {name: _output(name, profile, {}) for name in names}
+
+    def execute_one(name: str) -> None:
         report(f"{name}: executing at profile {profile}")
         executed[name] = execute(name, profile, {}, force=force)
+
+    alone = {name for name in waiting if name in CHAPTERS and CHAPTERS[name].measures_time}
+    with ThreadPoolExecutor(workers.cores()) as pool:
+        list(pool.map(execute_one, [name for name in waiting if name not in alone]))
+    for name in alone:
+        execute_one(name)
     _stage(executed, profile)
     return _render(force, report)
 

@@ -5,16 +5,15 @@ import json
 import re
 import textwrap
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import yaml
+from jinja2 import Environment, PackageLoader
 
-from cladec_companion.book import front, launch
-from cladec_companion.evidence.style import data_url
-from cladec_companion.records.record import BUILT
+from cladec_companion.book import launch
+from cladec_companion.papers import CHAPTERS, PAPERS
+from cladec_companion.records.files import BUILT
 
 WORDS_PER_MINUTE = 200
 WITHOUT_HEAD = ("book/index", "book/slides_layers", "book/slides_trust", "book/changes", "book/api", "book/references")
@@ -22,7 +21,7 @@ TRUST = {"claims": "the ledger of claims", "deviations": "our readings and devia
 
 
 @dataclass(frozen=True)
-class Chapter:
+class Page:
     """A page of the book, as staged.
 
     Attributes
@@ -52,7 +51,7 @@ def contents(site: Path) -> dict[str, str]:
     return {listed["root"]: "", **parts}
 
 
-def chapters(site: Path, profile: str) -> list[Chapter]:
+def chapters(site: Path, profile: str) -> list[Page]:
     """The pages of a staged book that are chapters."""
     return [_chapter(site, file, part, profile) for file, part in contents(site).items() if file not in WITHOUT_HEAD]
 
@@ -61,7 +60,7 @@ def write(site: Path, profile: str) -> None:
     """Put the head into every page of a staged book, and write `map.html` and `times.md` among the generated parts."""
     found = chapters(site, profile)
     generated = site / "book" / "generated"
-    (generated / "map.html").write_text(chapter_map(found, front.map_pictures()), encoding="utf-8")
+    (generated / "map.html").write_text(chapter_map(found, PAPERS[0].pictures.scheme()), encoding="utf-8")
     (generated / "times.md").write_text(times(found) + "\n", encoding="utf-8")
     for notebook in (site / "notebooks").glob("*.ipynb"):
         for name, png in figures(notebook).items():
@@ -73,7 +72,7 @@ def write(site: Path, profile: str) -> None:
         _put(site, chapter, "\n\n".join(parts))
 
 
-def head(chapter: Chapter, profile: str) -> str:
+def head(chapter: Page, profile: str) -> str:
     """The line below a title: how long it takes to read and to run, and where its claims can be checked."""
     parts = [f"Reading: {chapter.reading} min"]
     if chapter.computing is not None:
@@ -96,7 +95,7 @@ def figures(notebook: Path) -> dict[str, bytes]:
     return found
 
 
-def times(found: list[Chapter]) -> str:
+def times(found: list[Page]) -> str:
     """A table of the notebooks with the minutes that each takes."""
     lines = ["| chapter | reading | computing |", "| --- | --- | --- |"]
     for chapter in found:
@@ -106,81 +105,40 @@ def times(found: list[Chapter]) -> str:
     return "\n".join(lines)
 
 
-def chapter_map(found: list[Chapter], images: tuple[np.ndarray, np.ndarray]) -> str:
+def chapter_map(found: list[Page], scheme: str) -> str:
     """All chapters as a picture with links: what each of them changes in the method, and a panel for each part.
 
     Parameters
     ----------
     found
         The chapters; those that compute something are numbered.
-    images
-        What stands for the image and for its explanation: colours in [0, 1], (32, 32, 3).
+    scheme
+        The method as SVG, on 360 x 136; the chapters' marks are places in it.
     """
     numbers = {chapter.file: place for place, chapter in enumerate((c for c in found if c.computing is not None), 1)}
-    drawn, top = [SCHEME, *(_image(*shown) for shown in zip(images, ((3, 20), (236, 76)), strict=True))], 144
-    drawn += [_mark(numbers[file], *place) for file, place in CHANGED.items() if file in numbers]
+    marked = {f"notebooks/{name}": one.mark for name, one in CHAPTERS.items() if one.mark}
+    marks = [(numbers[file], *place) for file, place in marked.items() if file in numbers]
+    panels, top = [], 144
     for part in dict.fromkeys(chapter.part for chapter in found):
-        drawn.append(f'<text class="part" y="{top + 15}">{escape(part)}</text>')
-        top += 24
-        boxes = [chapter for chapter in found if chapter.part == part]
-        for at in range(0, len(boxes), 2):
-            pair = boxes[at : at + 2]
+        boxes, head, top = [], top + 15, top + 24
+        own = [chapter for chapter in found if chapter.part == part]
+        for at in range(0, len(own), 2):
+            pair = own[at : at + 2]
             lines = max(len(_wrapped(chapter.title)) for chapter in pair)
-            for column, chapter in enumerate(pair):
-                drawn.append(_box(chapter, column * 182, top, lines, numbers.get(chapter.file)))
+            boxes += [
+                {
+                    "link": chapter.file.replace("notebooks/", "../notebooks/").removeprefix("book/"),
+                    "left": column * 182, "top": top, "height": 15 * lines + 14, "lines": _wrapped(chapter.title),
+                    "number": numbers.get(chapter.file),
+                }
+                for column, chapter in enumerate(pair)
+            ]  # fmt: skip
             top += 15 * lines + 24
+        panels.append({"title": part, "y": head, "boxes": boxes})
         top += 8
-    picture = "".join(drawn)
-    return (
-        f'<nav class="chapter-map" aria-label="Map of the chapters"><svg viewBox="-1 0 362 {top}" '
-        f'xmlns="http://www.w3.org/2000/svg">{picture}</svg></nav>\n'
-    )
-
-
-# The method on 360 x 136: an image, a classifier of four layers, a decoder fed by one of them, the image read back.
-SCHEME = """
-<g class="scheme"><rect x="1" y="18" width="44" height="44"/><path d="M50 40h12m-5-4l5 4l-5 4"/>
-<rect x="68" y="16" width="12" height="48"/><rect x="92" y="21" width="12" height="38"/>
-<rect x="116" y="27" width="12" height="26"/><rect x="140" y="32" width="12" height="16"/>
-<path d="M157 40h12m-5-4l5 4l-5 4"/><path d="M122 56v40h22m-5-4l5 4l-5 4"/>
-<g class="decoder"><rect x="152" y="88" width="12" height="16"/><rect x="176" y="83" width="12" height="26"/>
-<rect x="200" y="77" width="12" height="38"/></g><path d="M217 96h12m-5-4l5 4l-5 4"/>
-<rect x="234" y="74" width="44" height="44"/><path class="back" d="M256 70v-30h-40"/><path d="M221 36l-5 4l5 4"/></g>
-<g class="names"><text x="23" y="76">image</text><text x="88" y="78">classifier</text>
-<text x="193" y="44">class</text><text x="182" y="130">decoder</text><text x="256" y="132">explanation</text></g>
-"""
-# What each chapter changes or asks about, as a place in the scheme.
-CHANGED = {
-    "notebooks/layers": (122, 18),
-    "notebooks/alpha": (256, 54),
-    "notebooks/encoder_training": (74, 10),
-    "notebooks/subsets": (122, 68),
-    "notebooks/prototypes": (286, 80),
-    "notebooks/occlusion": (42, 20),
-    "notebooks/theory": (194, 74),
-    "notebooks/your_own": (146, 24),
-    "notebooks/controls": (158, 80),
-    "notebooks/user_study": (286, 108),
-}
-
-
-def _image(pixels: np.ndarray, corner: tuple[int, int]) -> str:
-    x, y = corner
-    return f'<image x="{x}" y="{y}" width="40" height="40" href="{data_url(pixels)}"/>'
-
-
-def _mark(number: int, x: float, y: float) -> str:
-    return f'<g class="mark"><circle cx="{x}" cy="{y}" r="8"/><text x="{x}" y="{y + 4}">{number}</text></g>'
-
-
-def _box(chapter: Chapter, left: int, top: int, lines: int, number: int | None) -> str:
-    folder = "../notebooks/" if chapter.file.startswith("notebooks/") else ""
-    text = "".join(f'<tspan x="{left + 10}" dy="15">{escape(line)}</tspan>' for line in _wrapped(chapter.title))
-    mark = _mark(number, left + 166, top + 2) if number else ""
-    return (
-        f'<a href="{folder}{Path(chapter.file).name}.html"><rect class="box" x="{left}" y="{top}" width="178" '
-        f'height="{15 * lines + 14}" rx="5"/><text y="{top + 4}">{text}</text>{mark}</a>'
-    )
+    environment = Environment(loader=PackageLoader("cladec_companion.book", ""), autoescape=True)
+    template = environment.get_template("map.svg.html")
+    return template.render(scheme=scheme, marks=marks, panels=panels, height=top) + "\n"
 
 
 def _wrapped(title: str) -> list[str]:
@@ -191,7 +149,7 @@ def _minutes(seconds: float) -> str:
     return "under a minute" if seconds < 60 else f"{seconds / 60:.0f} min"
 
 
-def _chapter(site: Path, file: str, part: str, profile: str) -> Chapter:
+def _chapter(site: Path, file: str, part: str, profile: str) -> Page:
     notebook = site / f"{file}.ipynb"
     if notebook.exists():
         cells = nbformat.read(notebook, 4).cells
@@ -199,7 +157,7 @@ def _chapter(site: Path, file: str, part: str, profile: str) -> Chapter:
         computing = max(_trained(Path(file).name, profile), _executed(cells))
     else:
         text, computing = _text(site / f"{file}.md"), None
-    return Chapter(file, part, _title(text), max(1, round(len(_words(text)) / WORDS_PER_MINUTE)), computing)
+    return Page(file, part, _title(text), max(1, round(len(_words(text)) / WORDS_PER_MINUTE)), computing)
 
 
 def title_of(source: Path) -> str:
@@ -240,7 +198,7 @@ def _executed(cells: list) -> float:
     return sum(cell.metadata.get("papermill", {}).get("duration") or 0 for cell in cells)
 
 
-def _put(site: Path, chapter: Chapter, line: str) -> None:
+def _put(site: Path, chapter: Page, line: str) -> None:
     """Insert a line below the title of a staged page."""
     notebook = site / f"{chapter.file}.ipynb"
     if notebook.exists():

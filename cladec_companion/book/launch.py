@@ -8,8 +8,9 @@ import yaml
 from papermill import inspect_notebook
 
 from cladec_companion.evidence import tables
-from cladec_companion.records.record import ROOT
-from cladec_companion.records.settings import ALL, settings_for
+from cladec_companion.papers import settings_for
+from cladec_companion.records.files import ROOT
+from cladec_companion.records.settings import ALL
 
 HOST = re.compile(r"https://(github|gitlab)\.com/[\w.-]+/[\w.-]+")
 
@@ -79,7 +80,7 @@ def elsewhere(repository: str) -> str:
     if "colab_url" not in configuration(repository)["launch_buttons"]:
         return text
     folder = repository.rsplit("/", 1)[1]
-    cell = f"!git clone --quiet --depth 1 {repository}\n%cd {folder}\n%pip install --quiet ."
+    cell = f"!git clone --quiet --depth 1 {repository}\n%cd {folder}\n%pip install --quiet .[book]"
     return f"{text} *Colab* opens the notebook alone, so run this in a first cell:\n\n```\n{cell}\n```"
 
 

@@ -1,33 +1,22 @@
 """The ledger of all claims, and where our numbers and verdicts depart from the printed ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from types import ModuleType
-from typing import Any
 
 import pandas as pd
 
 from cladec_companion.book import provenance
 from cladec_companion.evidence import tables
-from cladec_companion.evidence.claims import FAILS, HOLDS, RUN, UNDECIDED, Claim, Verdict, undecided
-from cladec_companion.papers.cladec import general
+from cladec_companion.evidence.claims import FAILS, HOLDS, RUN, STATES, Claim, Verdict, undecided
+from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.record import Record
 
-GENERAL = "layers"  # the experiment that decides the claims of no chapter
 ABSENT = undecided("not recorded yet")
-# Chapters that no run can decide.
-WITHOUT_RECORD = {"user_study": undecided("no experiment can; a study with participants of one's own would")}
-MARKS = {HOLDS: "holds", FAILS: "fails", UNDECIDED: "undecided"}  # classes of the style sheet
-# Why a table may differ from its print besides the protocol.
-REASONS = {
-    "layers": "The scale of Tables 2 and 3 is inferred (C-6), and so is the layer behind an index (C-3).",
-    "alpha": r"Tables 4 and 5 come from an older set-up (I2, I3, I16), and their $\alpha$ weighs grey values (C-8).",
-    "encoder_training": "Table 6 is a set-up of its own (I15, I16).",
-    "occlusion": "The printed draws among equal squares look shared (C-15).",
-}
+# Classes of the style sheet; a state without one looks like an undecided claim.
+MARKS = {state: state.replace(" ", "-") for state in STATES} | {FAILS: "fails"}
 LOSSES = {"rec", "total", "cls"}  # how their metrics' names begin; all others are accuracies
-Judged = tuple[str, Claim, Verdict, dict[str, tuple[int, Verdict]]]
-Chapters = dict[str, tuple[ModuleType, Any, Any]]  # as `pages.CHAPTERS`
+Judged = tuple[Chapter, Claim, Verdict, dict[str, tuple[int, Verdict]]]
+Chapters = Mapping[str, Chapter]
 
 
 def of(experiment: str, records: list[Record]) -> list[Record]:
@@ -37,26 +26,29 @@ def of(experiment: str, records: list[Record]) -> list[Record]:
 
 def judged(chapters: Chapters, records: list[Record]) -> Iterator[Judged]:
     """Each claim with its chapter, its verdict from print, and n and its verdict from each record, by name."""
-    for experiment, chapter in [*((name, parts[0]) for name, parts in chapters.items()), (GENERAL, general)]:
-        found, printed = of(experiment, records), chapter.printed()
-        extra = (found,) if chapter is general else ()
-        evidence = [(provenance.name(one), provenance.runs(one), chapter.evidence(one, *extra)) for one in found]
-        for claim in chapter.CLAIMS:
-            verdicts = {name: (runs, claim.decide(measured)) for name, runs, measured in evidence}
-            yield experiment, claim, claim.decide(printed), verdicts
+    for chapter in chapters.values():
+        found = of(chapter.name, records)
+        for module in chapter.all_claims:
+            printed = module.printed()
+            others = () if module is chapter.claims else (found,)
+            evidence = [(provenance.name(one), provenance.runs(one), module.evidence(one, *others)) for one in found]
+            for claim in module.CLAIMS:
+                verdicts = {name: (runs, claim.decide(measured)) for name, runs, measured in evidence}
+                yield chapter, claim, claim.decide(printed), verdicts
 
 
 def ledger(chapters: Chapters, records: list[Record]) -> str:
     """All claims in one table: what decides them, and the verdicts from the printed numbers and from each record."""
     rows, found = [], []
-    for experiment, claim, printed, verdicts in judged(chapters, records):
+    for chapter, claim, printed, verdicts in judged(chapters, records):
+        absent = undecided(chapter.unrecorded) if chapter.unrecorded else ABSENT
         ours = [f"*{name}*, n = {runs}: {_marked(verdict)}" for name, (runs, verdict) in verdicts.items()]
         rows.append(
             {
-                "claim, section, chapter": f"{claim.key}, {claim.section}<br>{_chapter(experiment)}",
+                "claim, section, chapter": f"{claim.key}, {claim.section}<br>{_chapter(chapter.name)}",
                 "what the paper says, and what decides": f"**{claim.text}.**<br>{claim.test}",
                 "printed numbers": _marked(printed),
-                "our records": "<br>".join(ours) or _marked(WITHOUT_RECORD.get(experiment, ABSENT)),
+                "our records": "<br>".join(ours) or _marked(absent),
             }
         )  # fmt: skip
         found += [
@@ -81,25 +73,26 @@ def _marked(verdict: Verdict) -> str:
 def differences(chapters: Chapters, records: list[Record]) -> str:
     """Where a record departs from the printed numbers, and in what it was made differently: the likely reasons."""
     parts = []
-    for experiment, (chapter, columns, axis) in chapters.items():
-        for record in of(experiment, records) if axis else []:
-            printed, measured = chapter.printed(), chapter.evidence(record)
+    for chapter in chapters.values():
+        for record in of(chapter.name, records) if chapter.axis else []:
+            claims = chapter.claims
+            printed, measured = claims.printed(), claims.evidence(record)
             # Verdicts from other cells than the record's would not be comparable.
             same = printed.summary[printed.summary.index.isin(measured.summary.index)]
             if same.empty:
                 continue
             printed = replace(printed, summary=same)
-            quantities = columns or tables.METRIC_NAMES
+            quantities = chapter.columns or tables.METRIC_NAMES
             table = deviations(printed.summary, measured.summary, quantities, provenance.shorter(record))
             turned = [
                 f"{claim.key} ({first} in print, {second} here)"
-                for claim in chapter.CLAIMS
+                for claim in claims.CLAIMS
                 for first, second in [(claim.decide(printed).verdict, claim.decide(measured).verdict)]
                 if {first, second} == {HOLDS, FAILS}
             ]
             parts += [
                 f"### {provenance.title(record)}",
-                f"Different from the paper: {provenance.protocol(record)}. {REASONS[experiment]}",
+                f"Different from the paper: {provenance.protocol(record)}. {chapter.reason}",
                 tables.markdown(table),
                 f"Claims with the opposite verdict from the same cells: {', '.join(turned) or 'none'}.",
             ]

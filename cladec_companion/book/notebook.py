@@ -9,15 +9,15 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
+from cladec_companion import papers
 from cladec_companion.book import provenance as names
-from cladec_companion.engine import runner as experiments
+from cladec_companion.engine import runner
 from cladec_companion.evidence import claims, tables
-from cladec_companion.records import settings as parameters
 from cladec_companion.records.record import Record, recorded
 from cladec_companion.records.settings import Settings
 from cladec_core.data import DATASETS
 
-RECORDED_PROFILES = ("paper", "laptop")  # the closest to the paper first
+RECORDED_PROFILES = ("paper", "overnight", "laptop")  # the closest to the paper first
 SHORT = 16  # characters; cells that need no width of their own
 
 __all__ = [
@@ -29,12 +29,13 @@ __all__ = [
 def settings_for(experiment: str, profile: str = "quick", **values: Any) -> Any:
     """Make a checked configuration from a notebook's parameters, in which None stands for the profile's value."""
     changes = {name: value for name, value in values.items() if value is not None}
-    return parameters.settings_for(experiment, profile, **changes)
+    return papers.settings_for(experiment, profile, **changes)
 
 
 def run(settings: Settings) -> Record:
     """Train what is missing, with progress bars, and return the record of this run."""
-    return experiments.run(settings, device=os.environ.get("CLADEC_DEVICE", "auto"))
+    chapter = papers.chapter(settings.experiment)
+    return runner.run(chapter, settings, device=os.environ.get("CLADEC_DEVICE", "auto"))
 
 
 def saved(experiment: str) -> Record | None:
@@ -44,7 +45,7 @@ def saved(experiment: str) -> Record | None:
 
 def class_names(dataset: str) -> tuple[str, ...]:
     """Class names of a data set, without reading it."""
-    return tuple(DATASETS[dataset][1] or map(str, range(100)))
+    return DATASETS[dataset].classes
 
 
 def provenance(record: Record) -> Markdown:

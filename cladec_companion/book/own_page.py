@@ -10,7 +10,7 @@ import yaml
 from cladec_companion.book import build as book
 from cladec_companion.book import heads as chapters
 from cladec_companion.book import launch
-from cladec_companion.records.record import ROOT
+from cladec_companion.records.files import ROOT
 from cladec_core.errors import RunError
 
 REFERENCES = "## References\n\n```{bibliography}\n:filter: docname in docnames\n```"

@@ -1,39 +1,21 @@
 """Pages made from records: what ran, published against reproduced, the front page's picture."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from cladec_companion.book import front, provenance
+from cladec_companion.book import provenance
 from cladec_companion.book.ledger import differences, ledger, of
 from cladec_companion.engine import runner
 from cladec_companion.evidence import tables
-from cladec_companion.papers.cladec.alpha import claims as alpha
-from cladec_companion.papers.cladec.encoder_training import claims as encoder_training
-from cladec_companion.papers.cladec.layers import claims as layers
-from cladec_companion.papers.cladec.occlusion import claims as occlusion
-from cladec_companion.papers.cladec.prototypes import claims as prototypes
-from cladec_companion.papers.cladec.subsets import claims as subsets
-from cladec_companion.papers.cladec.user_study import claims as user_study
-from cladec_companion.records.record import Record, find_records, recorded
-from cladec_companion.records.settings import PROFILES, settings_for
-
-LAYERS = "layers"
-PICTURE_DPI = 200
-# experiment -> (its claims, columns beside the paper, what the third level of its summary is). The paper prints no
-# numbers about subsets and prototypes; the shares of the user study stand in its chapter.
-CHAPTERS = {
-    LAYERS: (layers, None, "layer"),
-    "alpha": (alpha, alpha.PRINTED, "alpha"),
-    "encoder_training": (encoder_training, encoder_training.PRINTED, "encoder_epochs"),
-    "subsets": (subsets, None, ""),
-    "prototypes": (prototypes, None, ""),
-    "occlusion": (occlusion, occlusion.COLUMNS, "layer"),
-    "user_study": (user_study, None, ""),
-}
+from cladec_companion.papers import CHAPTERS, PAPERS
+from cladec_companion.papers.chapter import Chapter
+from cladec_companion.records.record import Record, find_records
+from cladec_companion.records.settings import PROFILES
 
 
-def write(folder: Path, roots: list[Path]) -> None:
+def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHAPTERS) -> None:
     """Write every generated part of the book into a folder of the staged sources.
 
     Parameters
@@ -42,29 +24,24 @@ def write(folder: Path, roots: list[Path]) -> None:
         Where the parts go; pages take them in with `{include}`.
     roots
         Folders of records: the committed ones and those of this machine.
+    chapters
+        By name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = [record for root in roots for record in find_records(root) if record.manifest["profile"] != "smoke"]
     parts = {
-        "status.md": status(records),
-        "published.md": published_against_reproduced(records),
-        "claims.md": ledger(CHAPTERS, records),
-        "differences.md": differences(CHAPTERS, records),
+        "status.md": status(records, chapters),
+        "published.md": published_against_reproduced(records, chapters),
+        "claims.md": ledger(chapters, records),
+        "differences.md": differences(chapters, records),
     }
     for name, text in parts.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
-    pictures(folder)
+    for paper in PAPERS:
+        paper.pictures.write(folder)
 
 
-def pictures(folder: Path) -> None:
-    """Draw the pictures of the front page and of the page on reading, from the committed record that they are about."""
-    shown = recorded(LAYERS, "laptop")
-    front.front_picture(shown).savefig(folder / "front.png", dpi=PICTURE_DPI)
-    for name, case in front.CASES.items():
-        front.case_picture(shown, case).savefig(folder / f"case-{name}.png", dpi=PICTURE_DPI)
-
-
-def status(records: list[Record]) -> str:
+def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) -> str:
     """What ran, where, when and how long: a row for each record, and below it what made it."""
     if not records:
         return "No record yet."
@@ -76,7 +53,8 @@ def status(records: list[Record]) -> str:
         rows.append(
             {
                 "experiment": f"`{manifest['experiment']}`", "profile": f"`{record.folder.parent.name}`",
-                "where": provenance.place(record), "seeds": provenance.runs(record), "cells": _share_done(record),
+                "where": provenance.place(record), "seeds": provenance.runs(record),
+                "cells": _share_done(record, chapters),
                 "minutes": f"{record.minutes:.1f}", "days": " to ".join(dict.fromkeys((days[0], days[-1]))),
             }
         )  # fmt: skip
@@ -91,28 +69,30 @@ def status(records: list[Record]) -> str:
     return "\n\n".join([tables.markdown(pd.DataFrame(rows)), "## What made them", *parts])
 
 
-def _share_done(record: Record) -> str:
+def _share_done(record: Record, chapters: Mapping[str, Chapter]) -> str:
     """How many cells of its profile a record has; a record with a changed parameter is of none."""
     profile = record.folder.parent.name
     if profile not in PROFILES:
         return str(len(record.cells))
-    planned = {str(cell) for cell in runner.plan(settings_for(record.manifest["experiment"], profile))}
+    chapter = chapters[record.manifest["experiment"]]
+    planned = {str(cell) for cell in runner.plan(chapter, chapter.settings_for(profile))}
     done = len(planned & set(record.cells))
     more = f", {len(record.cells) - done} more" if len(record.cells) > done else ""
     return f"{done} of {len(planned)}{more}"
 
 
-def published_against_reproduced(records: list[Record]) -> str:
+def published_against_reproduced(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) -> str:
     """The printed numbers beside those of every record that has some of the same cells, chapter by chapter."""
     parts = []
-    for experiment, (chapter, columns, axis) in CHAPTERS.items():
-        for record in of(experiment, records) if axis else []:
-            found = {"published": chapter.printed().summary, "measured": chapter.evidence(record).summary}
-            table = tables.side_by_side(found, columns, axis=axis)
+    for chapter in chapters.values():
+        for record in of(chapter.name, records) if chapter.axis else []:
+            claims = chapter.claims
+            found = {"published": claims.printed().summary, "measured": claims.evidence(record).summary}
+            table = tables.side_by_side(found, chapter.columns, axis=chapter.axis)
             for run, part in table.groupby(level=["data", "classifier"], sort=False):
                 numbers = part.droplevel(["data", "classifier"]).reset_index()
                 if "published" in numbers["source"].array:
-                    heading = f"## {provenance.spoken(experiment).capitalize()}: {', '.join(run)}"
+                    heading = f"## {provenance.spoken(chapter.name).capitalize()}: {', '.join(run)}"
                     where = f"Record: profile {provenance.name(record)}."
                     parts.append(f"{heading}\n\n{where}\n\n:::{{div}} numbers\n{tables.markdown(numbers)}\n:::")
     return "\n\n".join(parts) or "No record yet."

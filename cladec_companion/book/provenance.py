@@ -1,8 +1,9 @@
 """What a record is called in the book, and in what its run differs from the paper's."""
 
 from cladec_companion.evidence import tables
-from cladec_companion.records.record import RECORDED, Record
-from cladec_companion.records.settings import settings_for
+from cladec_companion.papers import settings_for
+from cladec_companion.records.files import RECORDED
+from cladec_companion.records.record import Record
 
 
 def place(record: Record) -> str:

@@ -1,1 +1,1 @@
-"""The command line `cladec`."""
+"""The command line `cladec`: a module for each group of commands, assembled in `main`."""

@@ -8,28 +8,58 @@ from typing import Annotated
 
 import typer
 
-from cladec_companion.commands.main import Device, app, parse_budget, told
+from cladec_companion.commands.shared import SEEDS, Device, check_number, parse_budget, path, text, told
+from cladec_companion.report import SIDES
 from cladec_core.errors import UsageError, one_of
 
+Model = Annotated[
+    Path, typer.Option(parser=path, metavar="FILE", help="Weights: .safetensors, or a state dict saved by torch.save.")
+]
+Arch = Annotated[
+    str, typer.Option(parser=text, metavar="NAME", help="torchvision:NAME, or package.module:function (its code runs).")
+]
+Layers = Annotated[
+    list[str], typer.Option(parser=text, metavar="NAME", help="Layer to explain, as in named_modules(); repeatable.")
+]
+Images = Annotated[
+    Path, typer.Option(parser=path, metavar="FOLDER", help="Folder of images, searched with its subfolders.")
+]
+Labels = Annotated[str, typer.Option(help="none, or from-folders: the first subfolder names the class.")]
+Classes = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path,
+        metavar="FILE",
+        help="The model's classes, one in each line, in the order of its outputs. Default: what the checkpoint says, "
+        "else the folders' names in alphabetical order.",
+    ),
+]
+Out = Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Folder for the report; it must not exist.")]
+Size = Annotated[str | None, typer.Option(parser=text, metavar="HxW", help="Resize all images.")]
+Normalise = Annotated[str, typer.Option(help="auto (ImageNet's for torchvision), none, imagenet, or MEANS:DEVIATIONS.")]
+Alpha = Annotated[float, typer.Option(help="Weight of the classification loss, 0..1; above 0 needs labels.")]
+Epochs = Annotated[int | None, typer.Option(help="Fixed number instead of one chosen from the data.")]
+Budget = Annotated[str | None, typer.Option(parser=text, metavar="TIME", help="Training time per layer, such as 5m.")]
+Seeds = Annotated[int, typer.Option(help="Repetitions for the table; 0: no table.")]
+Seed = Annotated[int, typer.Option(help="Decides the split, the weights and the order.")]
 
-@app.command()
+
 @told
 def explain(
-    model: Annotated[Path, typer.Option(help="Weights: .safetensors, or a state dict saved by torch.save.")],
-    arch: Annotated[str, typer.Option(help="torchvision:NAME, or package.module:function (its code runs).")],
-    layer: Annotated[list[str], typer.Option(help="Layer to explain, as in named_modules(); may be repeated.")],
-    images: Annotated[Path, typer.Option(help="Folder of images, searched with its subfolders.")],
-    labels: Annotated[str, typer.Option(help="none, or from-folders: the first subfolder names the class.")] = "none",
-    out: Annotated[Path, typer.Option(help="Folder for the report; it must not exist.")] = Path("report"),
-    size: Annotated[str | None, typer.Option(metavar="HxW", help="Resize all images.")] = None,
-    normalise: Annotated[
-        str, typer.Option(help="auto (ImageNet's for torchvision), none, imagenet, or MEANS:DEVIATIONS.")
-    ] = "auto",
-    alpha: Annotated[float, typer.Option(help="Weight of the classification loss, 0..1; above 0 needs labels.")] = 0.0,
-    epochs: Annotated[int | None, typer.Option(help="Fixed number instead of one chosen from the data.")] = None,
-    time_budget: Annotated[str | None, typer.Option(help="Training time per layer, such as 5m.")] = None,
-    seeds: Annotated[int, typer.Option(help="Repetitions for the table; 0: no table.")] = 1,
-    seed: Annotated[int, typer.Option(help="Decides the split, the weights and the order.")] = 0,
+    model: Model,
+    arch: Arch,
+    layer: Layers,
+    images: Images,
+    labels: Labels = "none",
+    classes: Classes = None,
+    out: Out = Path("report"),
+    size: Size = None,
+    normalise: Normalise = "auto",
+    alpha: Alpha = 0.0,
+    epochs: Epochs = None,
+    time_budget: Budget = None,
+    seeds: Seeds = 1,
+    seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
     """Explain layers of a trained classifier, and write a report that works without network.
@@ -37,32 +67,40 @@ def explain(
     Example: `cladec explain --model resnet18.pt --arch torchvision:resnet18 --layer layer3 --images photos
     --labels from-folders --size 64x64`
     """
-    from cladec_companion.report import report as tool
-
     one_of("value of --labels", labels, ("none", "from-folders"))
-    if alpha and labels == "none":
-        raise UsageError(f"--alpha is {alpha}, which needs labels: add --labels from-folders, or leave it 0.")
-    if out.exists():
-        raise UsageError(f"--out {out} exists; name a folder that does not.")
-    classifier = tool.load_model(arch, model)
-    channels = tool.input_channels(classifier)
-    preprocess, normalised = tool.normalisation(normalise, arch, channels)
-    folder = tool.read_folder(images, channels, size=parse_size(size), labelled=labels != "none")
+    check_number("--alpha", alpha, 0, 1)
+    check_number("--epochs", epochs, 1)
+    check_number("--seeds", seeds, 0)
+    check_number("--seed", seed, *SEEDS)
+    for option, given in (("--alpha", alpha), ("--classes", classes)):
+        if given and labels == "none":
+            raise UsageError(f"{option} is {given}, which needs labels: add --labels from-folders, or leave it out.")
+    shape, budget = parse_size(size), parse_budget(time_budget) if time_budget else None
+    from cladec_companion.report import images as pictures
+    from cladec_companion.report import report, weights
+    from cladec_companion.report.labels import class_order
+
+    report.check_new(out)
+    loaded = weights.load_model(arch, model)
+    channels = pictures.input_channels(loaded.model)
+    preprocess, normalised = pictures.normalisation(normalise, arch, channels)
+    labelled = labels != "none"
+    order, ordered = class_order(images, classes, loaded.classes) if labelled else (None, "")
+    folder = pictures.read_folder(images, channels, size=shape, labelled=labelled, classes=order)
     facts = {
-        "Command": shlex.join(["cladec", *sys.argv[1:]]), "Model": f"{arch}, weights from {model.name}",
+        "Command": shlex.join(["cladec", *sys.argv[1:]]), "Model": f"{arch}, weights from {model.name}{loaded.told}",
         "Images": f"{len(folder.images)} of {'x'.join(map(str, folder.images.shape[1:]))} from {images.name}",
-        "Normalisation": normalised,
+        "Normalisation": normalised, **({"Order of the classes": ordered} if labelled else {}),
     }  # fmt: skip
     print(
-        tool.explain(
-            classifier, folder, layer, out, preprocess=preprocess, facts=facts, alpha=alpha, epochs=epochs,
-            time_budget=parse_budget(time_budget) if time_budget else None, seeds=seeds, seed=seed, device=device,
-            progress=True,
+        report.explain(
+            loaded.model, folder, layer, out, preprocess=preprocess, facts=facts, alpha=alpha, epochs=epochs,
+            time_budget=budget, seeds=seeds, seed=seed, device=device, progress=True,
         )
     )  # fmt: skip
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(value: str | None) -> tuple[int, int] | None:
     """Turn `64x48` into (height, width).
 
     Raises
@@ -70,9 +108,11 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     UsageError
         For anything else.
     """
-    if text is None:
+    if value is None:
         return None
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not found or min(int(found[1]), int(found[2])) < 8:
-        raise UsageError(f"--size is {text!r}; valid: HEIGHTxWIDTH from 8x8, such as 64x64.")
-    return int(found[1]), int(found[2])
+    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", value, re.ASCII)
+    sides = (int(found[1]), int(found[2])) if found else (0, 0)
+    low, high = SIDES
+    if not low <= min(sides) <= max(sides) <= high:
+        raise UsageError(f"--size is {value!r}; valid: HEIGHTxWIDTH from {low}x{low} to {high}x{high}, such as 64x64.")
+    return sides

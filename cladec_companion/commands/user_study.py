@@ -5,21 +5,23 @@ from typing import Annotated
 
 import typer
 
-from cladec_companion.commands.main import DataDir, Device, Profile, app, told
+from cladec_companion.commands.shared import DataDir, Device, Profile, of_a_checkout, path, text, told
 
 study = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown",
     help="The user study of section 6.7 as a kit. Example: `cladec study export --out study --profile laptop`",
 )  # fmt: skip
-app.add_typer(study, name="study")
 
 
 @study.command()
 @told
+@of_a_checkout
 def export(
-    out: Annotated[Path, typer.Option(help="Folder to make; it must not exist.")],
+    out: Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Folder to make; it must not exist.")],
     profile: Profile = "quick",
-    dataset: Annotated[str | None, typer.Option(help="Default: the profile's first.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(parser=text, metavar="NAME", help="Default: the profile's first.")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Image pairs, as many of each class.")] = None,
     participants: Annotated[int | None, typer.Option(help="Numbers to hand out.")] = None,
     pairs: Annotated[int | None, typer.Option(help="Pairs for each participant.")] = None,
@@ -34,8 +36,8 @@ def export(
     """
     import sys
 
+    from cladec_companion.papers import settings_for
     from cladec_companion.papers.cladec.user_study import kit
-    from cladec_companion.records.settings import settings_for
 
     settings = settings_for("user_study", profile, images=images, participants=participants, pairs=pairs, seed=seed)
     kit.export(
@@ -47,11 +49,16 @@ def export(
 
 @study.command()
 @told
+@of_a_checkout
 def analyse(
-    folder: Annotated[Path, typer.Argument(help="Made by `cladec study export`.")],
-    answers: Annotated[Path, typer.Option(help="Folder of the files that participants saved.")],
-    codes: Annotated[list[Path] | None, typer.Option(help="A coder's sheet; twice for two coders.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to make (default: in the study's).")] = None,
+    folder: Annotated[Path, typer.Argument(parser=path, help="Made by `cladec study export`.")],
+    answers: Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Files that participants saved.")],
+    codes: Annotated[
+        list[Path] | None, typer.Option(parser=path, metavar="FILE", help="A coder's sheet; twice for two coders.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path, metavar="FOLDER", help="Folder to make (default: in the study's).")
+    ] = None,
 ) -> None:
     """Check the answers and write a blank coding sheet, or with sheets count concepts beside the paper's.
 

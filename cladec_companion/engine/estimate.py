@@ -1,278 +1,226 @@
-"""What cells cost: the trainings of each, their operations by counting, and seconds from steps measured here."""
+"""What cells cost: each is asked which trainings it needs, and these are counted without being done.
 
+Networks are built on the meta device, which has shapes and no values; operations are counted there, and seconds
+follow from some real steps of each kind of network on this device.
+"""
+
+import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cladec_companion.engine.plan import Job
-from cladec_companion.engine.study import span
-from cladec_companion.papers.cladec.controls import experiment as controls
-from cladec_companion.papers.cladec.encoder_training import experiment as encoder_training
-from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER
-from cladec_companion.papers.cladec.prototypes import network as prototype_network
-from cladec_companion.papers.cladec.subsets import experiment as subsets
-from cladec_companion.papers.cladec.your_own import experiment as your_own
-from cladec_companion.records.settings import BASELINE, last_convolution
-from cladec_core import networks, training
-from cladec_core.data import SIZE
-from cladec_core.explainer import fitting
+from cladec_companion.engine.plan import Task
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import Training
+from cladec_companion.records.settings import Settings
+from cladec_core import data, training
+from cladec_core.data import SIZE, ImageData
 
-# Training images, channels and classes, so that a plan needs no data.
-SIZES = {
-    "digits": (1_437, 1, 10), "mnist": (60_000, 1, 10), "fashion_mnist": (60_000, 1, 10),
-    "cifar10": (50_000, 3, 10), "cifar100": (50_000, 3, 100),
-}  # fmt: skip
+PER_CLASS = 4  # images of each class that stand for all in a plan
+
+Kind = tuple[str, bool]  # what trainings of the same speed have in common: the network, and whether it makes images
 
 
 @dataclass(frozen=True)
-class Training:
-    """One training of a cell.
+class Cost:
+    """What one training of a cell costs.
 
     Attributes
     ----------
-    label, epochs
-        The label is that of the record.
-    layer
-        Whose activations are turned into images; empty for a classifier.
-    encoder, judged
-        Whether the encoder is trained, too (RefAE), and whether a classifier is part of the loss (Eq. 1, α > 0).
-    channels
-        How many of the layer's; None for all.
-    variant
-        Which classifier, data or loss, where there are several.
-    architecture, style
-        Of the classifier and of the decoder, where they are not those of the cell.
-    halved
-        Whether only half of the images are trained on.
-    prototypes
-        How many a prototype network learns; 0 for all other networks.
-    explainer
-        Width of the decoder where it is `ClaDec`'s, which is trained in its own way; 0 elsewhere.
+    label, title
+        As in the record, and as in the progress bar.
+    kind
+        What decides the speed.
+    key, kept
+        Tells trainings apart; whether cells that need the same one share it.
+    images, batch_size, epochs
+        Images of an epoch, in whole batches; images in a step; epochs.
+    per_image
+        Operations of a training step per image (see `operations`).
+    bytes
+        Memory that the training is given: images or activations, targets, and the weights with their gradients and
+        the optimiser's state.
     """
 
     label: str
+    title: str
+    kind: Kind
+    key: str
+    kept: bool
+    images: int
+    batch_size: int
     epochs: int
-    layer: str = ""
-    encoder: bool = False
-    judged: bool = False
-    channels: int | None = None
-    variant: str = ""
-    architecture: str = ""
-    style: str = ""
-    halved: bool = False
-    prototypes: int = 0
-    explainer: int = 0
+    per_image: float
+    bytes: int
+
+    @property
+    def operations(self) -> float:
+        """Of the whole training."""
+        return self.per_image * self.images * self.epochs
 
 
-Costs = dict[Job, dict[Training, float]]  # operations of each training
-Rates = dict[tuple[str, bool], float]  # (network, whether it makes images) -> operations per second
+class Costs(dict[Task, list[Cost]]):
+    """What each cell trains that no cell before it does.
+
+    Attributes
+    ----------
+    shared
+        Of each cell, the networks that others may need, too: label -> key.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared: dict[Task, dict[str, str]] = {}
 
 
-def trainings(job: Job) -> list[Training]:
-    """What a cell trains, with the classifier to explain; those of `ClaDec` may end after fewer epochs."""
-    settings, part = job.settings, job.cell.part
-    layer = getattr(part, "layer", str(part))
-    classifier = Training(CLASSIFIER, settings.classifier_epochs)
-    decoder = Training(f"decoder {layer}", settings.decoder_epochs, layer, variant=str(classifier.epochs))
-    reference = Training(f"RefAE {layer}", settings.decoder_epochs, layer, encoder=True)
-    judges = {
-        name: Training(f"evaluation {name} {layer}", classifier.epochs)
-        for name in ("ClaDec", "RefAE", "cladec", "refae")
-    }
-    match settings.experiment:
-        case "layers" | "occlusion" if part == CLASSIFIER:
-            return [classifier]
-        case "layers":
-            return [classifier, decoder, reference, judges["ClaDec"], judges["RefAE"]]
-        case "controls":
-            return _controlled(job, classifier, decoder, reference, judges["ClaDec"], judges["RefAE"])
-        case "prototypes":
-            label = f"{part.prototypes} prototypes"
-            return [classifier, decoder, Training(label, settings.prototype_epochs, prototypes=part.prototypes)]
-        case "occlusion":
-            return [classifier, decoder]
-        case "alpha":
-            label = decoder.label + (f" α={part.alpha}" if part.alpha else "")
-            return [classifier, replace(decoder, label=label, judged=part.alpha > 0), judges["ClaDec"]]
-        case "encoder_training" if part.batchnorm == encoder_training.REFERENCE:
-            return [reference, judges["refae"]]
-        case "encoder_training" if part.batchnorm == encoder_training.SLOW:
-            return [replace(classifier, epochs=part.epochs, variant=part.batchnorm)]
-        case "encoder_training" if part.epochs:
-            decoder = replace(decoder, variant=str(part.epochs))
-            return [replace(classifier, epochs=part.epochs), decoder, judges["cladec"]]
-        case "encoder_training":
-            return [replace(decoder, variant=part.batchnorm), judges["cladec"]]
-        case "subsets" if part.subset == subsets.FLOORS:
-            return [classifier]
-        case "subsets":
-            total = _channels(job.cell.architecture, settings.width)
-            if part.size < total:
-                label = f"{decoder.label} channels {span(part.channels(total, job.cell.seed))}"
-                decoder = replace(decoder, label=label, channels=part.size)
-            return [classifier, decoder]
-        case "your_own":
-            pair = (your_own.BIASED, your_own.HONEST)
-            explained = [] if part == CLASSIFIER else [decoder, reference]
-            width = fitting.decoder_width(_available(job))
-            return [replace(classifier, variant=name) for name in pair] + [
-                replace(model, variant=name, explainer=width) for name in pair for model in explained
-            ]
-    raise NotImplementedError(f"What a cell of {settings.experiment} trains has to be listed here.")
+Rates = dict[Kind, float]  # operations per second
 
 
-def _controlled(
-    job: Job, classifier: Training, decoder: Training, reference: Training, *judges: Training
-) -> list[Training]:
-    """What a cell of `layers` trains, as a control changes it."""
-    control = job.cell.part.control
-    if control == BASELINE:
-        return [classifier, decoder, reference, *judges]
-    if control == controls.ORIGINALS:
-        return [classifier, decoder, reference, replace(classifier, label=f"evaluation {controls.ORIGINALS}")]
-    if control in controls.ALPHAS:
-        decoder = replace(decoder, label=f"{decoder.label} α={controls.ALPHAS[control]}", judged=True)
-    changes = {
-        "variant": control, "halved": control in {"same_half", "other_half"},
-        "architecture": controls.POOLED[job.cell.architecture] if control == "max_pooling" else "",
-        "style": control if control == "table1" else "",
-    }  # fmt: skip
-    decoder, reference, *judges = (replace(part, **changes) for part in (decoder, reference, *judges))
-    if control not in {"mean_loss", controls.SMALL_ALPHA, "table1"}:
-        classifier = replace(classifier, **changes | {"variant": "unit" if control == "sigmoid" else control})
-    twin = {"other_half": "same_half", controls.SMALL_ALPHA: "mean_loss"}.get(control)  # has the same RefAE
-    return [classifier, decoder, replace(reference, variant=twin or control), *judges]
-
-
-@cache
-def _channels(architecture: str, width: float) -> int:
-    return last_convolution(architecture, width)[1]
-
-
-def costs(waiting: Sequence[Job]) -> Costs:
-    """Operations of what each cell trains; a model that several cells share is counted with the first of them."""
-    found: Costs = {}
-    shared = set()
-    for job in waiting:
-        settings, parts = job.settings, trainings(job)
-        alike = (settings.train_limit, settings.batch_size, settings.width, settings.decoder_style, settings.resize)
-        new = [part for part in parts if (job.cell.run, alike, part) not in shared]
-        shared |= {(job.cell.run, alike, part) for part in new if not part.label.startswith("evaluation")}
-        found[job] = {part: per_image(job, part) * _images(job, part) * part.epochs for part in new}
+def costs(tasks: Iterable[Task]) -> Costs:
+    """What each cell trains; a network that several cells share is counted with the first of them."""
+    found = Costs()
+    counted: dict[tuple[Any, ...], list[Cost]] = {}
+    shared: set[str] = set()
+    for task in tasks:
+        cell = task.cell
+        alike = task.settings, cell.dataset, cell.architecture, cell.part  # no seed changes what a cell costs
+        if alike not in counted:
+            counted[alike] = [_cost(task, wanted, job) for wanted, job in dry_run(task)]
+        own = {f"{one.key}/{cell.seed}": one for one in counted[alike]}
+        found.shared[task] = {one.label: key for key, one in own.items() if one.kept}
+        own = {key: replace(one, key=key) for key, one in own.items() if key not in shared}
+        shared |= {key for key, one in own.items() if one.kept}
+        found[task] = list(own.values())
     return found
 
 
-def _available(job: Job) -> int:
-    """How many training images there are."""
-    return min(SIZES[job.cell.dataset][0], job.settings.train_limit or SIZES[job.cell.dataset][0])
+def dry_run(task: Task) -> Iterator[tuple[Training, training.Job]]:
+    """Every training of a cell, as the training loop would be asked for it, without values; nothing is computed."""
+    assert task.experiment.run_cell is not None
+    asking = task.experiment.run_cell(blank(task.cell.run, task.settings), task.cell.part, False)
+    wanted = next(asking)
+    asking.close()
+    done: dict[str, nn.Module] = {}
+    for one in wanted:
+        yield from _dry(one, done)
 
 
-def _images(job: Job, part: Training) -> int:
-    """How many images an epoch uses: whole batches."""
-    images = _available(job) // (2 if part.halved else 1)
-    images -= fitting.held_out(images) if part.explainer else 0
-    return images - images % min(batch_size(job, part), images)
+def _dry(wanted: Training, done: dict[str, nn.Module]) -> Iterator[tuple[Training, training.Job]]:
+    """The trainings of one network and of those that it needs, which come to `done`."""
+    if wanted.key in done:
+        return
+    for other in wanted.needs:
+        yield from _dry(other, done)
+    needed = [done[other.key] for other in wanted.needs]
+    network = wanted.build(*needed)
+    job = wanted.job(network, *needed)
+    if job is not None:
+        yield wanted, job
+    done[wanted.key] = wanted.finish(network, *needed)
 
 
-def batch_size(job: Job, part: Training) -> int:
-    """Images in a step."""
-    if part.explainer:
-        images = _available(job)
-        return fitting.plan(images - fitting.held_out(images), SIZES[job.cell.dataset][1] * SIZE**2)[0]
-    return job.settings.prototype_batch_size if part.prototypes else job.settings.batch_size
+@lru_cache(maxsize=64)
+def blank(run: tuple[str, str, int], settings: Settings) -> Setup:
+    """The setup of a run with some images in the place of all."""
+    dataset, architecture, seed = run
+    kind = data.data_set(dataset)
+    channels, classes = kind.channels or 3, len(kind.classes)
+    labels = torch.arange(PER_CLASS * classes) % classes
+    noise = torch.Generator().manual_seed(settings.train_limit or 0)  # other images where more are used
+    images = torch.randn(len(labels), channels, SIZE, SIZE, generator=noise)
+    one = torch.ones(channels, 1, 1)
+    some = ImageData(dataset, kind.title, kind.classes, images, labels, images, labels, 0 * one, one)
+    on = training.Compute(torch.device("meta"), torch.float32)
+    return Setup(some, architecture, seed, settings, on, shapes_only=True)
 
 
-def per_image(job: Job, part: Training) -> float:
-    """Operations of a training step per image (see `operations`)."""
-    return operations(replace(part, label="", epochs=0, variant="", halved=False), *network(job, part))
+def _cost(task: Task, wanted: Training, job: training.Job) -> Cost:
+    kind = data.data_set(task.cell.dataset)
+    available = min(kind.train_count, task.settings.train_limit or kind.train_count)
+    images = available * len(job.inputs) // (PER_CLASS * len(kind.classes))
+    batch = min(job.batch_size, images)
+    weights = sum(value.numel() for value in job.model.parameters() if value.requires_grad)
+    tensors = {id(one): one for one in (job.inputs, *job.targets)}.values()
+    rows = sum(one[0].numel() * (2 if one.is_meta else one.element_size()) for one in tensors)
+    return Cost(
+        wanted.label, job.label, (wanted.setup.architecture, wanted.makes_images), wanted.key, wanted.kept,
+        images - images % batch, batch, job.epochs, operations(job), images * rows + 16 * weights,
+    )  # fmt: skip
 
 
-def network(job: Job, part: Training) -> tuple[str, int, int, float, str]:
-    """What decides the shapes of a training: architecture, channels, classes, width and the decoder's style."""
-    settings, sizes = job.settings, SIZES[job.cell.dataset][1:]
-    return part.architecture or job.cell.architecture, *sizes, settings.width, part.style or settings.decoder_style
+_counted: dict[str, float] = {}
 
 
-def _kind(job: Job, part: Training) -> tuple[str, bool]:
-    """What trainings of the same speed have in common: the network, and whether it makes images."""
-    return ("prototypes", True) if part.prototypes else (network(job, part)[0], bool(part.layer))
+def per_image(wanted: Training) -> float:
+    """Operations of a training step per image, of a training in a `blank` setup (see `operations`)."""
+    return next(operations(job) for one, job in _dry(wanted, {}) if one is wanted)
 
 
-@cache
-def operations(part: Training, architecture: str, channels: int, classes: int, width: float, style: str) -> float:
+def operations(job: training.Job) -> float:
     """Floating-point operations of a training step per image, forward and backward.
 
     Those of convolutions and matrix products, counted on tensors without data; a multiplication and its addition
     are two. Passes of frozen encoders are left out.
     """
-    batch = 2
-    with torch.device("meta"):
-        model, shape, loss = _task(part, architecture, channels, classes, width, style)
-        images, labels = torch.zeros(batch, channels, SIZE, SIZE), torch.zeros(batch, dtype=torch.int64)
+    inputs = job.inputs[:2].to("meta")
+    targets = [target[:2].to("meta") for target in job.targets]
+    alike = repr((job.model, tuple(inputs.shape), type(job.loss).__name__, getattr(job.loss, "classifier", None)))
+    if alike not in _counted:
         with FlopCounterMode(display=False) as counter:
-            loss(model.train()(torch.zeros(batch, *shape)), images, labels).backward()
-    return counter.get_total_flops() / batch
+            job.loss(job.model.train()(inputs), *targets).backward()
+        _counted[alike] = counter.get_total_flops() / len(inputs)
+    return _counted[alike]
 
 
-def _task(
-    part: Training, architecture: str, channels: int, classes: int, width: float, style: str
-) -> tuple[nn.Module, tuple[int, ...], Callable[..., Tensor]]:
-    """The model that is trained, the shape of what it is given, and its loss."""
-    image = (channels, SIZE, SIZE)
-    if part.prototypes:
-        network = prototype_network.PrototypeNetwork(channels, classes, part.prototypes)
-        compare = prototype_network.PrototypeLoss(network)
-        return network, image, lambda output, images, labels: compare(output, labels)
-    classifier = networks.classifier(architecture, channels, classes, width)
-    if not part.layer:
-        return classifier, image, lambda output, images, labels: training.classification_loss(output, labels)
-    encoder = classifier.up_to(part.layer)
-    shape = networks.activation_shape(encoder, image)
-    shape = (part.channels or shape[0], *shape[1:])
-    how = {"width": part.explainer} if part.explainer else {"style": style}
-    decoder = networks.decoder(shape, image, **how)
-    loss = training.ClaDecLoss(classifier.eval().requires_grad_(False) if part.judged else None, 0.5)
-    return (nn.Sequential(encoder, decoder), image, loss) if part.encoder else (decoder, shape, loss)
-
-
-def measured_rates(found: Costs, on: training.Compute) -> Rates:
-    """Time real training steps of each network, on images of noise."""
+def measured_rates(tasks: Sequence[Task], found: Costs, on: training.Compute) -> Rates:
+    """Time real training steps of each kind of network, on images of noise."""
     rates: Rates = {}
-    for job, counts in found.items():
-        for part in counts:
-            key = _kind(job, part)
-            if key not in rates:
-                rates[key] = per_image(job, part) / _seconds_per_image(job, part, on)
+    for task in tasks:
+        for one in found[task]:
+            if one.kind not in rates:
+                job = next(job for wanted, job in dry_run(task) if wanted.label == one.label)
+                rates[one.kind] = one.per_image / _seconds_per_image(job, on)
     return rates
 
 
-def _seconds_per_image(job: Job, part: Training, on: training.Compute) -> float:
-    batch, channels = batch_size(job, part), SIZES[job.cell.dataset][1]
-
+def _seconds_per_image(planned: training.Job, on: training.Compute) -> float:
     def seconds(steps: int) -> float:
-        with training.seeded(0):
-            model, shape, loss = _task(part, *network(job, part))
-            inputs, images = (torch.randn(steps * batch, *size) for size in (shape, (channels, SIZE, SIZE)))
-        inputs, images, labels = (
-            tensor.to(on.device) for tensor in (inputs, images, torch.zeros(steps * batch, dtype=torch.int64))
-        )
-        recipe = training.ADAM if part.layer or part.prototypes else training.SGD
+        job = _real(planned, steps * planned.batch_size, on)
         began = time.perf_counter()
-        trial = training.Job(
-            model.to(on.device), inputs, (images, labels), loss, recipe, epochs=1, seed=0, on=on, batch_size=batch
-        )
-        training.fit(trial)
+        training.fit(job)
         return time.perf_counter() - began
 
     steps = 100 if on.device.type == "cuda" else 2
     seconds(steps)  # warms up
     short, long = seconds(steps), seconds(3 * steps)
-    return max(long - short, long / 10) / (2 * steps * batch)  # without what happens once in a training
+    # Without what happens once in a training.
+    return max(long - short, long / 10) / (2 * steps * planned.batch_size)
+
+
+def _real(planned: training.Job, rows: int, on: training.Compute) -> training.Job:
+    """A planned training with fresh weights, on noise, for one epoch."""
+    model, loss = copy.deepcopy((planned.model, planned.loss))
+    inside = [value for value in getattr(loss, "__dict__", {}).values() if isinstance(value, nn.Module)]
+    with training.seeded(0):
+        for network in (model, *inside):
+            network.to_empty(device=on.device)
+            for module in network.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+        inputs, *targets = (_noise(tensor, rows, on) for tensor in (planned.inputs, *planned.targets))
+    return replace(planned, model=model, loss=loss, inputs=inputs, targets=tuple(targets), epochs=1, on=on)
+
+
+def _noise(like: Tensor, rows: int, on: training.Compute) -> Tensor:
+    shape = (rows, *like.shape[1:])
+    made = torch.randn(shape) if like.is_floating_point() else torch.zeros(shape, dtype=like.dtype)
+    return made.to(on.device)
 
 
 def matmul_peak(on: training.Compute) -> float:
@@ -287,9 +235,9 @@ def matmul_peak(on: training.Compute) -> float:
     return 2 * size**3 / min(took)
 
 
-def seconds_of(job: Job, found: Costs, rates: Rates) -> float:
-    """Seconds that the trainings of a cell are expected to take; 0 if other cells have trained all its models."""
-    return sum(count / rates[_kind(job, part)] for part, count in found[job].items())
+def seconds_of(task: Task, found: Costs, rates: Rates) -> float:
+    """Seconds that the trainings of a cell are expected to take; 0 if other cells have trained all its networks."""
+    return sum(one.operations / rates[one.kind] for one in found[task])
 
 
 def with_unit(number: float) -> str:

@@ -1,14 +1,12 @@
 """Train the cells of a profile within a time: a plan first, then cell after cell into its record.
 
-On CUDA, a cell is trained for several seeds side by side.
+On a CPU, processes of one thread each train one cell at a time; on CUDA, a cell is trained for several seeds side by
+side. A network that several cells need is trained by the first of them, while the others wait.
 """
 
 import gc
-import signal
-import threading
 import time
 import traceback
-from _thread import interrupt_main
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -21,25 +19,28 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cladec_companion.engine import estimate
-from cladec_companion.engine.estimate import Costs, Rates
-from cladec_companion.engine.plan import Job
-from cladec_companion.engine.runner import Trainer, opened
+from cladec_companion.engine import estimate, runner, workers
+from cladec_companion.engine.estimate import Cost, Costs, Rates
+from cladec_companion.engine.plan import Task
+from cladec_companion.engine.runner import Measured, Order, Workplace
+from cladec_companion.engine.workers import Failure
+from cladec_companion.records.files import locked
+from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_core import training
-from cladec_core.errors import RunError
+from cladec_core.errors import RunError, UsageError
 from cladec_core.training import loop
 
 SHOWN = 12  # rows of the live table
 
 
-def plan_table(chosen: Sequence[Job], found: Costs, rates: Rates) -> Table:
-    """By experiment: what is done and missing, and what that takes."""
+def plan_table(tasks: Sequence[Task], found: Costs, rates: Rates) -> Table:
+    """By experiment: what is done and missing, and what that takes on one worker."""
     table = Table("experiment", "cells", "done", "missing", "trainings", "operations", "minutes")
-    for name in dict.fromkeys(job.settings.experiment for job in chosen):
-        own = [job for job in chosen if job.settings.experiment == name]
-        waiting = [job for job in own if job in found]
-        counts = [count for job in waiting for count in found[job].values()]
-        minutes = sum(estimate.seconds_of(job, found, rates) for job in waiting) / 60
+    for name in dict.fromkeys(task.settings.experiment for task in tasks):
+        own = [task for task in tasks if task.settings.experiment == name]
+        waiting = [task for task in own if task in found]
+        counts = [one.operations for task in waiting for one in found[task]]
+        minutes = sum(estimate.seconds_of(task, found, rates) for task in waiting) / 60
         cost = str(len(counts)), estimate.with_unit(sum(counts)), f"{minutes:.1f}"
         table.add_row(name, str(len(own)), str(len(own) - len(waiting)), str(len(waiting)), *cost)
     return table
@@ -49,23 +50,28 @@ class Board:
     """A live table of trainings, the running ones last: loss, speed and share of the peak of a matrix product."""
 
     def __init__(self, peak: float) -> None:
-        self.peak, self.rows, self.title = peak, [], ""
-        self.expected: dict[str, tuple[int, float]] = {}  # images in a step, operations per image
+        self.peak, self.title = peak, ""
+        self.rows: dict[tuple[int, str], list[str]] = {}
+        self.expected: dict[str, Cost] = {}  # by the label of a progress bar
+        self._began: dict[tuple[int, str], tuple[float, int]] = {}
 
-    def expect(self, group: Sequence[Job], found: Costs, title: str) -> None:
-        """Be ready for the trainings of some cells."""
-        self.title = title
-        self.expected = {
-            f"{job.cell.dataset} {estimate.network(job, part)[0]} {part.label}, seed {job.cell.seed}": (
-                estimate.batch_size(job, part), estimate.per_image(job, part)
-            )
-            for job in group
-            for part in found[job]
-        }  # fmt: skip
+    def expect(self, costs: Sequence[Cost]) -> None:
+        """Be ready for some trainings."""
+        self.expected |= {cost.title: cost for cost in costs}
+
+    def update(self, worker: int, label: str, done: int, steps: int, loss: float) -> None:
+        """Tell what is known of a training."""
+        now, place = time.perf_counter(), (worker, label)
+        began, first = self._began.setdefault(place, (now, done))
+        row = self.rows.setdefault(place, [label, "0%", "", "", ""])
+        row[1:3] = f"{done / steps:.0%}", f"{loss:.4g}"
+        if label in self.expected and now > began:
+            speed = (done - first) * self.expected[label].batch_size / (now - began)
+            row[3:] = f"{speed:,.0f}", f"{speed * self.expected[label].per_image / self.peak:.0%}"
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Make every progress bar of a training a row of this table."""
+        """Make every progress bar of a training in this process a row of this table."""
         before, loop.progress_bar = loop.progress_bar, self.bar
         try:
             yield
@@ -75,194 +81,251 @@ class Board:
     @contextmanager
     def bar(self, label: str, steps: int, _enabled: bool) -> Iterator[Callable[[int, float], None]]:
         """In the place of `training.progress_bar`: a row that tells what is known after each epoch."""
-        row, done, began = [label, "0%", "", "", ""], 0, time.perf_counter()
-        self.rows.append(row)
+        done = 0
+        self._began[0, label] = time.perf_counter(), 0
 
-        def update(count: int, loss: float) -> None:
+        def report(count: int, loss: float) -> None:
             nonlocal done
             done += count
-            row[1:3] = f"{done / steps:.0%}", f"{loss:.4g}"
-            if label in self.expected:
-                batch, operations_per_image = self.expected[label]
-                speed = done * batch / (time.perf_counter() - began)
-                row[3:] = f"{speed:,.0f}", f"{speed * operations_per_image / self.peak:.0%}"
+            self.update(0, label, done, steps, loss)
 
-        yield update
+        yield report
 
     def __rich__(self) -> Table:
         """What is drawn, several times a second."""
         table = Table("training", "done", "loss", "images/s", "of the peak", title=self.title)
-        for row in self.rows[-SHOWN:]:
+        for row in list(self.rows.values())[-SHOWN:]:
             table.add_row(*row)
         return table
 
 
-def grouped(waiting: Sequence[Job], branches: int) -> deque[list[Job]]:
+def grouped(waiting: Sequence[Task], branches: int) -> deque[list[Task]]:
     """Cells that differ in nothing but the seed, at most so many at once, in the order of the first of them."""
-    alike: dict[Any, list[Job]] = {}
-    for job in waiting:
-        alike.setdefault((job.settings, job.cell.prefix, str(job.cell.part)) if branches > 1 else job, []).append(job)
+    alike: dict[Any, list[Task]] = {}
+    for task in waiting:
+        kind = (task.settings, task.cell.prefix, str(task.cell.part)) if branches > 1 else task
+        alike.setdefault(kind, []).append(task)
     return deque(group[at : at + branches] for group in alike.values() for at in range(0, len(group), branches))
 
 
 def train(
-    chosen: Sequence[Job],
+    tasks: Sequence[Task],
     root: Path,
     *,
     data_dir: Path | None = None,
     device: str = "auto",
     budget: float = float("inf"),
+    count: int | None = None,
 ) -> None:
     """Train the missing cells, each into its record; prints the plan, a live table on a terminal, a line per cell.
 
     Parameters
     ----------
-    chosen
-        From `jobs.of_profile`.
+    tasks
+        From `plan.of_profile`.
     root
         Folder of records.
     data_dir, device
         See `data.load` and `training.compute`.
     budget
         Seconds. A cell that is not expected to fit is not begun, and one that takes longer is given up.
+    count
+        Worker processes on a CPU, as far as the memory allows; None: one for each core.
 
     Raises
     ------
     RunError
         If a record cannot be opened or written; at the end, if cells could not be trained, or none fits the budget.
     """
-    deadline = time.monotonic() + budget
-    console, on = Console(), training.compute(device)
+    deadline, console = time.monotonic() + budget, Console()
     with ExitStack() as stack:
-        trainers = {
-            settings: stack.enter_context(opened(settings, on, root, data_dir))
-            for settings in dict.fromkeys(job.settings for job in chosen)
+        on = training.compute(device)
+        if on.device.type == "cpu":
+            stack.enter_context(runner.one_thread())
+        records = {
+            settings: stack.enter_context(_opened(settings, on, root))
+            for settings in dict.fromkeys(task.settings for task in tasks)
         }
-        waiting = [job for job in chosen if str(job.cell) not in trainers[job.settings].record.cells]
-        lacking = {job: f"the package {job.lacks} is not installed" for job in waiting if job.lacks}
-        waiting = [job for job in waiting if job not in lacking]
+        waiting = [task for task in tasks if str(task.cell) not in records[task.settings].cells]
+        lacking = {task: f"the package {task.lacks} is not installed" for task in waiting if task.lacks}
+        waiting = [task for task in waiting if task not in lacking]
         found = estimate.costs(waiting)
-        rates, board = estimate.measured_rates(found, on), Board(estimate.matmul_peak(on))
-        console.print(plan_table([job for job in chosen if job not in lacking], found, rates))
-        for (name, reason), count in Counter((job.settings.experiment, lacking[job]) for job in lacking).items():
-            _say(console, f"{name}: {reason}, so its {count} missing cells are left out")
+        rates, board = estimate.measured_rates(waiting, found, on), Board(estimate.matmul_peak(on))
+        console.print(plan_table([task for task in tasks if task not in lacking], found, rates))
+        for (name, reason), lost in Counter((task.settings.experiment, lacking[task]) for task in lacking).items():
+            _say(console, f"{name}: {reason}, so its {lost} missing cells are left out")
         _say(console, f"{on.description}; {estimate.with_unit(board.peak)} operations/s in a matrix product")
-        grid = _Grid(trainers, found, rates, board, console, deadline, failed=lacking)
+        grid = _Grid(records, found, rates, board, console, deadline, failed=lacking)
         with board.shown(), Live(board, console=console, transient=True) if console.is_terminal else nullcontext():
-            grid.train(grouped(waiting, training.BRANCHES if on.device.type == "cuda" else 1))
-        for settings, trainer in trainers.items():
-            own = [str(job.cell) in trainer.record.cells for job in chosen if job.settings == settings]
-            _say(console, f"{trainer.record.folder}: {sum(own)} of {len(own)} cells recorded")
+            if on.device.type == "cpu":
+                grid.train_by_workers(waiting, count, data_dir)
+            else:
+                place = Workplace(on, data_dir, interrupt=lambda: time.monotonic() > deadline)
+                grid.train_here(grouped(waiting, training.BRANCHES), place)
+        for settings, record in records.items():
+            own = [str(task.cell) in record.cells for task in tasks if task.settings == settings]
+            _say(console, f"{record.folder}: {sum(own)} of {len(own)} cells recorded")
     grid.conclude()
+
+
+@contextmanager
+def _opened(settings: Any, on: training.Compute, root: Path) -> Iterator[Record]:
+    with locked(folder_of(settings, root)):
+        yield open_record(settings, root, runner.conditions_of(on))
 
 
 @dataclass
 class _Grid:
     """One pass over the cells that are missing, and what became of them."""
 
-    trainers: dict[Any, Trainer]
+    records: dict[Any, Record]
     found: Costs
     rates: Rates
     board: Board
     console: Console
     deadline: float
     finished: int = 0
-    failed: dict[Job, str] = field(default_factory=dict)
+    failed: dict[Task, str] = field(default_factory=dict)
     stopped: str = ""
     foreseen: float = 0.0
     spent: float = 0.0
 
-    def train(self, groups: deque[list[Job]]) -> None:
-        """Train group after group, until all are done or the time is over."""
+    # ---- by processes, on a CPU
+
+    def train_by_workers(self, waiting: Sequence[Task], wanted: int | None, data_dir: Path | None) -> None:
+        """Give cell after cell to a pool of processes, until all are done or the time is over."""
+        needs = [one.bytes for task in waiting for one in self.found[task]]
+        count, why = workers.affordable(wanted, needs, len(waiting))
+        if why:
+            _say(self.console, why)
+        if not waiting or not self._fits(waiting[:1]):
+            return
+        left: list[Task] = list(waiting)
+        running: dict[int, Task] = {}
+        there: set[str] = set()  # networks that several cells need
+
+        def kept(order: Order, label: str) -> None:
+            there.add(self.found.shared[running[id(order)]].get(label, ""))
+
+        with workers.pool(count, data_dir, self.board.update, kept) as pool:
+            while left or running:
+                while pool.free and not self.stopped and (task := self._next(left, running, there)):
+                    if not self._fits([task]):
+                        break
+                    left.remove(task)
+                    order = self._order(task)
+                    running[id(order)] = task
+                    self.board.expect(self.found[task])
+                    pool.give(order)
+                if not running:
+                    return
+                if time.monotonic() > self.deadline:
+                    first = next(iter(running.values()))
+                    self.stopped = f"the time was over in {first}, which goes on from where it is"
+                    return
+                ended = pool.finished(min(1.0, max(0.0, self.deadline - time.monotonic())))
+                for order, outcome in ended:
+                    self._take(running.pop(id(order)), order, outcome, left)
+
+    def _next(self, left: Sequence[Task], running: dict[int, Task], there: set[str]) -> Task | None:
+        """The first cell that needs no network which a running cell is about to train: nothing is trained twice."""
+        shared = self.found.shared
+        at_work = {key for task in running.values() for key in shared[task].values()} - there
+        return next((task for task in left if at_work.isdisjoint(shared[task].values())), None)
+
+    def _take(self, task: Task, order: Order, outcome: Measured | Failure, left: list[Task]) -> None:
+        """Record a cell, or say why it is left out, and with it what is `left` of a data set that is not there."""
+        if isinstance(outcome, Measured):
+            runner.keep(self.records[task.settings], order, outcome)
+            self._report(task, outcome.cost.seconds)
+            return
+        if outcome.mistake:  # a mistake in the program is not hidden
+            raise RuntimeError(f"{task} failed in a worker:\n{outcome.mistake}")
+        lost = [other for other in left if outcome.no_data and other.cell.dataset == task.cell.dataset]
+        left[:] = [other for other in left if other not in lost]
+        self._leave_out([task, *lost], outcome.reason)
+
+    # ---- in this process, on CUDA
+
+    def train_here(self, groups: deque[list[Task]], workplace: Workplace) -> None:
+        """Train group after group side by side, until all are done or the time is over."""
         while groups and not self.stopped:
             group = groups.popleft()
-            cells, trainer = [job.cell for job in group], self.trainers[group[0].settings]
             if not self._fits(group):
                 break
+            self.board.expect([one for task in group for one in self.found[task]])
+            orders = [self._order(task) for task in group]
             try:
-                trainer.prepare(cells)
-            except RunError as error:  # without its data, no cell of a data set can be trained
-                lost = [group, *(other for other in groups if other[0].cell.dataset == cells[0].dataset)]
+                workplace.prepare(orders)
+            except (RunError, UsageError) as error:  # without its data, no cell of a data set can be trained
+                lost = [group, *(other for other in groups if other[0].cell.dataset == group[0].cell.dataset)]
                 groups = deque(other for other in groups if other not in lost)
-                self.failed |= {job: str(error) for other in lost for job in other}
+                self._leave_out([task for other in lost for task in other], workers.first_line(error))
                 continue
             try:
-                with _interrupted_at(self.deadline):
-                    measured = trainer.measure(cells)
-            except KeyboardInterrupt:
-                if time.monotonic() < self.deadline:
-                    raise
-                self.stopped = f"{group[0]} took longer than expected and was given up"
-            except (ImportError, MemoryError, RuntimeError) as error:
+                measured = workplace.measure(orders)
+            except training.Interrupted:
+                self.stopped = f"the time was over in {group[0]}, which goes on from where it is"
+            except Exception as error:
                 self._lose(group, groups, error)
-                trainer.studies.clear()
+                workplace.runs.clear()
             else:
-                for job, result in zip(group, measured, strict=True):
-                    trainer.keep(job.cell, result)
-                    self._report(job, result.seconds)
+                for task, order, result in zip(group, orders, measured, strict=True):
+                    runner.keep(self.records[task.settings], order, result)
+                    self._report(task, result.cost.seconds)
 
-    def _fits(self, group: list[Job]) -> bool:
+    def _lose(self, group: list[Task], groups: deque[list[Task]], error: Exception) -> None:
+        """Try the halves of a group that failed; a single cell is left out."""
+        if not workers.is_full(error) and not isinstance(error, workers.EXPECTED):
+            raise error
+        traceback.clear_frames(error.__traceback__)  # they hold what fills the memory
+        gc.collect()
+        torch.cuda.empty_cache()
+        reason, half = workers.first_line(error), len(group) // 2
+        if half:
+            groups.extendleft((group[half:], group[:half]))
+            _say(self.console, f"{group[0]}: {reason}; not {len(group)} at once, but {half}")
+        else:
+            self._leave_out(group, reason)
+
+    # ---- both
+
+    def _order(self, task: Task) -> Order:
+        return runner.order_of(task.experiment, task.settings, task.cell, self.records[task.settings])
+
+    def _fits(self, group: Sequence[Task]) -> bool:
         pace = self.spent / self.foreseen if self.foreseen else 1.0
-        need = sum(estimate.seconds_of(job, self.found, self.rates) for job in group) * pace
+        need = sum(estimate.seconds_of(task, self.found, self.rates) for task in group) * pace
         left = self.deadline - time.monotonic()
-        title = f"{group[0]}, {self.finished + len(self.failed)} of {len(self.found)} cells before it"
-        self.board.expect(group, self.found, title)
+        self.board.title = f"{group[0]}, {self.finished + len(self.failed)} of {len(self.found)} cells before it"
         if need < left:
             return True
         self.stopped = f"{group[0]} needs about {need / 60:.1f} minutes, {max(left, 0) / 60:.1f} are left"
         return False
 
-    def _lose(self, group: list[Job], groups: deque[list[Job]], error: Exception) -> None:
-        """Try the halves of a group that failed; a single cell is left out."""
-        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-        if not full and not isinstance(error, (RunError, ImportError)):
-            raise error
-        traceback.clear_frames(error.__traceback__)  # they hold what fills the memory
-        gc.collect()
-        torch.cuda.empty_cache()
-        reason, half = str(error).partition("\n")[0] or "out of memory", len(group) // 2
-        if half:
-            groups.extendleft((group[half:], group[:half]))
-            _say(self.console, f"{group[0]}: {reason}; not {len(group)} at once, but {half}")
-        else:
-            self.failed[group[0]] = reason
-            _say(self.console, f"{group[0]}: {reason}; it is left out")
+    def _leave_out(self, lost: Sequence[Task], reason: str) -> None:
+        self.failed |= dict.fromkeys(lost, reason)
+        whom = "it is" if len(lost) == 1 else f"it and the {len(lost) - 1} cells of its data set that follow are"
+        _say(self.console, f"{lost[0]}: {reason}; {whom} left out")
 
-    def _report(self, job: Job, seconds: float) -> None:
+    def _report(self, task: Task, seconds: float) -> None:
         self.finished += 1
-        alone = estimate.seconds_of(job, self.found, self.rates)
+        alone = estimate.seconds_of(task, self.found, self.rates)
         self.foreseen += alone
         self.spent += seconds if alone else 0
-        operations = sum(self.found[job].values())
+        operations = sum(one.operations for one in self.found[task])
         share = f", {operations / seconds / self.board.peak:.0%} of the peak of a matrix product" if operations else ""
-        _say(self.console, f"{job}: {seconds:.1f} s{share}")
+        _say(self.console, f"{task}: {seconds:.1f} s{share}")
 
     def conclude(self) -> None:
         """Say why the pass ended before all was done, if it did."""
         if self.failed:
-            job, reason = next(iter(self.failed.items()))
-            raise RunError(f"{len(self.failed)} cells could not be trained; {job}: {reason}")
+            task, reason = next(iter(self.failed.items()))
+            raise RunError(f"{len(self.failed)} cells could not be trained; {task}: {reason}")
         if self.stopped and not self.finished:
             raise RunError(f"The time is too short for one cell: {self.stopped}.")
         if self.stopped:
             _say(self.console, f"Stopped: {self.stopped}. The same command goes on from here.")
-
-
-@contextmanager
-def _interrupted_at(deadline: float) -> Iterator[None]:
-    """Raise KeyboardInterrupt in the main thread at the deadline (of `time.monotonic`)."""
-    timer = threading.Timer(min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX), interrupt_main)
-    timer.daemon = True
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:  # as a script's `command &` is started; the timer would then do nothing
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        if before is signal.SIG_IGN:
-            signal.signal(signal.SIGINT, before)
 
 
 def _say(console: Console, line: str) -> None:

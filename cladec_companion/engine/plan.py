@@ -1,31 +1,39 @@
 """The cells of a profile, each with its configuration, in the order of training.
 
-The order is that of the most evidence per second: data set by data set; for each, the paper's tables one after the
+The order is that of the most evidence per second: data set by data set; for each, the papers' tables one after the
 other, then the chapters that belong to none; in each, the first seed of everything before the second. So the cells
 of a run stand together and share its classifier.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
-from cladec_companion.engine.runner import EXPERIMENTS, Cell, plan
-from cladec_companion.records.settings import SETTINGS, settings_for
+from cladec_companion.engine import runner
+from cladec_companion.engine.runner import Cell, Experiment
+from cladec_companion.records.settings import Parameters, Settings, settings_for
 from cladec_core.errors import UsageError, one_of
 
-# The paper's tables -> experiment and network.
-TABLES = {
-    "table2": ("layers", "vgg11"), "table3": ("layers", "resnet10"),
-    "table4": ("alpha", "vgg11"), "table5": ("alpha", "resnet10"), "table6": ("encoder_training", "vgg11"),
-    "table7": ("occlusion", "vgg11"), "table8": ("occlusion", "resnet10"),
-}  # fmt: skip
+
+class Planned(Experiment, Protocol):
+    """A chapter, as a plan sees it."""
+
+    @property
+    def settings(self) -> type[Parameters]:
+        """Its parameters."""
+
+    @property
+    def tables(self) -> Mapping[str, str]:
+        """The papers' tables that it reproduces -> network."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """A cell, and the configuration to whose record it belongs."""
+class Task:
+    """A cell to be trained, and the configuration to whose record it belongs."""
 
-    settings: Any
+    experiment: Experiment
+    settings: Settings
     cell: Cell
 
     def __str__(self) -> str:
@@ -34,15 +42,25 @@ class Job:
     @property
     def lacks(self) -> str:
         """The package that it needs and that is not installed; empty if there is none."""
-        needs = EXPERIMENTS[self.settings.experiment].needs.get(str(self.cell.part), "")
+        needs = self.experiment.needs.get(str(self.cell.part), "")
         return needs if needs and find_spec(needs) is None else ""
 
 
-def of_profile(profile: str, only: str | None = None, changes: dict[str, Any] | None = None) -> list[Job]:
+def tables_of(chapters: Mapping[str, Planned]) -> dict[str, tuple[str, str]]:
+    """The papers' tables -> experiment and network, in the order of their names."""
+    found = {table: (name, network) for name, one in chapters.items() for table, network in one.tables.items()}
+    return dict(sorted(found.items()))
+
+
+def of_profile(
+    chapters: Mapping[str, Planned], profile: str, only: str | None = None, changes: dict[str, Any] | None = None
+) -> list[Task]:
     """All cells of a profile, in the order of training.
 
     Parameters
     ----------
+    chapters
+        By name; those without cells are passed over.
     profile
         One of `settings.PROFILES`.
     only
@@ -55,28 +73,31 @@ def of_profile(profile: str, only: str | None = None, changes: dict[str, Any] | 
     UsageError
         For anything that does not exist.
     """
+    trained = {name: one for name, one in chapters.items() if one.cells is not None}
+    tables = tables_of(trained)
     name = only.partition("/")[0] if only else None
     if name:
-        one_of("experiment or table", name, [*EXPERIMENTS, *TABLES])
-    experiment, architecture = TABLES.get(name, (name, None))
+        one_of("experiment or table", name, [*trained, *tables])
+    experiment, architecture = tables.get(name or "", (name, None))
     changes = ({"architectures": [architecture]} if architecture else {}) | (changes or {})
-    chosen = [experiment] if experiment else list(EXPERIMENTS)
-    parameters = {name: {item.name for item in fields(SETTINGS[name])} - {"profile"} for name in chosen}
+    chosen = [experiment] if experiment else list(trained)
+    parameters = {name: {item.name for item in fields(trained[name].settings)} - {"profile"} for name in chosen}
     for name in changes:
         one_of("parameter", name, sorted(set().union(*parameters.values())))
     found = []
     for name in chosen:
-        settings = settings_for(name, profile, **{key: changes[key] for key in changes if key in parameters[name]})
-        found += [Job(settings, cell) for cell in plan(settings)]
-    datasets, tables = list(dict.fromkeys(job.cell.dataset for job in found)), list(TABLES.values())
+        own = {key: changes[key] for key in changes if key in parameters[name]}
+        settings = settings_for(trained[name].settings, profile, **own)
+        found += [Task(trained[name], settings, cell) for cell in runner.plan(trained[name], settings)]
+    datasets, order = list(dict.fromkeys(task.cell.dataset for task in found)), list(tables.values())
 
-    def place(job: Job) -> tuple[int, int]:
-        table = (job.settings.experiment, job.cell.architecture)
-        return datasets.index(job.cell.dataset), tables.index(table) if table in tables else len(tables)
+    def place(task: Task) -> tuple[int, int]:
+        table = (task.settings.experiment, task.cell.architecture)
+        return datasets.index(task.cell.dataset), order.index(table) if table in order else len(order)
 
-    found.sort(key=place)  # stable: what is alike stays in the order of `plan`
+    found.sort(key=place)  # stable: what is alike stays in the order of `runner.plan`
     if only and "/" in only:
-        cells = [job for job in found if str(job) == only]
+        cells = [task for task in found if str(task) == only]
         if not cells:
             raise UsageError(f"No cell {only!r} in the profile; valid: what --list prints, such as {str(found[0])!r}.")
         return cells

@@ -2,63 +2,49 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
-from cladec_companion.engine.branches import Train, side_by_side
-from cladec_companion.engine.study import Study
-from cladec_companion.papers.cladec.alpha import experiment as alpha
-from cladec_companion.papers.cladec.controls import experiment as controls
-from cladec_companion.papers.cladec.encoder_training import experiment as encoder_training
-from cladec_companion.papers.cladec.layers import experiment as layers
-from cladec_companion.papers.cladec.occlusion import experiment as occlusion
-from cladec_companion.papers.cladec.prototypes import experiment as prototypes
-from cladec_companion.papers.cladec.subsets import experiment as subsets
-from cladec_companion.papers.cladec.your_own import experiment as your_own
-from cladec_companion.records.record import BUILT, ROOT, Record, folder_of, locked, open_record
+from cladec_companion.engine.models import Jobs, Models, side_by_side
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import training_code
+from cladec_companion.records.cells import Conditions, Cost
+from cladec_companion.records.files import BUILT, ROOT, locked
+from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_companion.records.settings import Settings
 from cladec_core import data, training
 from cladec_core.data import ImageData
 
-CACHE = Path(os.environ.get("CLADEC_MODELS") or ROOT / "build" / "models")
+Rows = list[dict[str, Any]]
+Samples = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """One question of the paper.
+class Experiment(Protocol):
+    """What the engine asks of a chapter (`papers.chapter.Chapter` is one)."""
 
-    Attributes
-    ----------
-    cells
-        `cells(settings, architecture)` gives the parts that are trained one by one; each has a name of its own (`str`).
-    run_cell
-        `run_cell(study, part, keep_samples)` gives rows and uint8 images. A row that names no layer has the part's.
-    needs
-        Parts that import a package beside those that training needs: name -> package.
-    """
+    @property
+    def name(self) -> str:
+        """Name in records."""
 
-    cells: Callable[[Any, str], Iterator[Any]]
-    run_cell: Callable[[Study, Any, bool], tuple[list[dict[str, Any]], dict[str, np.ndarray]]]
-    needs: Mapping[str, str] = field(default_factory=dict)
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """Parts that import a package beside those that training needs: name -> package."""
 
+    @property
+    def cells(self) -> Callable[[Any, str], Iterator[Any]] | None:
+        """`cells(settings, architecture)` gives the parts that are trained one by one."""
 
-EXPERIMENTS = {
-    "layers": Experiment(layers.cells, layers.run_cell),
-    "alpha": Experiment(alpha.cells, alpha.run_cell),
-    "encoder_training": Experiment(encoder_training.cells, encoder_training.run_cell),
-    "occlusion": Experiment(occlusion.cells, occlusion.run_cell),
-    "subsets": Experiment(subsets.cells, subsets.run_cell),
-    "prototypes": Experiment(prototypes.cells, prototypes.run_cell),
-    "controls": Experiment(controls.cells, controls.run_cell),
-    "your_own": Experiment(your_own.cells, your_own.run_cell, needs={your_own.CLASSIFIER: "captum"}),
-}
+    @property
+    def run_cell(self) -> Callable[[Setup, Any, bool], Generator[list[Any], list[Any], tuple[Rows, Samples]]] | None:
+        """Asks for trainings, once, and returns rows and images."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +60,14 @@ class Cell:
         return f"{self.prefix}/{self.part}/{self.seed}"
 
     @property
+    def key(self) -> str:
+        """Name of the data set in a record; that of a folder of images is short and has no path."""
+        return data.record_key(self.dataset)
+
+    @property
     def prefix(self) -> str:
         """Where a record keeps its images."""
-        return f"{self.dataset}/{self.architecture}"
+        return f"{self.key}/{self.architecture}"
 
     @property
     def run(self) -> tuple[str, str, int]:
@@ -84,9 +75,9 @@ class Cell:
         return self.dataset, self.architecture, self.seed
 
 
-def plan(settings: Settings) -> list[Cell]:
+def plan(experiment: Experiment, settings: Settings) -> list[Cell]:
     """All cells of a configuration, the first seed of everything before the second of anything."""
-    experiment = EXPERIMENTS[settings.experiment]
+    assert experiment.cells is not None
     return [
         Cell(seed, dataset, architecture, part)
         for seed in settings.seeds
@@ -97,6 +88,7 @@ def plan(settings: Settings) -> list[Cell]:
 
 
 def run(
+    experiment: Experiment,
     settings: Settings,
     *,
     root: Path | None = None,
@@ -110,8 +102,8 @@ def run(
 
     Parameters
     ----------
-    settings
-        From `settings_for`.
+    experiment, settings
+        A chapter and its checked configuration.
     root
         Folder of records; the default is `build/results`, or `$CLADEC_RESULTS`.
     data_dir
@@ -130,20 +122,41 @@ def run(
     UsageError, RunError
         See the modules that raise them. What was finished before stays in the record.
     """
-    on = training.compute(device)
     root = root or default_root()
-    record = open_record(settings, root, on.description)
-    if not missing(settings, record):
+    record = open_record(settings, root)
+    if not missing(experiment, settings, record):
         return record
-    with opened(settings, on, root, data_dir, progress) as trainer:
-        for cell in missing(settings, trainer.record):
+    alone = training.compute(device).device.type == "cpu"
+    with one_thread() if alone else nullcontext(), locked(folder_of(settings, root)):
+        on = training.compute(device)
+        workplace = Workplace(on, data_dir, progress)
+        record = open_record(settings, root, conditions_of(on))
+        for cell in missing(experiment, settings, record):
             if time.monotonic() > deadline:
                 break
-            trainer.prepare([cell])
-            (measured,) = trainer.measure([cell])
-            trainer.keep(cell, measured)
-            report(f"{cell}: {measured.seconds:.0f} s")
-    return trainer.record
+            order = order_of(experiment, settings, cell, record)
+            workplace.prepare([order])
+            (measured,) = workplace.measure([order])
+            keep(record, order, measured)
+            report(f"{cell}: {measured.cost.seconds:.0f} s")
+    return record
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread for a block: then no result depends on how many cores there are.
+
+    That includes the matrix products of NumPy and SciPy, such as those of a linear probe.
+    """
+    import scipy.linalg  # noqa: F401 - its BLAS must be there to be limited
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def default_root() -> Path:
@@ -151,93 +164,138 @@ def default_root() -> Path:
     return Path(os.environ.get("CLADEC_RESULTS") or BUILT)
 
 
-def missing(settings: Settings, record: Record) -> list[Cell]:
+def conditions_of(on: training.Compute) -> Conditions:
+    """What the numbers of a training depend on beside its parameters."""
+    threads = torch.get_num_threads() if on.device.type == "cpu" else 0
+    precision = str(on.dtype).removeprefix("torch.")
+    return Conditions(on.device.type, precision, threads, training_code()[:32], on.description)
+
+
+def model_cache() -> Path:
+    """Where trained networks are kept: `$CLADEC_MODELS`, or `build/models`."""
+    return Path(os.environ.get("CLADEC_MODELS") or ROOT / "build" / "models")
+
+
+def missing(experiment: Experiment, settings: Settings, record: Record) -> list[Cell]:
     """The cells of a configuration that its record lacks."""
-    return [cell for cell in plan(settings) if str(cell) not in record.cells]
+    return [cell for cell in plan(experiment, settings) if str(cell) not in record.cells]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A cell to be trained, with what a process needs for that."""
+
+    experiment: Experiment
+    settings: Settings
+    cell: Cell
+    keep_samples: bool
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell found: rows, images, its seconds and those of each training in it."""
+    """What a cell found: rows, images, what it cost, seconds of each training, and which classifiers it explains.
 
-    rows: list[dict[str, Any]]
-    samples: dict[str, np.ndarray]
-    seconds: float
+    `states` are files that have done their work when the cell is in the record.
+    """
+
+    rows: Rows
+    samples: Samples
+    cost: Cost
     trainings: dict[str, float]
+    classifiers: dict[str, str]
+    states: list[Path]
 
 
 @dataclass
-class Trainer:
-    """Trains cells of one configuration, in any order, and puts them into its record."""
+class Workplace:
+    """Where cells are trained: a device, a folder of data, and the networks of the runs that are at work.
 
-    settings: Settings
-    record: Record
+    `interrupt` is asked between the steps of a training; True ends it with its state kept. `told` is called with the
+    label of each network that other cells may need, when it is trained or loaded.
+    """
+
     on: training.Compute
-    data_dir: Path | str | None
-    progress: bool
-    studies: dict[tuple[str, str, int], Study] = field(default_factory=dict)
+    data_dir: Path | str | None = None
+    progress: bool = False
+    interrupt: Callable[[], bool] | None = None
+    told: Callable[[str], None] = lambda label: None
+    runs: dict[tuple[Any, ...], tuple[Setup, Models]] = field(default_factory=dict)
 
-    def prepare(self, cells: Sequence[Cell]) -> None:
-        """Make the studies of some cells of one data set, and forget all others."""
-        limits = (self.settings.resize, self.settings.train_limit, self.settings.test_limit)
-        self.studies = {cell.run: self.studies[cell.run] for cell in cells if cell.run in self.studies}
-        for cell in cells:
-            if cell.run not in self.studies:
+    def prepare(self, orders: Sequence[Order]) -> None:
+        """Load the images of some cells of one data set, and forget all networks of other runs."""
+        places = [(order.settings, order.cell.run) for order in orders]
+        self.runs = {place: self.runs[place] for place in places if place in self.runs}
+        for place, order in zip(places, orders, strict=True):
+            if place not in self.runs:
+                settings, cell = order.settings, order.cell
+                limits = (settings.resize, settings.train_limit, settings.test_limit)
                 images = _data(cell.dataset, self.data_dir, *limits, self.on.device)
-                self.studies[cell.run] = Study(
-                    images, cell.architecture, cell.seed, self.settings, self.on, CACHE, self.progress, self.data_dir
-                )
+                setup = Setup(images, cell.architecture, cell.seed, settings, self.on, data_dir=self.data_dir)
+                self.runs[place] = setup, Models(model_cache(), self.progress, self.interrupt, self.told)
 
-    def measure(self, cells: Sequence[Cell]) -> list[Measured]:
-        """Train cells of different runs, side by side if there are several; their time is shared out equally.
-
-        The record is as before.
-        """
-        began = time.perf_counter()
-        for study in self.studies.values():
-            study.seconds = {}
-        found = side_by_side([partial(self._run_cell, cell) for cell in cells])
-        share = (time.perf_counter() - began) / len(cells)
+    def measure(self, orders: Sequence[Order]) -> list[Measured]:
+        """Train prepared cells of different runs, side by side if there are several; their time is shared equally."""
+        began, cpu_began = time.perf_counter(), time.process_time()
+        places = [self.runs[order.settings, order.cell.run] for order in orders]
+        for _, models in places:
+            models.begin()
+        found = side_by_side([
+            cell_jobs(_asking(order, setup), models) for order, (setup, models) in zip(orders, places, strict=True)
+        ])  # fmt: skip
+        count = len(orders)
+        cost = Cost((time.perf_counter() - began) / count, (time.process_time() - cpu_began) / count)
         return [
-            Measured(*result, share, _shared_out(self.studies[cell.run].seconds, len(cells)))
-            for cell, result in zip(cells, found, strict=True)
+            Measured(
+                *result,
+                cost,
+                {label: round(took / count, 2) for label, took in models.seconds.items()},
+                models.classifiers,
+                models.states,
+            )
+            for result, (_, models) in zip(found, places, strict=True)
         ]
 
-    def _run_cell(self, cell: Cell, train: Train) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-        study = self.studies[cell.run]
-        study.train = train
-        return EXPERIMENTS[self.settings.experiment].run_cell(study, cell.part, cell.seed == self._shown(cell))
 
-    def keep(self, cell: Cell, measured: Measured) -> None:
-        """Put what was measured into the record."""
-        axes = {"dataset": cell.dataset, "architecture": cell.architecture, "layer": str(cell.part), "seed": cell.seed}
-        samples = {f"{cell.prefix}/{name}": array for name, array in measured.samples.items()}
-        samples[f"{cell.prefix}/seed"] = self._shown(cell)
-        rows = [axes | row for row in measured.rows]
-        self.record.add(str(cell), rows, samples, measured.seconds, measured.trainings)
-
-    def _shown(self, cell: Cell) -> np.ndarray:
-        """All images of a run are of one seed, whichever seeds are added later."""
-        return self.record.samples.get(f"{cell.prefix}/seed", np.array(self.settings.seeds[0]))
+def order_of(experiment: Experiment, settings: Settings, cell: Cell, record: Record) -> Order:
+    """All images of a run are of one seed, whichever seeds are added later."""
+    return Order(experiment, settings, cell, cell.seed == _shown(cell, settings, record))
 
 
-@contextmanager
-def opened(
-    settings: Settings, on: training.Compute, root: Path, data_dir: Path | str | None = None, progress: bool = False
-) -> Iterator[Trainer]:
-    """Keep the record of a configuration for this process, and train cells into it.
-
-    Raises
-    ------
-    RunError
-        If another process is writing the record, or the record cannot be opened.
-    """
-    with locked(folder_of(settings, root)):
-        yield Trainer(settings, open_record(settings, root, on.description), on, data_dir, progress)
+def keep(record: Record, order: Order, measured: Measured) -> None:
+    """Put what a cell found into its record."""
+    cell = order.cell
+    axes = {"dataset": cell.key, "architecture": cell.architecture, "layer": str(cell.part), "seed": cell.seed}
+    samples = {f"{cell.prefix}/{name}": array for name, array in measured.samples.items()}
+    samples[f"{cell.prefix}/seed"] = np.array(_shown(cell, order.settings, record))
+    rows = [axes | row for row in measured.rows]
+    record.add(str(cell), rows, samples, measured.cost, measured.trainings, measured.classifiers)
+    for state in measured.states:
+        state.unlink(missing_ok=True)
 
 
-def _shared_out(seconds: dict[str, float], count: int) -> dict[str, float]:
-    return {label: round(took / count, 2) for label, took in seconds.items()}
+def _shown(cell: Cell, settings: Settings, record: Record) -> int:
+    return int(record.samples.get(f"{cell.prefix}/seed", settings.seeds[0]))
+
+
+def _asking(order: Order, setup: Setup) -> Generator[list[Any], list[Any], tuple[Rows, Samples]]:
+    assert order.experiment.run_cell is not None
+    return order.experiment.run_cell(setup, order.cell.part, order.keep_samples)
+
+
+def cell_jobs(
+    asking: Generator[list[Any], list[Any], tuple[Rows, Samples]], models: Models
+) -> Jobs[tuple[Rows, Samples]]:
+    """Ask for the trainings of a cell, each once, send the cell its networks, and return what it measured."""
+    wanted = next(asking)
+    networks: dict[str, Any] = {}
+    for one in wanted:
+        if one.key not in networks:  # a cell may name one training twice
+            networks[one.key] = yield from models.jobs(one)
+    try:
+        asking.send([networks[one.key] for one in wanted])
+    except StopIteration as end:
+        return end.value
+    raise RuntimeError("a cell asks for its trainings once")
 
 
 @lru_cache(maxsize=1)

@@ -1,76 +1,92 @@
-"""Claims of the paper, each decided by a function: the same one for printed numbers and for ours.
+"""Claims of the paper, each decided by one rule: the same for printed numbers and for our records.
 
-One module per chapter holds its claims. Counting rules: *always* means every cell, *almost always* at least 90 %
-of them, *tends to* more than half.
+A claim is a list of comparisons (an effect with a 95 % interval: for, against or open) and a quantifier that says how
+many of them have to be for it: every, nine in ten, most, some. It *holds* if the data show that at least so many are,
+it *does not hold* if they show that too few can be, and stays *undecided* otherwise. To show takes more than to count,
+since many comparisons are looked at: their p-values are combined as Benjamini and Heller (2008) do for "at least k of
+m" (partial conjunction, with Simes' inequality), and each side is tested at 2.5 %. A claim about nothing but noise is
+therefore decided in at most 5 % of cases, however many comparisons it has.
+
+Two more states: *not comparable*, where training was too short for what is stated, and *not applicable*, where no
+result could speak against a statement, or a picture comes without a number. Each chapter's module holds its claims.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.multitest import multipletests
 
-from cladec_companion.evidence import tables
+from cladec_companion.evidence.comparisons import AGAINST, FOR, OPEN, TAIL, Comparison
+from cladec_companion.evidence.measurements import RUN, Cell, Evidence
+from cladec_companion.evidence.thresholds import ALMOST_ALWAYS
 from cladec_companion.records.record import Record
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
-ALMOST, MOST = 0.9, 0.501
+NOT_COMPARABLE, NOT_APPLICABLE = "not comparable", "not applicable"
+STATES = (HOLDS, FAILS, UNDECIDED, NOT_COMPARABLE, NOT_APPLICABLE)
 SIGNIFICANT = 0.05
-RUN = ["dataset", "architecture"]
+LISTED = 3  # comparisons that a verdict names one by one; of more it names the ends
+
+__all__ = [
+    "EVERY", "FAILS", "HOLDS", "MOST", "NINE_IN_TEN", "NOT_APPLICABLE", "NOT_COMPARABLE", "RUN", "SIGNIFICANT", "SOME",
+    "STATES", "UNDECIDED", "Cell", "Claim", "Comparison", "Evidence", "Quantifier", "Verdict", "at_least", "corrected",
+    "effects", "every_part", "judge", "ledger", "not_applicable", "not_comparable", "too_short", "undecided",
+    "unprinted",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Quantifier:
+    """How many of m comparisons have to be for a claim."""
+
+    name: str
+    needed: Callable[[int], int]
+
+
+EVERY = Quantifier("every", lambda m: m)
+NINE_IN_TEN = Quantifier("nine in ten", lambda m: int(np.ceil(ALMOST_ALWAYS.value * m - 1e-9)))
+MOST = Quantifier("most", lambda m: m // 2 + 1)
+SOME = Quantifier("some", lambda m: 1)
+
+
+def at_least(count: int) -> Quantifier:
+    """So many, however many there are."""
+    return Quantifier(f"at least {count}", lambda m: count)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a claim fares: `holds`, `does not hold` or `undecided`, with the count or number behind it."""
-
-    verdict: str
-    evidence: str
-
-    def plus(self, more: str) -> "Verdict":
-        """The same verdict with more behind it."""
-        return Verdict(self.verdict, self.evidence + more)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a claim is decided from.
+    """How a claim fares.
 
     Attributes
     ----------
-    summary
-        Mean, sd, n by dataset, architecture, a third level (the layer's index, α, epochs) and metric.
-    record
-        The rows behind it; None for the printed numbers.
-    runs
-        The metrics as columns, by dataset, architecture, third level and seed, where a claim pairs runs.
+    verdict
+        One of `STATES`.
+    evidence
+        What it was decided from, in a sentence, and what would decide it.
+    comparisons
+        The effects with their intervals.
+    p
+        Two-sided p-value of the claim, for the correction over all claims; NaN where nothing was tested.
     """
 
-    summary: pd.DataFrame
-    record: Record | None = None
-    runs: pd.DataFrame | None = None
+    verdict: str
+    evidence: str
+    comparisons: tuple[Comparison, ...] = ()
+    p: float = np.nan
 
-    def cells(self, metric: str) -> pd.DataFrame:
-        """Mean, sd and n per dataset, architecture and third level, rising; empty if nothing was measured."""
-        chosen = self.summary[self.summary.index.get_level_values("metric") == metric]
-        return chosen.droplevel("metric").sort_index()
+    @property
+    def n(self) -> int:
+        """Fewest independent values behind any of its comparisons; 0 without one."""
+        return min((comparison.n for comparison in self.comparisons), default=0)
 
-    def chains(self, metric: str, least: int = 1) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-        """Cells of each dataset and architecture that has at least so many of them."""
-        groups = self.cells(metric).groupby(level=RUN)
-        return [(run, part.droplevel(RUN)) for run, part in groups if len(part) >= least]
-
-    def measured(self, method: str, metric: str) -> pd.Series:
-        """Means over seeds of a record's own measurement of layers, by dataset, architecture and index."""
-        rows = tables.numbered(self.record)
-        rows = rows[(rows["method"] == method) & (rows["metric"] == metric)]
-        return rows.groupby(tables.KEYS)["value"].mean().sort_index()
-
-    def share_noise(self, dataset: str, share: float) -> float:
-        """Two standard errors of the difference of two shares of the test images: what a single run cannot tell."""
-        images = tables.value_of(self.record, "classifier", "test_images")["mean"].groupby(level="dataset").first()
-        return 2 * np.sqrt(2 * share * (1 - share) / images[dataset])
+    def plus(self, more: str) -> "Verdict":
+        """The same verdict with more behind it."""
+        return replace(self, evidence=self.evidence + more)
 
 
 @dataclass(frozen=True)
@@ -83,22 +99,36 @@ class Claim:
         Number in our list, section of the paper, the claim in our words.
     decide
         Evidence (what it is, its chapter's module says) -> verdict.
+    after_data
+        What in its rule was settled when the results on which it decides had been seen already; empty if nothing.
     """
 
     key: str
     section: str
     text: str
     decide: Callable[[Any], Verdict]
+    after_data: str = ""
 
     @property
     def test(self) -> str:
-        """What `decide` looks at, in one line: its own description."""
-        return (self.decide.__doc__ or "").strip().partition("\n")[0]
+        """What `decide` looks at, in one line: its own description, and what was settled late in it."""
+        line = (self.decide.__doc__ or "").strip().partition("\n")[0]
+        return f"{line} (After the data were seen: {self.after_data}.)" if self.after_data else line
 
 
 def undecided(why: str) -> Verdict:
     """No verdict, and what would bring one."""
     return Verdict(UNDECIDED, why)
+
+
+def not_comparable(why: str) -> Verdict:
+    """No verdict, since the run is too short for what is stated."""
+    return Verdict(NOT_COMPARABLE, why)
+
+
+def not_applicable(why: str) -> Verdict:
+    """No verdict, since no result could speak against what is stated, or no number is stated."""
+    return Verdict(NOT_APPLICABLE, why)
 
 
 def unprinted(why: str = "the paper shows pictures only") -> Callable[[Callable], Callable]:
@@ -107,36 +137,161 @@ def unprinted(why: str = "the paper shows pictures only") -> Callable[[Callable]
     def mark(decide: Callable[[Any], Verdict]) -> Callable[[Any], Verdict]:
         @wraps(decide)
         def decided(evidence: Any) -> Verdict:
-            return undecided(why) if evidence.record is None else decide(evidence)
+            return not_applicable(why) if evidence.record is None else decide(evidence)
 
         return decided
 
     return mark
 
 
-def count(
-    hits: Iterable[bool], what: str, share: float = 1.0, allowed: int = 0, clear: Iterable[bool] | None = None
-) -> Verdict:
-    """Decide from how many cells agree: at least `share` of them, or all but `allowed`.
+PROTOCOL_EPOCHS = 64  # of every training in the paper, on all training images
 
-    Cells that are not `clear` could fall either way; if that would change the verdict, there is none.
+
+def too_short(record: Record | None) -> str:
+    """In what a record's trainings are shorter than the paper's; empty for printed numbers and for a full run."""
+    if record is None:
+        return ""
+    found = record.manifest["configuration"]
+    epochs = {found[name] for name in ("classifier_epochs", "decoder_epochs") if found.get(name, 64) < PROTOCOL_EPOCHS}
+    said = [f"{min(epochs)} of {PROTOCOL_EPOCHS} epochs"] if epochs else []
+    if found.get("train_limit"):
+        said.append(f"{found['train_limit']:,} training images instead of all")
+    return ", ".join(said)
+
+
+def partial_conjunction(p: Sequence[float], needed: int) -> float:
+    """p-value of "at least `needed` of these hypotheses are false" (Benjamini and Heller 2008, with Simes' inequality).
+
+    For all of them this is the largest p-value, for at least one Simes' combination.
     """
-    results = [bool(hit) for hit in hits]
-    if not results:
-        return undecided("needs cells that were not run")
-    certain = [True] * len(results) if clear is None else [bool(item) for item in clear]
+    ordered = np.sort(np.asarray(p, dtype=float))
+    m = len(ordered)
+    if not 1 <= needed <= m:
+        return float(needed > m)  # more than there are cannot be, none at all are always
+    ranks = np.arange(needed, m + 1)
+    return float(min(1.0, ((m - needed + 1) / (ranks - needed + 1) * ordered[needed - 1 :]).min()))
 
-    def enough(agreeing: int) -> bool:
-        return agreeing >= share * len(results) or len(results) - agreeing <= allowed
 
-    evidence = f"{what} in {sum(results)} of {len(results)}"
-    open_cells = certain.count(False)
-    if open_cells:
-        evidence += f", {open_cells} of them within the noise of a single run"
-    sure = sum(hit and known for hit, known in zip(results, certain, strict=True))
-    if enough(sure) != enough(sure + open_cells):
-        return undecided(f"{evidence}; more seeds would decide")
-    return Verdict(HOLDS if enough(sure) else FAILS, evidence)
+def judge(
+    comparisons: Iterable[Comparison], what: str, quantifier: Quantifier = EVERY, *,
+    lacking: str = "needs cells that were not run",
+) -> Verdict:  # fmt: skip
+    """Decide a claim from its comparisons.
+
+    Parameters
+    ----------
+    comparisons
+        Each counts once.
+    what
+        What a comparison that is `for` shows, such as "ΔRec > 0".
+    quantifier
+        How many of them it takes.
+    lacking
+        What to say if there are none.
+    """
+    found = tuple(comparisons)
+    if not found:
+        return undecided(lacking)
+    if all(comparison.obstacle and comparison.too_short for comparison in found):
+        return replace(not_comparable(_joined(comparison.obstacle for comparison in found)), comparisons=found)
+    m, needed = len(found), quantifier.needed(len(found))
+    p_for, p_against = ([1.0 if c.obstacle else getattr(c, side) for c in found] for side in ("p_for", "p_against"))
+    holds, fails = partial_conjunction(p_for, needed), partial_conjunction(p_against, m - needed + 1)
+    verdict = HOLDS if holds <= TAIL else FAILS if fails <= TAIL else UNDECIDED
+    told = _told(found, what, needed)
+    if verdict == UNDECIDED:
+        told += f"; {_would_decide(found, needed)}"
+    return Verdict(verdict, told, found, min(1.0, 2 * min(holds, fails)))
+
+
+def _told(found: Sequence[Comparison], what: str, needed: int) -> str:
+    """How many comparisons are for, against and open, the effects, and what has to be known about them."""
+    m, counts = len(found), {kind: sum(c.reading == kind for c in found) for kind in (FOR, AGAINST, OPEN)}
+    said = [f"{what} in {counts[FOR]} of {m}"]
+    said += [f"{name} in {counts[kind]}" for kind, name in ((AGAINST, "the opposite"), (OPEN, "open")) if counts[kind]]
+    if needed < m:
+        said.append(f"{needed} would do")
+    if m <= LISTED:
+        shown = [f"{c.what}: {c.text}" if c.what else c.text for c in found]
+    else:
+        ends = min(found, key=lambda c: c.effect), max(found, key=lambda c: c.effect)
+        shown = [f"{name} {c.what}: {c.text}" for name, c in zip(("lowest", "highest"), ends, strict=True)]
+    caveats = _joined(c.caveat for c in found)
+    return ", ".join(said) + f" ({'; '.join(shown)})" + (f"; {caveats}" if caveats else "")
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _would_decide(found: Sequence[Comparison], needed: int) -> str:
+    """What would settle a claim: fewer obstacles, or so many runs if effects and spreads stayed as they are."""
+    obstacles = _joined(c.obstacle for c in found)
+    if obstacles:
+        return f"open because of: {obstacles}"
+    m = len(found)
+    for runs in sorted({c.needed for c in found if c.reading == OPEN and c.needed}):
+        settled = [c for c in found if c.reading != OPEN or (c.needed and c.needed <= runs)]
+        agree = sum(c.reading == FOR or (c.reading == OPEN and _inside(c)) for c in settled)
+        if agree >= needed or len(settled) - agree > m - needed:
+            return f"about {runs} {found[0].of} would decide if the effects stayed as they are"
+    if all(c.reading != OPEN for c in found):
+        return "so few opposite ones among so many could be chance; more seeds would decide"
+    return "the open effects are too near to the limit to be decided by more of the same"
+
+
+def _inside(comparison: Comparison) -> bool:
+    lower, upper = comparison.claimed
+    return lower < comparison.effect < upper
+
+
+def every_part(parts: Mapping[str, Verdict]) -> Verdict:
+    """Decide a claim that says several things at once: it holds if each of them does, and fails with any of them.
+
+    A part without a verdict of its own (not comparable, not applicable) leaves the whole undecided unless another
+    part fails.
+    """
+    verdicts = {part.verdict for part in parts.values()}
+    told = "; ".join(f"{name}: {part.verdict}, {part.evidence}" for name, part in parts.items())
+    comparisons = tuple(comparison for part in parts.values() for comparison in part.comparisons)
+    p = [part.p for part in parts.values() if np.isfinite(part.p)]
+    if FAILS in verdicts:
+        failing = [part.p for part in parts.values() if part.verdict == FAILS]
+        # The opposite of one part is enough, and each of them was tried.
+        smallest = min(1.0, len(parts) * min(failing))
+        return Verdict(FAILS if smallest <= SIGNIFICANT else UNDECIDED, told, comparisons, smallest)
+    if len(verdicts) == 1:
+        return Verdict(verdicts.pop(), told, comparisons, max(p, default=np.nan))
+    return Verdict(UNDECIDED, told, comparisons, max(p, default=np.nan))
+
+
+def effects(verdict: Verdict) -> pd.DataFrame:
+    """The effects behind a verdict, one row each: effect, low, high, n, what n counts, reading, how, what to know."""
+    rows = [
+        {"what": c.what, "effect": c.effect, "low": c.low, "high": c.high, "n": c.n, "of": c.of, "reading": c.reading,
+         "by": c.by, "note": _joined((c.obstacle, c.caveat))}
+        for c in verdict.comparisons
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["what", "effect", "low", "high", "n", "of", "reading", "by", "note"])
+
+
+def corrected(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
+    """Holm's correction over all claims of one source, reported once: which verdicts survive it.
+
+    Returns
+    -------
+    DataFrame
+        By claim, of those that were tested: verdict, `p`, `p_holm` and `survives`.
+    """
+    tested = {key: verdict for key, verdict in verdicts.items() if np.isfinite(verdict.p)}
+    p = [verdict.p for verdict in tested.values()]
+    adjusted = multipletests(p, method="holm")[1] if p else []
+    frame = pd.DataFrame(
+        {"verdict": [verdict.verdict for verdict in tested.values()], "p": p, "p_holm": adjusted},
+        index=pd.Index(list(tested), name="claim"),
+    )
+    decided = frame["verdict"].isin([HOLDS, FAILS])
+    return frame.assign(survives=decided & (frame["p_holm"] <= SIGNIFICANT))
 
 
 def ledger(claims: list[Claim], sources: dict[str, Any]) -> pd.DataFrame:

@@ -17,16 +17,12 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.lines import run_prefix
-from cladec_companion.evidence.style import COLOURS, PNG, apart, data_url, grey, grid, picture, signed_difference
-from cladec_companion.papers.cladec.layers.figures import recorded_layers
-from cladec_companion.papers.cladec.occlusion.figures import layers_of
-from cladec_companion.records.record import ROOT, Record
+from cladec_companion.evidence.style import COLOURS, PNG, data_url, grid
+from cladec_companion.records.files import ROOT
+from cladec_companion.records.samples import RunImages
 from cladec_core.data import DATASETS
-from cladec_core.networks import LAYER_INDEX
 
 SCRIPT = ROOT / "book" / "static" / "interactive.js"
-MOVED = "moved predicted"  # the samples of the moved square that a record has if it has any
 STYLE = """
 .explorer {text-align: left}
 .explorer-stage {display: grid; gap: .5rem; justify-content: center}
@@ -83,7 +79,7 @@ def explorer(
         What that function needs.
     """
     data = {"kind": kind, "controls": [asdict(control) for control in controls], "notes": notes} | data
-    embedded = json.dumps(data).replace("</", "<\\/")
+    embedded = json.dumps(data).replace("<", "\\u003c")  # no text in it can end the script
     static = f'<img alt="{about}" src="{_static(fallback)}">' if fallback else ""
     return HTML(
         f'<div class="explorer" role="group" aria-label="{about}">{static}'
@@ -119,181 +115,20 @@ def explore(controls: list[Control], panes: dict[str, np.ndarray], notes: list[s
     return explorer(controls, notes, about, kind="pictures", fallback=fallback, **parts)
 
 
-def layers(record: Record, count: int = 16) -> HTML:
-    """Move through the layers of one image: RefAE, ClaDec and their difference.
-
-    Parameters
-    ----------
-    record
-        Of the experiment `layers`.
-    count
-        How many images there are to choose from.
-    """
-    run = run_prefix(record)
-    names = recorded_layers(record, run)[::-1]
-    images = {"X": record.samples[f"{run}/original"][:count, None]}
-    for name, method in (("RefAE", "refae"), ("ClaDec", "cladec")):
-        images[name] = np.stack([record.samples[f"{run}/{layer}/{method}"][:count] for layer in names], 1)
-    original, refae, cladec = map(grey, images.values())
-    panes = {name: picture(part) for name, part in images.items()}
-    panes["RefAE − ClaDec"] = signed_difference(refae, cladec)
-    distances = zip(apart(original, refae).flat, apart(original, cladec).flat, apart(refae, cladec).flat, strict=True)
-    notes = [
-        f"RefAE's image is {first:.0%} away from X, ClaDec's {second:.0%}; the two are {both:.0%} apart."
-        for first, second, both in distances
-    ]
-    controls = [
-        _images(record, run, count),
-        Control("Layer", [layer_label(record, run, name) for name in names]),
-    ]
-    return explore(controls, panes, notes, "An image, and what two decoders read back from a layer that you choose")
-
-
-def alpha(record: Record, count: int = 12) -> HTML:
-    """Turn the weight of the classification loss.
-
-    Parameters
-    ----------
-    record
-        Of the experiment `alpha`.
-    count
-        As in `layers`.
-    """
-    run = run_prefix(record)
-    values = sorted(float(name.split("=")[1]) for name in record.samples if name.startswith(f"{run}/alpha="))
-    made = np.stack([record.samples[f"{run}/alpha={value}"][:count] for value in values], 1)
-    measured = _measured(record, run, "alpha", record.rows)
-    notes = [
-        f"All test images: reconstruction loss {measured.loc[value, 'loss_raw_sum']:.1f} (raw sum per image); of "
-        f"{measured.loc[value, 'agreement']:.0%} the classifier says what it says of the original."
-        for value in values
-    ]
-    controls = [_images(record, run, count), Control("Weight α", [f"{value:g}" for value in values])]
-    panes = {"X": picture(record.samples[f"{run}/original"][:count, None]), "ClaDec": picture(made)}
-    about = "An image and its explanation, for a weight of the classification loss that you choose"
-    return explore(controls, panes, notes * len(controls[0].values), about)
-
-
-def subsets(record: Record, count: int = 10) -> HTML:
-    """Give the decoder more and more channels.
-
-    Parameters
-    ----------
-    record
-        Of the experiment `subsets`.
-    count
-        As in `layers`.
-    """
-    run = run_prefix(record)
-    sizes = sorted(int(name.split("/")[-2]) for name in record.samples if name.startswith(f"{run}/nested/"))
-    made = np.stack([record.samples[f"{run}/nested/{size}/0"][:count] for size in sizes], 1)
-    nested = record.rows[(record.rows["subset"] == "nested") & (record.rows["class"].astype(str) == "")]
-    measured = _measured(record, run, "size", nested)
-    notes = [
-        f"All test images: reconstruction loss {measured.loc[size, 'loss_standardised']:.3f} (standardised mean); the "
-        f"classifier recognises {measured.loc[size, 'accuracy']:.0%} of the reconstructions."
-        for size in sizes
-    ]
-    controls = [_images(record, run, count), Control("Channels", [str(size) for size in sizes])]
-    panes = {"X": picture(record.samples[f"{run}/original"][:count, None]), "ClaDec": picture(made)}
-    about = "An image and what is read back from as many channels as you choose"
-    return explore(controls, panes, notes * len(controls[0].values), about)
-
-
-def occlusion(record: Record) -> HTML:
-    """Drag a grey square over an image, and see what the explanation and the classifier make of it.
-
-    Parameters
-    ----------
-    record
-        Of the experiment `occlusion`, with the images of the moved square (`can_move`).
-    """
-    run = next(name for name in record.samples if name.endswith(MOVED)).removesuffix(f"/{MOVED}")
-    predicted, corners = record.samples[f"{run}/{MOVED}"], record.samples[f"{run}/moved corners"].tolist()
-    square, count = record.manifest["configuration"]["square"], len(predicted)
-    names = layers_of(record, tuple(run.split("/")))[::-1]
-    covered = np.repeat(record.samples[f"{run}/original"][-count:, None], len(corners) ** 2, 1)
-    for place, (top, left) in enumerate(product(corners, corners)):
-        covered[:, place, :, top : top + square, left : left + square] = record.samples[f"{run}/filling"]
-    before = np.stack([record.samples[f"{run}/{name}/clean reconstruction"][-count:, None] for name in names], 1)
-    after = np.stack([record.samples[f"{run}/{name}/moved reconstruction"] for name in names], 1)
-    panes = {
-        "covered X": picture(covered[:, None]),
-        "ClaDec of X": picture(before),
-        "ClaDec of covered X": picture(after),
-        "what was lost or gained": signed_difference(grey(before), grey(after)),
-    }
-    classes = _classes(run)
-    labels = [classes[label] for label in record.samples[f"{run}/label"][-count:]]
-    notes = [
-        f"The classifier says {classes[said]}"
-        + (", as without the square." if classes[said] == label else f", not {label}.")
-        for label, line in zip(labels, predicted, strict=True)
-        for said in np.tile(line, len(names))
-    ]
-    places = [f"row {top}, column {left}" for top, left in product(corners, corners)]
-    controls = [
-        Control("Image", labels, slider=False),
-        Control("Layer", [layer_label(record, run, name) for name in names], start=len(names) - 1),
-        Control("Square", places),
-    ]
-    about = "A grey square over an image, which you move, and the reconstruction before and after"
-    drag = {"corners": corners, "square": square}
-    return explore(controls, panes, notes, about, drag=drag)
-
-
-def can_move(record: Record | None) -> bool:
-    """Whether a record of the experiment `occlusion` has images for `occlusion`; older ones have not."""
-    return record is not None and any(name.endswith(MOVED) for name in record.samples)
-
-
-def plane(points: np.ndarray, frames: pd.DataFrame) -> HTML:
-    """Turn the encoder of the paper's Fig. 4; nothing is computed in the page.
-
-    Parameters
-    ----------
-    points
-        Inputs (n, 2).
-    frames
-        From `theory.angle_frames`.
-    """
-    rows = frames.round(4)
-    notes = [
-        f"Loss {row.loss:.2f}; kept of x₁: {row.kept1:.0%}, kept of x₂: {row.kept2:.0%}" for row in frames.itertuples()
-    ]
-    controls = [Control("Angle from u₁", [f"{angle:g}°" for angle in frames.index])]
-    drawn = [{"e": list(pair[:2]), "r": list(pair[2:])} for pair in rows[["e1", "e2", "r1", "r2"]].to_numpy().tolist()]
-    about = "Inputs in the plane and their reconstructions from one number, for an angle of the encoder that you choose"
-    parts = {"points": points.round(3).tolist(), "frames": drawn, "colours": COLOURS}
-    return explorer(controls, notes, about, kind="plane", **parts)
-
-
-def layer_label(record: Record, run: str, layer: str) -> str:
-    """Name of a layer with its index, such as conv3 (-3)."""
-    indices = LAYER_INDEX[run.split("/")[1]][record.manifest["configuration"]["index_map"]]
-    return next((f"{name} ({index})" for index, name in indices.items() if name == layer), layer)
-
-
-def _images(record: Record, run: str, count: int) -> Control:
-    classes = _classes(run)
-    labels, predicted = (record.samples.get(f"{run}/{name}") for name in ("label", "predicted"))
-    names = [classes[label] for label in labels[:count]]
-    if predicted is not None:
-        said = [classes[label] for label in predicted[:count]]
-        names = [
-            name if name == other else f"{name}, taken for {other}" for name, other in zip(names, said, strict=True)
-        ]
+def images_control(images: RunImages, count: int) -> Control:
+    """The list of test images to choose from, each with its class and, if it is another, the predicted one."""
+    names = [title.replace("\n→ ", ", taken for ") for title in images.titles(classes_of(images), range(count))]
     return Control("Image", [f"{place}. {name}" for place, name in enumerate(names, 1)], False, min(2, len(names) - 1))
 
 
-def _classes(run: str) -> list[str]:
-    return DATASETS[run.split("/")[0]][1] or list(map(str, range(100)))
+def classes_of(images: RunImages) -> Sequence[str]:
+    """Names of the classes of a run's data set."""
+    return DATASETS[images.dataset].classes
 
 
-def _measured(record: Record, run: str, axis: str, rows: pd.DataFrame) -> pd.DataFrame:
+def measured(rows: pd.DataFrame, run: tuple[str, str], axis: str) -> pd.DataFrame:
     """What was measured of ClaDec in a run, averaged over seeds: a row per value of an axis, a column per metric."""
-    dataset, architecture = run.split("/")
-    chosen = (rows["dataset"] == dataset) & (rows["architecture"] == architecture) & (rows["method"] == "cladec")
+    chosen = (rows["dataset"] == run[0]) & (rows["architecture"] == run[1]) & (rows["method"] == "cladec")
     typed = rows[chosen].assign(value=rows["value"].astype(float), axis=rows[axis].astype(float))
     return typed.pivot_table(index="axis", columns="metric", values="value")
 

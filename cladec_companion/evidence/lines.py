@@ -1,4 +1,4 @@
-"""What figures over an axis (α, epochs) share."""
+"""What figures of several chapters share: lines over an axis (α, epochs), and which run is shown."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -7,18 +7,9 @@ from matplotlib.figure import Figure
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.evidence.trends import Evidence
 from cladec_companion.records.record import Record
-from cladec_core.networks import ARCHITECTURES
 
 LINES = {"published": "--", "recorded": "-", "this run": ":"}
 MARKERS = {"vgg11": "o", "resnet10": "s", "vgg5": "^", "vgg11_maxpool": "D"}
-
-
-def run_prefix(record: Record, dataset: str | None = None, architecture: str | None = None) -> str:
-    """Prefix of the samples of one data set and architecture, by default the first, in the order of `ARCHITECTURES`."""
-    names = list(ARCHITECTURES)
-    runs = {tuple(name.split("/")[:2]) for name in record.samples}
-    runs = sorted(runs, key=lambda run: (run[0], names.index(run[1])))
-    return "/".join(next(run for run in runs if (dataset or run[0], architecture or run[1]) == run))
 
 
 def lines(axis: plt.Axes, sources: dict[str, Evidence], metric: str, title: str, colour: str, name: str = "") -> None:
@@ -51,3 +42,14 @@ def legend_below(figure: Figure, columns: int = 2) -> None:
     pairs = [zip(*axis.get_legend_handles_labels(), strict=True) for axis in figure.axes]
     unique = pd.Series({label: handle for panel in pairs for handle, label in panel})
     figure.legend(unique.array, unique.index, loc="outside lower center", ncols=columns, fontsize=7)
+
+
+def first_run(record: Record) -> tuple[str, str]:
+    """The first data set and architecture of a record, in the order of its rows."""
+    first = record.rows.iloc[0]
+    return first["dataset"], first["architecture"]
+
+
+def heading(record: Record, run: tuple[str, str]) -> str:
+    """Which run a figure shows, in one line."""
+    return f"{DATASET_NAMES[run[0]]}, {ARCHITECTURE_NAMES[run[1]]}, profile {record.manifest['profile']}"

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 PNG = "data:image/png;base64,"
+PALETTE = 2_048
 # Okabe and Ito's palette: safe for colour-blind readers, legible on white and on dark.
 COLOURS = {"original": "#4d4d4d", "refae": "#0072b2", "cladec": "#d55e00", "published": "#009e73"}
 LABELS = {"original": "X", "refae": r"$\hat X_R$ (RefAE)", "cladec": r"$\hat X_E$ (ClaDec)"}
@@ -49,54 +50,73 @@ def drawn(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def signed_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Colour picture of two grey images: the RefAE's blue where the first is higher, ClaDec's orange elsewhere.
+    """Picture of what two images differ in: the RefAE's blue where the first is brighter, ClaDec's orange elsewhere.
 
     Parameters
     ----------
     first, second
-        Grey values in [0, 1], (..., height, width).
+        Grey values or colours in [0, 1], (..., channels, height, width).
 
     Returns
     -------
     ndarray
         RGB in [0, 1], (..., height, width, 3); white where they agree. The scale is the same for every image
         (reading C-26), so a faint picture means a small difference. The paper's red and green look the same to
-        many colour-blind readers; these two do not.
+        many colour-blind readers; these two do not. The strength is the root mean square over the channels, so that
+        a red that became green does not vanish as it would in their mean; such a change, without one of brightness,
+        is grey.
     """
-    difference = (first - second)[..., None]
-    towards = np.where(difference > 0, to_rgb(COLOURS["refae"]), to_rgb(COLOURS["cladec"]))
-    strength = np.clip(np.abs(difference) * 1.5, 0, 1)
-    return 1 - strength * (1 - towards)
+    difference = np.moveaxis(first - second, -3, -1)
+    brighter = difference.mean(-1, keepdims=True)
+    size = np.sqrt(np.square(difference).mean(-1, keepdims=True))
+    share = np.abs(brighter) / np.where(size > 0, size, 1)  # of brightness in the difference; 1 for grey values
+    sign = np.where(brighter > 0, to_rgb(COLOURS["refae"]), to_rgb(COLOURS["cladec"]))
+    towards = share * sign + (1 - share) * np.array(to_rgb(COLOURS["original"]))
+    return 1 - np.clip(size * 1.5, 0, 1) * (1 - towards)
 
 
 def apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Root mean square difference of grey images (..., height, width), as a share of the range of grey values."""
-    return np.sqrt(np.square(first - second).mean((-2, -1)))
+    """Root mean square difference of images (..., channels, height, width), as a share of the range of values."""
+    return np.sqrt(np.square(first - second).mean((-3, -2, -1)))
 
 
-def grey(images: np.ndarray) -> np.ndarray:
-    """uint8 (..., channels, height, width) -> grey values (..., height, width) in [0, 1]."""
-    return images.astype(float).mean(-3) / 255
+def unit(images: np.ndarray) -> np.ndarray:
+    """uint8 images as values in [0, 1], of the same shape."""
+    return images.astype(float) / 255
 
 
 def picture(images: np.ndarray) -> np.ndarray:
-    """uint8 (..., channels, height, width) -> colours (..., height, width, 3) in [0, 1]; grey values become ink."""
-    if images.shape[-3] == 1:
-        return np.repeat(1 - grey(images)[..., None], 3, -1)
-    return np.moveaxis(images, -3, -1) / 255
+    """Images (..., channels, height, width), uint8 or in [0, 1], as colours (..., height, width, 3) in [0, 1].
+
+    Grey values become ink: dark on light, as the paper prints them.
+    """
+    values = np.moveaxis(unit(images) if images.dtype == np.uint8 else images, -3, -1)
+    return np.repeat(1 - values, 3, -1) if values.shape[-1] == 1 else values
 
 
 def data_url(pixels: np.ndarray) -> str:
-    """A picture as an address that holds it: (height, width, 3) in [0, 1]; 256 colours are kept."""
+    """A picture as an address that holds it: (height, width, 3) in [0, 1].
+
+    A palette of 256 colours is enough for grey values and their differences, and a third of the size; pictures of
+    more colours than `PALETTE`, such as photographs, keep them all.
+    """
     buffer = io.BytesIO()
-    shown = Image.fromarray(np.rint(255 * pixels).astype(np.uint8)).quantize(256, dither=Image.Dither.NONE)
+    shown = Image.fromarray(np.rint(255 * pixels).astype(np.uint8))
+    if shown.getcolors(PALETTE):
+        shown = shown.quantize(256, dither=Image.Dither.NONE)
     shown.save(buffer, "png", optimize=True)
     return PNG + base64.b64encode(buffer.getvalue()).decode()
 
 
 def show(axis: plt.Axes, image: np.ndarray, cmap: str = "gray_r") -> None:
-    """One image without ticks; ink is dark on light, as the paper prints it."""
-    if image.ndim == 3 and image.shape[0] in (1, 3):
+    """One image without ticks; ink is dark on light, as the paper prints it.
+
+    Parameters
+    ----------
+    image
+        uint8 or in [0, 1]: (1 or 3, height, width), (height, width), or RGB (height, width, 3).
+    """
+    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] != 3:
         image = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
     axis.imshow(image, cmap=cmap, vmin=0, vmax=255 if image.dtype == np.uint8 else 1, interpolation="nearest")
     axis.set(xticks=[], yticks=[])

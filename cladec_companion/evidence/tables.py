@@ -1,24 +1,27 @@
 """Tables: rows of a record -> mean, sd and n, beside what the paper printed."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from cladec_companion.records.record import ROOT, Record
+from cladec_companion.records.files import ROOT
+from cladec_companion.records.record import Record
+from cladec_core.data import DATASETS
 from cladec_core.networks import LAYER_INDEX
 
 PUBLISHED = ROOT / "book" / "published.yml"
-DATASET_NAMES = {
-    "digits": "Digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
-}  # fmt: skip
+DATASET_NAMES = {name: each.title for name, each in DATASETS.items()}
 ARCHITECTURE_NAMES = {
     "vgg11": "VGG-11", "resnet10": "ResNet-10", "vgg5": "VGG-5", "vgg11_maxpool": "VGG-11 with max-pooling",
 }  # fmt: skip
 PUBLISHED_RUNS = 5
+# What no information at all gives: the method of its rows. Records in which it is called "mean image" measured a
+# constant grey instead, and are not read.
+FLOOR = "mean training image"
 KEYS = ["dataset", "architecture", "index"]
 PRINTED_DATASETS = {"FashionMNIST": "fashion_mnist", "MNIST": "mnist", "CIFAR-100": "cifar100"}
 DIFFERENCES = {"d_rec": ("rec_cladec", "rec_refae"), "d_acc": ("acc_cladec", "acc_refae")}  # ClaDec - RefAE
@@ -54,14 +57,33 @@ def published_summary(
         What the first of the two is.
     differences
         Metric -> the two whose means are subtracted: the printed differences are rounded twice.
+
+    Returns
+    -------
+    DataFrame
+        By `keys` and metric: mean, sd, n, and how far rounding may have moved the mean and the sd.
     """
-    rows = []
-    for cell, values in cells:
-        pairs = {metric: pair for metric, pair in values.items() if isinstance(pair, list)}
-        for metric, (first, second) in (differences or {}).items():
-            pairs[metric] = (round(pairs[first][0] - pairs[second][0], 6), np.nan)
-        rows += [(*cell, metric, mean, sd, PUBLISHED_RUNS) for metric, (mean, sd) in pairs.items()]
-    return pd.DataFrame(rows, columns=[*keys, "metric", "mean", "sd", "n"]).set_index([*keys, "metric"]).sort_index()
+    rows = [
+        (*cell, metric, *pair, PUBLISHED_RUNS)
+        for cell, values in cells for metric, pair in values.items() if isinstance(pair, list)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=[*keys, "metric", "mean", "sd", "n"])
+    column = frame.groupby([*keys[:2], "metric"])
+    frame["rounding"], frame["rounding_sd"] = (column[name].transform(_half_unit) for name in ("mean", "sd"))
+    frame = frame.set_index([*keys, "metric"])
+    parts = [frame]
+    for metric, pair in (differences or {}).items():
+        first, second = (frame.xs(name, level="metric") for name in pair)
+        both = pd.DataFrame({"mean": (first["mean"] - second["mean"]).round(6), "sd": np.nan, "n": first["n"],
+                             "rounding": first["rounding"] + second["rounding"], "rounding_sd": np.nan})  # fmt: skip
+        parts.append(pd.concat({metric: both}, names=["metric"]).reorder_levels([*keys, "metric"]))
+    return pd.concat(parts).sort_index()
+
+
+def _half_unit(printed: pd.Series) -> float:
+    """How far a number of a printed column may be off: half a unit of the column's last decimal."""
+    decimals = max(-Decimal(repr(float(value))).as_tuple().exponent for value in printed)
+    return 0.5 * 10.0**-decimals
 
 
 def published_by_layer(first: str, second: str, differences: dict[str, tuple[str, str]] | None = None) -> pd.DataFrame:
@@ -204,7 +226,7 @@ def floors_and_ceilings(record: Record) -> pd.DataFrame:
     names = {
         ("classifier", "accuracy"): "accuracy of the classifier",
         ("probe", "accuracy"): "accuracy of a linear probe",
-        ("mean image", "loss_standardised"): "loss of the mean image",
+        (FLOOR, "loss_standardised"): "loss of the mean training image",
         ("class mean", "loss_standardised"): "loss of the class mean",
     }
     quantity = [names.get(pair) for pair in zip(rows["method"], rows["metric"], strict=True)]

@@ -8,12 +8,9 @@ import hashlib
 import json
 import math
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
-
-import torch
 
 from cladec_core import data, networks
 from cladec_core.errors import UsageError, one_of
@@ -22,25 +19,28 @@ PROFILES = {
     "smoke": "seconds, for tests: a thin network, a few images, no meaning",
     "quick": "the default: embedded digits, full-width networks, minutes on a CPU",
     "laptop": "the real Fashion-MNIST and MNIST, few epochs, one to three hours on a CPU",
+    "overnight": "all images, 16 epochs and one seed, a night or two on a CPU",
     "paper": "the paper's protocol: 64 epochs, 5 seeds, all data",
 }
-
+AS_PAPER = object()  # the value of `overnight` where nothing else is said
 
 SEEDS = (0, 2**31 - 1)
 WIDTHS = (0.05, 4.0)
+NIGHT_EPOCHS = 16
 ALL = "all"  # a limit of None by name, for notebooks: their None stands for the profile's value
 
 
 def parameter(
-    smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, axis: bool = False,
+    smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, overnight: Any = AS_PAPER, axis: bool = False,
     limits: tuple[float, float] | None = None, of: Iterable[str] | None = None,
+    check: Callable[[Any], object] | None = None,
 ) -> Any:  # fmt: skip
     """Declare a parameter.
 
     Parameters
     ----------
-    smoke, quick, laptop, paper
-        Its value in each profile.
+    smoke, quick, laptop, paper, overnight
+        Its value in each profile; that of `overnight` is the paper's where none is given.
     help
         What it is.
     axis
@@ -48,32 +48,38 @@ def parameter(
         any other parameter makes a record of its own.
     limits, of
         The smallest and the largest number, or the names, that are valid; in a list, for each value.
+    check
+        Refuses a value that is none of these, where names are not all.
     """
-    values = dict(zip(PROFILES, (smoke, quick, laptop, paper), strict=True))
-    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, "limits": limits, "of": of})
+    night = paper if overnight is AS_PAPER else overnight
+    values = dict(zip(PROFILES, (smoke, quick, laptop, night, paper), strict=True))
+    valid = {"limits": limits, "of": of, "check": check}
+    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, **valid})
 
 
-def _names(*values: Any, help: str, of: Iterable[str]) -> Any:
+def names_of(*values: Any, help: str, of: Iterable[str], overnight: Any = AS_PAPER) -> Any:
     """Declare an axis of names."""
-    return parameter(*values, f"{help}, of {', '.join(of)}", axis=True, of=of)
+    return parameter(*values, f"{help}, of {', '.join(of)}", overnight=overnight, axis=True, of=of)
 
 
-def _data_sets(*values: Any) -> Any:
-    """Declare the data sets of `laptop` and `paper`; the others have the embedded digits."""
-    return _names(("digits",), ("digits",), *values, help="data sets", of=data.DATASETS)
+def data_sets(*values: Any, overnight: Any = AS_PAPER) -> Any:
+    """Declare the data sets of `laptop` and `paper`; the shorter profiles have the embedded digits."""
+    values = (("digits",), ("digits",), *values)
+    what = f"data sets, of {', '.join(data.DATASETS)}, or folder:PATH"
+    return parameter(*values, what, overnight=overnight, axis=True, check=data.record_key)
 
 
-def _networks(*values: Any) -> Any:
+def classifiers(*values: Any, overnight: Any = AS_PAPER) -> Any:
     """Declare the classifiers to explain."""
-    return _names(*values, help="classifiers to explain", of=networks.ARCHITECTURES)
+    return names_of(*values, help="classifiers to explain", of=networks.ARCHITECTURES, overnight=overnight)
 
 
-def _epochs(*values: Any, of: str) -> Any:
+def epochs_of(smoke: int, quick: int, laptop: int, paper: int, *, of: str, overnight: int = NIGHT_EPOCHS) -> Any:
     """Declare how long something is trained."""
-    return parameter(*values, f"epochs of {of}", limits=(1, 10_000))
+    return parameter(smoke, quick, laptop, paper, f"epochs of {of}", overnight=overnight, limits=(1, 10_000))
 
 
-def _images_used(*values: int | None, do: str = "train") -> Any:
+def images_used(*values: int | None, do: str = "train") -> Any:
     """Declare how many images are used."""
     return parameter(*values, f"{do} on the first so many images; None: all")
 
@@ -90,11 +96,13 @@ class Parameters:
         for item in fields(self):
             value, valid = getattr(self, item.name), item.metadata
             if valid.get("axis") and isinstance(value, tuple):
-                _check_axis(item.name, value)
+                check_axis(item.name, value)
             for each in value if isinstance(value, tuple) else (value,):
                 if valid.get("limits"):
-                    _check_range(item.name, each, *valid["limits"])
-                if valid.get("of"):
+                    check_range(item.name, each, *valid["limits"])
+                if valid.get("check"):
+                    valid["check"](each)
+                elif valid.get("of"):
                     one_of(item.name.removesuffix("s"), each, valid["of"])
 
     def configuration(self) -> dict[str, Any]:
@@ -116,15 +124,21 @@ class Parameters:
 class Settings(Parameters):
     """Parameters that every trained experiment shares (section A.0)."""
 
-    datasets: tuple[str, ...] = _data_sets(("fashion_mnist", "mnist"), ("fashion_mnist", "mnist", "cifar100"))
-    architectures: tuple[str, ...] = _networks(("vgg11",), ("vgg11",), ("vgg11",), ("vgg11", "resnet10"))
-    seeds: tuple[int, ...] = parameter((0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", axis=True, limits=SEEDS)
-    classifier_epochs: int = _epochs(1, 6, 4, 64, of="the classifier and of the evaluation classifiers")
-    decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders and of the RefAE")
+    datasets: tuple[str, ...] = data_sets(
+        ("fashion_mnist", "mnist"),
+        ("fashion_mnist", "mnist", "cifar100"),
+        overnight=("cifar100", "mnist", "fashion_mnist"),
+    )
+    architectures: tuple[str, ...] = classifiers(*(("vgg11",),) * 3, ("vgg11", "resnet10"), overnight=("vgg11",))
+    seeds: tuple[int, ...] = parameter(
+        (0,), (0,), (0,), (0, 1, 2, 3, 4), "one run for each", overnight=(0,), axis=True, limits=SEEDS
+    )
+    classifier_epochs: int = epochs_of(1, 6, 4, 64, of="the classifier and of the evaluation classifiers")
+    decoder_epochs: int = epochs_of(1, 4, 4, 64, of="the decoders and of the RefAE")
     # The few images of `quick` make few steps: small batches bring a network further in the same time.
     batch_size: int = parameter(32, 32, 128, 128, "images per training step", limits=(2, 65_536))
-    train_limit: int | None = _images_used(160, None, 20_000, None)
-    test_limit: int | None = _images_used(80, None, None, None, do="test")
+    train_limit: int | None = images_used(160, None, 20_000, None)
+    test_limit: int | None = images_used(80, None, None, None, do="test")
     width: float = parameter(0.125, 1.0, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
     decoder_style: Literal["code", "table1"] = parameter(*("code",) * 4, "decoder of the authors' code, or of Table 1")
     resize: Literal["nearest", "bilinear"] = parameter(*("nearest",) * 4, "interpolation to 32x32")
@@ -136,274 +150,13 @@ class Settings(Parameters):
             data.check_limit(name, getattr(self, name))
 
 
-@dataclass(frozen=True)
-class LayersSettings(Settings):
-    """Parameters of the experiment `layers` (E0-E3)."""
-
-    experiment: ClassVar[str] = "layers"
-    layers: tuple[int | str, ...] = parameter(
-        (-1, -5), (-1, -3, -5), (-1, -3, -5, -2, -4), (-1, -2, -3, -4, -5),
-        "layers to explain: the paper's index, or a name", axis=True,
-    )  # fmt: skip
-    index_map: Literal["code", "paper"] = parameter(
-        *("code",) * 4, "which layer an index means: as in the authors' code or in the paper's text"
-    )
-
-    def __post_init__(self) -> None:
-        """Check the layers against every architecture."""
-        super().__post_init__()
-        for architecture in self.architectures:
-            names = [networks.layer_name(architecture, layer, self.index_map) for layer in self.layers]
-            if len(set(names)) < len(names):
-                raise UsageError(f"layers {list(self.layers)} name the same layer of {architecture} twice: {names}.")
-
-
-@dataclass(frozen=True)
-class AlphaSettings(Settings):
-    """Parameters of the experiment `alpha` (E4, E5): the weight of the classification loss."""
-
-    experiment: ClassVar[str] = "alpha"
-    datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
-    decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders")
-    alphas: tuple[float, ...] = parameter(
-        (0.0, 0.9, 1.0), (0.0, 0.01, 0.9, 1.0), *((0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0),) * 2,
-        "weights of the classification loss in Eq. 1, from 0 to 1", axis=True, limits=(0, 1),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class EncoderTrainingSettings(Settings):
-    """Parameters of the experiment `encoder_training` (E6): how long the classifier to explain was trained."""
-
-    experiment: ClassVar[str] = "encoder_training"
-    datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
-    classifier_epochs: int = _epochs(1, 3, 4, 64, of="the evaluation classifiers")
-    decoder_epochs: int = _epochs(1, 3, 4, 64, of="the decoders and of the RefAE")
-    encoder_epochs: tuple[int, ...] = parameter(
-        (0, 1), (0, 1, 6), *((0, 1, 4, 16, 64),) * 2,
-        "epochs of the classifier to explain; 0: untrained", axis=True, limits=(0, 10_000),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class OcclusionSettings(LayersSettings):
-    """Parameters of the experiment `occlusion` (E9); its trainings are those of `layers`."""
-
-    experiment: ClassVar[str] = "occlusion"
-    layers: tuple[int | str, ...] = parameter(
-        (-1, -5), *((-1, -3, -5),) * 3, "layers to explain: the paper's index, or a name", axis=True
-    )
-    square: int = parameter(*(12,) * 4, "side of the occluding square in pixels, 1..32", limits=(1, data.SIZE))
-    corners: tuple[int, ...] = parameter(
-        (0, 20), *((0, 6, 12, 20),) * 3, "rows and columns of the squares' upper left corners"
-    )
-
-    def __post_init__(self) -> None:
-        """Check that every square lies in the image."""
-        super().__post_init__()
-        _check_axis("corners", self.corners)
-        for corner in self.corners:
-            if not 0 <= corner <= data.SIZE - self.square:
-                raise UsageError(
-                    f"corners has {corner}: a square of {self.square} pixels there leaves the image; "
-                    f"valid: from 0 to {data.SIZE - self.square}."
-                )
-
-
-@lru_cache
-def last_convolution(architecture: str, width: float = 1.0) -> tuple[str, int]:
-    """Name of the last convolution (or block), the layer of section 6.4, and how many channels it has."""
-    name = networks.layer_name(architecture, -2, "paper")
-    with torch.random.fork_rng(devices=[]):  # only shapes are of interest; the meta device takes seconds to import
-        encoder = networks.classifier(architecture, 1, 2, width).up_to(name)
-    return name, networks.activation_shape(encoder, (1, data.SIZE, data.SIZE))[0]
-
-
-@dataclass(frozen=True)
-class SubsetsSettings(Settings):
-    """Parameters of the experiment `subsets` (E7): which channels of the last convolution are explained."""
-
-    experiment: ClassVar[str] = "subsets"
-    datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
-    decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders")
-    sizes: tuple[int, ...] = parameter(
-        (64, 10, 1), (512, 64, 10, 1), (512, 256, 128, 51, 10, 4, 1), (512, 256, 128, 64, 51, 32, 16, 10, 8, 4, 2, 1),
-        "nested subsets: the first so many channels", axis=True,
-    )  # fmt: skip
-    disjoint_size: int = parameter(*(10,) * 4, "channels of each disjoint and of each random subset")
-    disjoint_count: int = parameter(
-        2, 2, 5, 10, "disjoint subsets of consecutive channels", limits=(1, 10_000), axis=True
-    )
-    random_repeats: int = parameter(
-        1, 2, 5, 10, "random subsets of the same size; 0: none", limits=(0, 10_000), axis=True
-    )
-
-    def __post_init__(self) -> None:
-        """Check every subset against every architecture."""
-        super().__post_init__()
-        for architecture in self.architectures:
-            layer, channels = last_convolution(architecture, self.width)
-            for name, sizes in (("sizes", self.sizes), ("disjoint_size", (self.disjoint_size,))):
-                for size in sizes:
-                    if not 1 <= size <= channels:
-                        problem = "an empty subset" if size < 1 else f"more than {layer} of {architecture} has"
-                        raise UsageError(f"{name} has {size} ({problem}); valid: from 1 to {channels}.")
-            if self.disjoint_size * self.disjoint_count > channels:
-                raise UsageError(
-                    f"disjoint_count is {self.disjoint_count}: so many disjoint subsets of {self.disjoint_size} need "
-                    f"more than the {channels} channels of {layer}; valid: from 1 to {channels // self.disjoint_size}."
-                )
-
-
-@dataclass(frozen=True)
-class PrototypesSettings(Settings):
-    """Parameters of the experiment `prototypes` (E8); its classifier and decoder are those of `subsets`."""
-
-    experiment: ClassVar[str] = "prototypes"
-    datasets: tuple[str, ...] = _data_sets(*(("mnist", "fashion_mnist"),) * 2)
-    architectures: tuple[str, ...] = _networks(*(("vgg11",),) * 4)
-    decoder_epochs: int = _epochs(1, 4, 4, 64, of="the decoders")
-    prototypes: tuple[int, ...] = parameter(
-        (3,), *((15,),) * 3, "how many prototypes to learn", axis=True, limits=(1, 1_000)
-    )
-    prototype_epochs: int = _epochs(2, 32, 50, 1500, of="the prototype network")
-    prototype_batch_size: int = parameter(
-        32, 50, 250, 250, "images per training step of the prototype network", limits=(2, 65_536)
-    )
-
-
-BASELINE = "baseline"
-CONTROLS = {  # what is different from the baseline
-    "same_half": "half of the training images, for everything",
-    "other_half": "half of the training images for the classifier, the other half for everything else",
-    "originals": "one evaluation classifier for both, trained on original images",
-    "mean_loss": "reconstruction losses averaged over pixels, not summed",
-    "small_alpha": "the default of the authors' program: averaged losses, and 0.001 for α in ClaDec's",
-    "unit": "images in [0, 1], not standardised",
-    "sigmoid": "images in [0, 1], and decoders that end in a sigmoid",
-    "table1": "the decoder of Table 1",
-    "bilinear": "images enlarged by bilinear interpolation",
-    "max_pooling": "a VGG with max-pooling in the place of strides",
-}
-
-
-@dataclass(frozen=True)
-class ControlsSettings(LayersSettings):
-    """Parameters of the experiment `controls`: which choices are varied, one at a time."""
-
-    experiment: ClassVar[str] = "controls"
-    datasets: tuple[str, ...] = _data_sets(("fashion_mnist",), ("fashion_mnist",))
-    # With ResNet-10, which costs twenty times as much, `paper` would spend two fifths of its time on these.
-    architectures: tuple[str, ...] = _networks(*(("vgg11",),) * 4)
-    decoder_epochs: int = _epochs(1, 5, 4, 64, of="the decoders and of the RefAE")
-    train_limit: int | None = _images_used(160, 640, 10_000, None)
-    width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
-    layers: tuple[int | str, ...] = parameter(
-        (-5,), (-5,), (-3,), (-1, -3), "layers to explain: the paper's index, or a name", axis=True
-    )
-    controls: tuple[str, ...] = _names(*(tuple(CONTROLS),) * 4, help="what to change beside the baseline", of=CONTROLS)
-
-
-@dataclass(frozen=True)
-class YourOwnSettings(Settings):
-    """Parameters of the experiment `your_own`: a classifier that looks at a marker, and one that cannot."""
-
-    experiment: ClassVar[str] = "your_own"
-    datasets: tuple[str, ...] = _data_sets(("mnist",), ("mnist",))
-    architectures: tuple[str, ...] = _networks(*(("vgg5",),) * 4)
-    seeds: tuple[int, ...] = parameter((0,), (0,), *((0, 1, 2, 3, 4),) * 2, "one run for each", axis=True, limits=SEEDS)
-    decoder_epochs: int = _epochs(1, 4, 36, 64, of="decoder and reference")
-    batch_size: int = parameter(32, 32, 32, 128, "images per training step of a classifier", limits=(2, 65_536))
-    # With so few images explainers have small batches and narrow decoders: twice the steps in the same time.
-    train_limit: int | None = _images_used(160, 1_000, 2_000, None)
-    layers: tuple[int | str, ...] = parameter(
-        ("conv4",), ("conv3", "conv4"), *(("conv3", "conv4", "penultimate"),) * 2,
-        "layers to explain: the paper's index, or a name", axis=True,
-    )  # fmt: skip
-    marked_class: int = parameter(*(8,) * 4, "the class that carries the marker, counted from 0", limits=(0, 9))
-    marker: int = parameter(*(6,) * 4, "side of the marker in pixels, 1..16", limits=(1, 16))
-    fitted_on: Literal["biased", "honest"] = parameter(
-        *("biased",) * 4, "explainers see the training images of this classifier: the marker on its class, or anywhere"
-    )
-    images: int = parameter(2, 12, 24, 100, "marked test images that are explained", limits=(1, 10_000))
-    lime_samples: int = parameter(
-        20, 200, 500, 1000, "covered copies of an image that LIME asks about", limits=(10, 100_000)
-    )
-
-    def __post_init__(self) -> None:
-        """Check the layers against every architecture."""
-        super().__post_init__()
-        for architecture in self.architectures:
-            for layer in self.layers:
-                networks.layer_name(architecture, layer)
-
-
-@dataclass(frozen=True)
-class TheorySettings(Parameters):
-    """Parameters of the chapter `theory` (section 4 of the paper); it trains no network and keeps no record."""
-
-    experiment: ClassVar[str] = "theory"
-    seed: int = parameter(*(0,) * 4, "decides every random encoder, sample and projection", limits=SEEDS)
-    dimensions: int = parameter(3, 8, 8, 8, "units of the linear code, 1..32", limits=(1, 32))
-    hidden_units: int = parameter(
-        6, 16, 16, 16, "hidden units of the linear network that learns, 1..64", limits=(1, 64)
-    )
-    images: int = parameter(
-        40, 200, 500, 500, "images whose pairwise distances are compared, 10..1000", limits=(10, 1000)
-    )
-    draws: int = parameter(3, 20, 50, 50, "random encoders per code size, 2..1000", limits=(2, 1000))
-    points: int = parameter(
-        2_000,
-        20_000,
-        50_000,
-        50_000,
-        "sampled points of the two Gaussian classes, 1000..1000000",
-        limits=(1000, 1_000_000),
-    )
-    epochs: int = parameter(4, 128, 256, 256, "epochs of the trained linear auto-encoder, 1..2048", limits=(1, 2048))
-
-
-@dataclass(frozen=True)
-class UserStudySettings(Parameters):
-    """Parameters of the kit `user_study` (E10); it keeps no record, as only people can make one."""
-
-    experiment: ClassVar[str] = "user_study"
-    images: int = parameter(20, *(100,) * 3, "image pairs, as many of each class", limits=(1, 10_000))
-    participants: int = parameter(6, *(59,) * 3, "participants, 1..10000", limits=(1, 10_000))
-    pairs: int = parameter(*(5,) * 4, "pairs that each participant sees, at most as many as there are images")
-    seed: int = parameter(*(0,) * 4, "decides images, assignment and training", limits=SEEDS)
-
-    def __post_init__(self) -> None:
-        """Check that there are enough images for a participant."""
-        super().__post_init__()
-        _check_range("pairs", self.pairs, 1, self.images)
-
-
-@dataclass(frozen=True)
-class CostSettings(Parameters):
-    """Parameters of the chapter `cost` (B50): how long it measures; it keeps no record."""
-
-    experiment: ClassVar[str] = "cost"
-    batch_size: int = parameter(8, *(128,) * 3, "images per training step", limits=(2, 65_536))
-    steps: int = parameter(1, *(2,) * 3, "training steps in each repeat", limits=(1, 10_000))
-    repeats: int = parameter(1, *(3,) * 3, "repeats, of which the median counts", limits=(1, 1000))
-    width: float = parameter(0.125, *(1.0,) * 3, "factor on the channels of every classifier layer", limits=WIDTHS)
-
-
-EVERY = (
-    LayersSettings, AlphaSettings, EncoderTrainingSettings, OcclusionSettings, SubsetsSettings, PrototypesSettings,
-    ControlsSettings, YourOwnSettings, TheorySettings, UserStudySettings, CostSettings,
-)  # fmt: skip
-SETTINGS: dict[str, type[Parameters]] = {kind.experiment: kind for kind in EVERY}
-
-
-def settings_for(experiment: str | type[Parameters], profile: str = "quick", **changes: Any) -> Any:
+def settings_for(kind: type[Parameters], profile: str = "quick", **changes: Any) -> Any:
     """Make a checked configuration from a profile and changes to it.
 
     Parameters
     ----------
-    experiment
-        Name of an experiment.
+    kind
+        The parameters of a chapter.
     profile
         One of `PROFILES`.
     **changes
@@ -413,12 +166,9 @@ def settings_for(experiment: str | type[Parameters], profile: str = "quick", **c
     Raises
     ------
     UsageError
-        For an unknown experiment, profile or parameter, a wrong type or a value out of range. The message
+        For an unknown profile or parameter, a wrong type or a value out of range. The message
         names the value and says what is valid.
     """
-    if isinstance(experiment, str):
-        one_of("experiment", experiment, SETTINGS)
-    kind = SETTINGS[experiment] if isinstance(experiment, str) else experiment
     one_of("profile", profile, PROFILES)
     declared = {item.name: item for item in fields(kind) if item.name != "profile"}
     hints = get_type_hints(kind)
@@ -454,12 +204,26 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def _check_axis(name: str, values: tuple) -> None:
+def check_axis(name: str, values: tuple) -> None:
+    """Refuse an axis without values, or with one twice.
+
+    Raises
+    ------
+    UsageError
+        For either.
+    """
     if not values or len(set(values)) < len(values):
         problem = "empty" if not values else "repeated"
         raise UsageError(f"{name} is {list(values)} ({problem}); valid: a list of different values, at least one.")
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside of a range, ends included.
+
+    Raises
+    ------
+    UsageError
+        If the number is outside.
+    """
     if not low <= value <= high:
         raise UsageError(f"{name} is {value}; valid: from {low} to {high}.")

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +32,47 @@ _IDX_SHA256 = {
 Split = tuple[Tensor, Tensor]
 
 
-def digits(_: Path) -> tuple[Split, Split]:
-    """Read the 8x8 digits inside scikit-learn, with a fixed split: uint8 (n, 1, 8, 8) and labels."""
+@dataclass(frozen=True)
+class Request:
+    """What a reader is asked for.
+
+    Attributes
+    ----------
+    data_dir
+        Folder of data sets, in torchvision's layout.
+    size
+        Side of the images that are wanted, in pixels; a reader may give other sizes, and images are resized later.
+    skip_unreadable
+        Whether image files that cannot be read are left out.
+    """
+
+    data_dir: Path
+    size: int
+    skip_unreadable: bool
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Images as they are stored.
+
+    Attributes
+    ----------
+    train, test
+        uint8 images of shape (n, channels, height, width), and int64 labels of shape (n,).
+    notes
+        What a reader of results should know of how the images were read.
+    """
+
+    train: Split
+    test: Split
+    notes: tuple[str, ...] = ()
+
+
+Reader = Callable[[Request], Stored]
+
+
+def digits(_: Request) -> Stored:
+    """Read the 8x8 digits inside scikit-learn, with a fixed split."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -40,27 +81,28 @@ def digits(_: Path) -> tuple[Split, Split]:
     images = np.round(bunch.images[:, None] * (255 / 16)).astype(np.uint8)
     parts = train_test_split(images, bunch.target, test_size=360, stratify=bunch.target, random_state=0)
     train, test, train_labels, test_labels = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
-    return (train, train_labels), (test, test_labels)
+    return Stored((train, train_labels), (test, test_labels))
 
 
-def torchvision_set(class_name: str) -> Callable[[Path], tuple[Split, Split]]:
-    """Make the reader of one of torchvision's data sets: folder -> uint8 (n, channels, height, width) and labels."""
+def torchvision_set(class_name: str) -> Reader:
+    """Make the reader of one of torchvision's data sets."""
 
-    def read(root: Path) -> tuple[Split, Split]:
+    def read(request: Request) -> Stored:
         import torchvision
 
-        dataset = getattr(torchvision.datasets, class_name)
+        dataset, root = getattr(torchvision.datasets, class_name), request.data_dir
         try:
             splits = [dataset(root, train=train, download=False) for train in (True, False)]
         except Exception:  # torchvision tells "absent" and "damaged" apart by prose only
             splits = _download(dataset, root)
         _check_idx_files(class_name, root)
-        return tuple((_as_nchw(split.data), torch.as_tensor(split.targets)) for split in splits)
+        train, test = ((_as_nchw(split.data), torch.as_tensor(split.targets)) for split in splits)
+        return Stored(train, test)
 
     return read
 
 
-def _download(dataset: type, root: Path) -> list:
+def _download(dataset: type[Any], root: Path) -> list[Any]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         return [dataset(root, train=train, download=True) for train in (True, False)]

@@ -5,20 +5,19 @@ needed. `digits` (inside scikit-learn) needs no download; the others come throug
 """
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cladec_core.data.files import Split, digits, torchvision_set
+from cladec_core.data.datasets import data_set
+from cladec_core.data.files import Request
 from cladec_core.errors import UsageError, one_of
 
-SIZE = 32
-FASHION_CLASSES = "T-shirt, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot".split(", ")
-DIGIT_CLASSES = [str(digit) for digit in range(10)]
+SIZE = 32  # of the papers' images (readings C-6, C-7)
 RESIZE_MODES = ("nearest", "bilinear")
 
 
@@ -29,20 +28,25 @@ class ImageData:
     Attributes
     ----------
     name
-        Key in `DATASETS`.
+        As `load` was asked for it: a key of `DATASETS`, or `folder:PATH`.
+    title
+        As pages write it.
     classes
         Class names, in label order.
     train_images, test_images
-        float32 of shape (n, channels, 32, 32); per channel zero mean and unit variance over the training
+        float32 of shape (n, channels, size, size); per channel zero mean and unit variance over the training
         images.
     train_labels, test_labels
         int64 of shape (n,).
     mean, std
         float32 of shape (channels, 1, 1): the training statistics, in units of [0, 1] grey values; 0 and 1 for
-        images that are grey values themselves.
+        images that are grey values themselves. The deviation of a channel that is constant counts as 1.
+    notes
+        What a reader of results should know of how the images were made: the order, resizing, files left out.
     """
 
     name: str
+    title: str
     classes: tuple[str, ...]
     train_images: Tensor
     train_labels: Tensor
@@ -50,11 +54,17 @@ class ImageData:
     test_labels: Tensor
     mean: Tensor
     std: Tensor
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
         """Number of colour channels."""
         return self.train_images.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Height and width of the images in pixels."""
+        return self.train_images.shape[-1]
 
     def to_unit(self, images: Tensor) -> Tensor:
         """Turn standardised images back into grey values in [0, 1] (not clipped)."""
@@ -62,7 +72,8 @@ class ImageData:
 
     def to(self, device: torch.device) -> "ImageData":
         """Copy all tensors to a device."""
-        moved = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        moved: dict[str, Any] = {name: part.to(device) for name, part in values.items() if isinstance(part, Tensor)}
         return replace(self, **moved)
 
 
@@ -75,67 +86,74 @@ def load(
     name: str,
     data_dir: Path | str | None = None,
     *,
+    size: int = SIZE,
     resize: str = "nearest",
     standardise: bool = True,
     train_limit: int | None = None,
     test_limit: int | None = None,
+    skip_unreadable: bool = False,
 ) -> ImageData:
-    """Read a data set, resize it to 32x32 and standardise it per channel (readings C-6, C-7).
+    """Read a data set, resize it and standardise it per channel.
 
     Parameters
     ----------
     name
-        One of `DATASETS`.
+        One of `DATASETS`, or `folder:PATH` for a folder of images (see `list_folder`).
     data_dir
-        Folder in torchvision's layout; the default is `default_data_dir()`. Missing files are downloaded.
+        Folder in torchvision's layout; the default is `default_data_dir()`. Missing files are downloaded. CIFAR-100
+        may also be the image folders `cifar100/train/CLASS/` and `cifar100/test/CLASS/` in it.
+    size
+        Height and width in pixels.
     resize
-        "nearest" (the authors' code) or "bilinear" (robustness check).
+        How images are enlarged: "nearest" (the authors' code) or "bilinear" (robustness check). Images that are larger
+        are always shrunk by bilinear interpolation with antialiasing, and so is a folder with images of several sizes.
     standardise
         If not, images are grey values in [0, 1] (the authors' code).
     train_limit, test_limit
         Keep only the first so many images.
+    skip_unreadable
+        Whether files of an image folder that cannot be read are left out; else they are an error.
 
     Raises
     ------
     UsageError
-        For an unknown name or resize mode.
+        For an unknown name or resize mode, a size below 1, or a folder that cannot be a data set.
     RunError
         If files are missing and cannot be downloaded, or are damaged.
     """
-    one_of("dataset", name, DATASETS)
     one_of("resize mode", resize, RESIZE_MODES)
-    reader, classes = DATASETS[name]
-    splits = reader(Path(data_dir) if data_dir else default_data_dir())
+    if size < 1:
+        raise UsageError(f"size is {size}; valid: an integer from 1.")
+    chosen = data_set(name)
+    stored = chosen.read(Request(Path(data_dir) if data_dir else default_data_dir(), size, skip_unreadable))
     (train, train_labels), (test, test_labels) = (
-        (_resize(images[:limit], resize), labels[:limit].long())
-        for (images, labels), limit in zip(splits, (train_limit, test_limit), strict=True)
+        (_resized(images[:limit], size, resize), labels[:limit].long())
+        for (images, labels), limit in zip((stored.train, stored.test), (train_limit, test_limit), strict=True)
     )
     mean = train.mean(dim=(0, 2, 3)).view(-1, 1, 1)
     std = train.std(dim=(0, 2, 3), correction=0).view(-1, 1, 1)
-    names = tuple(classes or (str(label) for label in range(int(train_labels.max()) + 1)))
+    std[std == 0] = 1
     if not standardise:
         mean, std = torch.zeros_like(mean), torch.ones_like(std)
     for images in (train, test):
         images.sub_(mean).div_(std)
-    return ImageData(name, names, train, train_labels, test, test_labels, mean, std)
+    height, width = stored.train[0].shape[2:]
+    notes = stored.notes
+    if (height, width) != (size, size):
+        notes += (f"resized to {size}x{size} from {height}x{width}",)
+    return ImageData(name, chosen.title, chosen.classes, train, train_labels, test, test_labels, mean, std, notes)
 
 
-def _resize(images: Tensor, mode: str) -> Tensor:
-    """uint8 (n, channels, height, width) -> float32 (n, channels, 32, 32) in [0, 1]."""
+def _resized(images: Tensor, size: int, mode: str) -> Tensor:
+    """uint8 (n, channels, height, width) -> float32 (n, channels, size, size) in [0, 1]."""
     unit = images.float().div_(255)
-    if unit.shape[-1] == SIZE:
+    if unit.shape[2:] == (size, size):
         return unit
-    return F.interpolate(unit, size=SIZE, mode=mode, **({"align_corners": False} if mode == "bilinear" else {}))
-
-
-# name -> (reader, class names or None for the numbers)
-DATASETS: dict[str, tuple[Callable[[Path], tuple[Split, Split]], list[str] | None]] = {
-    "digits": (digits, DIGIT_CLASSES),
-    "mnist": (torchvision_set("MNIST"), DIGIT_CLASSES),
-    "fashion_mnist": (torchvision_set("FashionMNIST"), FASHION_CLASSES),
-    "cifar10": (torchvision_set("CIFAR10"), None),
-    "cifar100": (torchvision_set("CIFAR100"), None),
-}
+    if max(unit.shape[2:]) > size:  # nearest would drop whole rows
+        return F.interpolate(unit, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    if mode == "bilinear":
+        return F.interpolate(unit, size=(size, size), mode=mode, align_corners=False)
+    return F.interpolate(unit, size=(size, size), mode=mode)
 
 
 def check_limit(name: str, limit: int | None) -> None:

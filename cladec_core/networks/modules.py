@@ -40,6 +40,10 @@ class Select(nn.Module):
         super().__init__()
         self.register_buffer("channels", torch.tensor(channels), persistent=False)
 
+    def extra_repr(self) -> str:
+        """How many channels are kept."""
+        return f"{len(self.channels)} channels"
+
     def forward(self, activations: Tensor) -> Tensor:
         """(n, channels, ...) -> (n, kept, ...)."""
         return activations.index_select(1, self.channels)

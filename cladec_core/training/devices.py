@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cladec_core.errors import UsageError
+from cladec_core.errors import UsageError, one_of
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class Compute:
 
     @property
     def description(self) -> str:
-        """One line for a manifest with device, its name, precision and CPU threads."""
+        """One line for a manifest with device, its name, a CPU's instruction set, precision and CPU threads."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()
         precision = str(self.dtype).removeprefix("torch.")
         free = "" if self.deterministic else ", not deterministic"
-        return f"{self.device.type} ({name}), {precision}, {torch.get_num_threads()} threads{free}"
+        kind = f", {torch.backends.cpu.get_cpu_capability()}" if self.device.type == "cpu" else ""
+        return f"{self.device.type} ({name}{kind}), {precision}, {torch.get_num_threads()} threads{free}"
 
 
 def _cpu_name() -> str:
@@ -53,8 +54,9 @@ def _cpu_name() -> str:
 def compute(device: str = "auto") -> Compute:
     """Choose the device, and bf16 where the hardware has it natively.
 
-    `CLADEC_DETERMINISTIC=0` in the environment lets CUDA use algorithms that may be faster and do not repeat bit for
-    bit; a manifest says so.
+    In the environment, `CLADEC_PRECISION=float32` keeps bf16 out, such as to go on with a record that was begun on a
+    processor without it, and `CLADEC_DETERMINISTIC=0` lets CUDA use algorithms that may be faster and do not repeat
+    bit for bit; a manifest says so.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def compute(device: str = "auto") -> Compute:
     Raises
     ------
     UsageError
-        If the device does not exist here.
+        If the device does not exist here, or `CLADEC_PRECISION` is no precision.
     """
     available = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
@@ -79,7 +81,9 @@ def compute(device: str = "auto") -> Compute:
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
         "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported,  # emulated bf16 is slower than float32
     }
-    dtype = torch.bfloat16 if native.get(chosen.type, bool)() else torch.float32
+    precision = os.environ.get("CLADEC_PRECISION") or "auto"
+    one_of("CLADEC_PRECISION", precision, ("auto", "float32"))
+    dtype = torch.bfloat16 if precision == "auto" and native.get(chosen.type, bool)() else torch.float32
     deterministic = os.environ.get("CLADEC_DETERMINISTIC") != "0"
     return Compute(chosen, dtype, deterministic, graph=chosen.type == "cuda")
 

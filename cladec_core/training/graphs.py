@@ -11,8 +11,8 @@ from cladec_core.training.step import Step
 UNROLLED = 12  # at most so many steps in one CUDA graph: each launch of a graph costs the host some microseconds
 
 
-def captured(step: Step, steps: int, label: str) -> Callable[[], None]:
-    """Record the steps of an epoch as a CUDA graph; the returned function replays them.
+def captured(step: Step, steps: int, label: str) -> tuple[Callable[[], None], int]:
+    """Record some steps of an epoch as a CUDA graph; returns what replays them, and how many they are.
 
     Libraries need a few real steps before a capture. These leave no trace: weights and BatchNorm's statistics
     are put back, the optimiser's state is again all zeros, and the random numbers are others.
@@ -31,20 +31,14 @@ def captured(step: Step, steps: int, label: str) -> Callable[[], None]:
                 tensor.zero_()
     at_once = max(count for count in range(1, UNROLLED + 1) if steps % count == 0)
     try:
-        replay = record(lambda: step.run(at_once))
+        return record(lambda: step.run(at_once)), at_once
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         step.optimiser.zero_grad(set_to_none=True)
         reason = str(error).partition("\n")[0]
         warnings.warn(f"{label}: no CUDA graph ({reason}); it is trained step by step", stacklevel=2)
-        return lambda: step.run(steps)
-
-    def replay_all() -> None:
-        for _ in range(steps // at_once):
-            replay()
-
-    return replay_all
+        return lambda: step.run(1), 1
 
 
 def record(work: Callable[[], None]) -> Callable[[], None]:

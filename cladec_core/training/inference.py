@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cladec_core.networks import in_eval_mode
 from cladec_core.training.devices import Compute, exact_float32, precision
+from cladec_core.training.guard import trusted_precision
 
 
 def _channels_last(batch: Tensor) -> Tensor:
@@ -49,7 +50,8 @@ def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False,
         Device and precision.
     exact
         Compute and return float32 whatever the precision of `on`: everything that is reported is exact. The
-        default returns the precision of `on`, for tensors that feed a training.
+        default returns the precision of `on`, for tensors that feed a training; where bf16 goes wrong here, it
+        computes in float32 with a warning.
 
     Returns
     -------
@@ -60,10 +62,13 @@ def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False,
     dtype = torch.float32 if exact else on.dtype
     rounding = exact_float32() if exact else nullcontext()
     outputs = torch.empty(0)
-    with in_eval_mode(model), rounding, precision(Compute(on.device, dtype)):
+    with in_eval_mode(model), rounding:
+        safe = trusted_precision(model, inputs[:batch_size], Compute(on.device, dtype))
         for start in range(0, max(1, len(inputs)), batch_size):
             part = inputs[start : start + batch_size]
-            output = model(_channels_last(part.float() if exact else part))
+            with precision(safe):
+                wide = exact or (safe.dtype == torch.float32 and part.is_floating_point())
+                output = model(_channels_last(part.float() if wide else part))
             if not start:  # made once: to join the parts at the end would take the memory twice
                 outputs = _like(output, len(inputs), dtype)
             outputs[start : start + len(part)] = output

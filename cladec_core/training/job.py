@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -52,7 +53,18 @@ class Job:
     label, progress
         Name of the progress bar, and whether to show it.
     stop
-        Asked after each epoch with the mean losses so far; True ends the training early.
+        Asked after each epoch with the mean losses so far; True ends the training early. Of a training that may be
+        resumed it has to answer from these losses alone.
+    interrupt
+        Asked between steps; True keeps the state, if there is a file for it, and raises `Interrupted`.
+    state
+        A file for the state of the training. What is found in it is continued, bit for bit as if nothing had
+        happened; the file is deleted when the training ends.
+    save_every
+        Seconds between two times that the state is written.
+    keep_finished
+        Leave the state of the finished training in its file, for the caller to delete: asked for the same training
+        again, `fit` takes the weights and losses from there.
     """
 
     model: nn.Module
@@ -68,3 +80,7 @@ class Job:
     label: str = "training"
     progress: bool = False
     stop: Callable[[list[float]], bool] | None = None
+    interrupt: Callable[[], bool] | None = None
+    state: Path | None = None
+    save_every: float = 300.0
+    keep_finished: bool = False

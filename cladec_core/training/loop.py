@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,10 @@ from tqdm import tqdm
 from cladec_core.errors import RunError
 from cladec_core.training.devices import Compute, random_numbers, repeatable
 from cladec_core.training.graphs import captured
+from cladec_core.training.guard import trusted
+from cladec_core.training.history import Cost, History
 from cladec_core.training.job import Job
+from cladec_core.training.state import Interrupted, State
 from cladec_core.training.step import Step
 
 # The authors' program multiplies the learning rate by 0.1 after epochs 29 and 58 of 64 (reading C-25); for
@@ -41,18 +45,20 @@ def progress_bar(label: str, steps: int, enabled: bool = True) -> Iterator[Calla
         yield update
 
 
-def fit(job: Job) -> list[float]:
+def fit(job: Job) -> History:
     """Train a model in place and leave it in eval mode.
 
     Returns
     -------
-    list of float
-        Mean training loss of each epoch.
+    History
+        Mean training loss of each epoch; with the loss of each step, and what the training cost.
 
     Raises
     ------
     RunError
         If the loss of an epoch is not finite; the model is then of no use.
+    Interrupted
+        If the job's `interrupt` said so.
     """
     training = epochs(job)
     while True:
@@ -62,7 +68,7 @@ def fit(job: Job) -> list[float]:
             return end.value
 
 
-def fit_many(jobs: Sequence[Job], *, branches: int | None = None) -> list[list[float]]:
+def fit_many(jobs: Sequence[Job], *, branches: int | None = None) -> list[History]:
     """Train several models side by side on CUDA, each bit for bit what `fit` alone makes of it.
 
     Each training has a stream, a graph and random numbers of its own; this one thread hands them their epochs in
@@ -78,19 +84,22 @@ def fit_many(jobs: Sequence[Job], *, branches: int | None = None) -> list[list[f
 
     Returns
     -------
-    list of list of float
+    list of History
         What `fit` returns for each job.
 
     Raises
     ------
     RunError
         As `fit`.
+    Interrupted
+        As `fit`, once every training that had begun has ended or was interrupted, too.
     """
     if branches is None:
         branches = BRANCHES if any(job.on.device.type == "cuda" for job in jobs) else 1
     waiting = deque(enumerate(jobs))
     running: dict[int, tuple[Iterator[None], dict[str, Tensor]]] = {}
-    histories: dict[int, list[float]] = {}
+    histories: dict[int, History] = {}
+    interrupted = None
     while waiting or running:
         while waiting and len(running) < branches:
             place, job = waiting.popleft()
@@ -100,6 +109,9 @@ def fit_many(jobs: Sequence[Job], *, branches: int | None = None) -> list[list[f
                 next(training)
             except StopIteration as end:
                 histories[place] = end.value
+            except Interrupted as interruption:
+                interrupted = interruption
+                waiting.clear()
             except torch.OutOfMemoryError:
                 if len(running) == 1:
                     raise
@@ -110,6 +122,8 @@ def fit_many(jobs: Sequence[Job], *, branches: int | None = None) -> list[list[f
             else:
                 continue
             del running[place], training
+    if interrupted:
+        raise interrupted
     return [histories[place] for place in range(len(jobs))]
 
 
@@ -122,7 +136,7 @@ def _keep_freed_memory() -> None:
         library.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
-def epochs(job: Job) -> Generator[None, None, list[float]]:
+def epochs(job: Job) -> Generator[None, None, History]:
     """Train as `fit` does, and pause whenever work is queued, so that other trainings can queue theirs.
 
     Parameters
@@ -137,46 +151,151 @@ def epochs(job: Job) -> Generator[None, None, list[float]]:
 
     Raises
     ------
-    RunError
+    RunError, Interrupted
         As `fit`.
     """
     _keep_freed_memory()
-    model, on, count = job.model, job.on, len(job.inputs)
-    model.to(on.device, memory_format=torch.channels_last).train()
-    size = min(job.batch_size, count)
-    steps = count // size
-    rates = learning_rates(job.recipe.learning_rate, steps * job.epochs).split(steps)
-    order = torch.Generator().manual_seed(job.seed)
-    turn = _turns(job.seed, on)
-    history: list[float] = []
-    with turn():
-        step = Step(job, (steps, size))
-        run_steps = captured(step, steps, job.label) if on.graph else lambda: step.run(steps)
+    history = History()
+    with history.cost.counting():
+        training = _Training(job, history)
     yield
-    with progress_bar(job.label, steps * job.epochs, job.progress) as report:
-        for epoch in range(job.epochs):
-            permutation = torch.randperm(count, generator=order)[: steps * size]
-            with turn():
-                step.begin_epoch(permutation.view(steps, size), rates[epoch])
-                run_steps()
+    with progress_bar(job.label, training.steps * job.epochs, job.progress) as report:
+        if history:
+            report(training.done, history[-1])
+        while not training.ended:
+            before = training.done
+            with history.cost.counting():
+                training.run_epoch()
             yield
-            with turn():  # the only wait for the device: once per epoch
-                history.append(step.total.item() / steps)
-            if not math.isfinite(history[-1]):
-                raise RunError(
-                    f"{job.label}: the loss is {history[-1]} after epoch {epoch + 1} of {job.epochs} with learning "
-                    f"rate {job.recipe.learning_rate}; nothing of this training was kept."
-                )
-            report(steps, history[-1])
-            if job.stop is not None and job.stop(history):
-                break
-    model.eval()
+            with history.cost.counting():
+                training.end_epoch()
+            report(training.done - before, history[-1])
+    with history.cost.counting():
+        training.end()
     return history
 
 
-def _turns(seed: int, on: Compute) -> Callable[[], AbstractContextManager[None]]:
+class _Training:
+    """One training: what happens between two pauses of the loop, and everything that a resumed one needs."""
+
+    def __init__(self, job: Job, history: History) -> None:
+        self.job, self.history = job, history
+        job.model.to(job.on.device, memory_format=torch.channels_last).train()
+        self.file = State(job) if job.state else None
+        self.count = len(job.inputs)
+        self.size = min(job.batch_size, self.count)
+        self.steps = self.count // self.size
+        self.rates = learning_rates(job.recipe.learning_rate, self.steps * job.epochs).split(self.steps)
+        self.order = torch.Generator().manual_seed(job.seed)
+        self.before = self.order.get_state()  # where the permutation of the epoch is drawn from
+        self.numbers = torch.Generator(job.on.device).manual_seed(job.seed)
+        self.turn = _turns(self.numbers, job.on)
+        self.place, self.ended = 0, False  # steps of this epoch that are done; whether there is another one
+        with self.turn():
+            self.step = Step(trusted(job), (self.steps, self.size))
+            self.run, self.at_once = lambda: self.step.run(1), 1
+            if job.on.graph:
+                self.run, self.at_once = captured(self.step, self.steps, job.label)
+        if self.file and (found := self.file.read()):
+            self._restore(*found)
+
+    @property
+    def done(self) -> int:
+        """Steps that are done."""
+        return len(self.history.steps) + self.place
+
+    def run_epoch(self) -> None:
+        """Queue what is left of an epoch, unless the job interrupts it; keep the state where it is time."""
+        self.before = self.order.get_state()
+        rows = torch.randperm(self.count, generator=self.order)[: self.steps * self.size]
+        with self.turn():
+            self.step.begin_epoch(rows.view(self.steps, self.size), self.rates[len(self.history)], self.place)
+        while self.place < self.steps:
+            interrupted = self._run_some()
+            if self.file and (interrupted or self.file.due()):
+                self._keep()
+            if interrupted:
+                raise Interrupted(f"{self.job.label}: interrupted after {self.done} of {self._steps} steps")
+
+    def _run_some(self) -> bool:
+        """Queue steps up to the end of the epoch, the next time to keep the state, or an interruption: then True."""
+        with self.turn():
+            while self.place < self.steps:
+                if self.job.interrupt is not None and self.job.interrupt():
+                    return True
+                self.run()
+                self.place += self.at_once
+                if self.file and self.file.due():
+                    break
+        return False
+
+    def end_epoch(self) -> None:
+        """Wait for the device, and look at the losses."""
+        job = self.job
+        with self.turn():  # the only wait for the device: once per epoch
+            self.history.add_epoch(self.step.losses.tolist())
+        self.place = 0
+        loss, epoch = self.history[-1], len(self.history)
+        if not math.isfinite(loss):
+            if self.file:
+                self.file.delete()
+            raise RunError(
+                f"{job.label}: the loss is {loss} after epoch {epoch} of {job.epochs} with learning "
+                f"rate {job.recipe.learning_rate}; nothing of this training was kept."
+            )
+        self.ended = (job.stop is not None and job.stop(self.history)) or epoch == job.epochs
+
+    def end(self) -> None:
+        """Leave the model ready for use, and the file as the job wants it."""
+        self.job.model.eval()
+        if self.file and self.job.keep_finished:
+            self.before = self.order.get_state()
+            self._keep()
+        elif self.file:
+            self.file.delete()
+
+    @property
+    def _steps(self) -> int:
+        return self.steps * self.job.epochs
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What a step changes, by name: weights and statistics, the optimiser's state, the losses of this epoch."""
+        found = dict([*self.job.model.named_parameters(), *self.job.model.named_buffers()])
+        found = {f"model.{name}": tensor for name, tensor in found.items()}
+        for place, weight in enumerate(self.step.weights):
+            for name, tensor in self.step.optimiser.state.get(weight, {}).items():
+                found[f"optimiser.{place}.{name}"] = tensor
+        return found | {"losses": self.step.losses}
+
+    def _keep(self) -> None:
+        facts = {
+            "done": self.done, "steps": self._steps, "epoch": len(self.history), "place": self.place,
+            "ended": self.ended, "wall": self.history.cost.wall, "cpu": self.history.cost.cpu,
+        }  # fmt: skip
+        past = torch.tensor(self.history.steps, dtype=torch.float64)
+        numbers = {"history": past, "order": self.before, "numbers": self.numbers.get_state()}
+        with self.turn():
+            self.file.write(facts, self._tensors() | numbers)
+
+    def _restore(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        for losses in tensors.pop("history").view(-1, self.steps).tolist():
+            self.history.add_epoch(losses)
+        self.place, self.ended = facts["place"], facts["ended"]
+        self.history.cost += Cost(facts["wall"], facts["cpu"])
+        self.order.set_state(tensors.pop("order"))
+        self.numbers.set_state(tensors.pop("numbers"))
+        with torch.no_grad(), self.turn():
+            here = self._tensors()
+            for name, tensor in tensors.items():
+                if name in here:
+                    here[name].copy_(tensor)
+                else:  # the optimiser makes its state in its first step
+                    _, place, part = name.split(".")
+                    self.step.optimiser.state[self.step.weights[int(place)]][part] = tensor.to(self.job.on.device)
+
+
+def _turns(numbers: torch.Generator, on: Compute) -> Callable[[], AbstractContextManager[None]]:
     """What surrounds each piece of a training: its random numbers, its stream, and the choice of algorithms."""
-    numbers = torch.Generator(on.device).manual_seed(seed)
     stream = None
     if on.device.type == "cuda":
         stream = torch.cuda.Stream(on.device)

@@ -27,22 +27,21 @@ class Step:
         self.rates = torch.zeros(shape[0], dtype=precision, device=on.device)
         self.rate = torch.zeros((), dtype=precision, device=on.device)
         self.position = torch.zeros(1, dtype=torch.int64, device=on.device)
-        self.total = torch.zeros((), device=on.device)
+        self.losses = torch.zeros(shape[0], device=on.device)  # of each step of the epoch
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         # The optimiser sees each weight, and below each gradient, in the order of memory: the CPU's fused kernels copy
         # anything else in every step.
         self.weights = [_in_memory_order(parameter.detach()) for parameter in self.trained]
         self.optimiser = _optimiser(self.weights, job.recipe, self.rate)
 
-    def begin_epoch(self, order: Tensor, rates: Tensor) -> None:
-        """Take the rows (steps, size) and the learning rates (steps,) of an epoch."""
+    def begin_epoch(self, order: Tensor, rates: Tensor, place: int = 0) -> None:
+        """Take the rows (steps, size) and the learning rates (steps,) of an epoch, of which `place` steps are done."""
         self.order.copy_(order)
         self.rates.copy_(rates)
-        self.position.zero_()
-        self.total.zero_()
+        self.position.fill_(place)
 
     def run(self, steps: int) -> None:
-        """Do some steps; adds their losses to `total` without waiting for the device."""
+        """Do some steps; puts their losses into `losses` without waiting for the device."""
         for _ in range(steps):
             rows = self.order.index_select(0, self.position)[0]
             self.rate.copy_(self.rates.index_select(0, self.position)[0])
@@ -56,7 +55,7 @@ class Step:
                 parameter.grad = None
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
-            self.total += value.detach()
+            self.losses.index_copy_(0, self.position, value.detach().float().view(1))
             self.position += 1
 
 

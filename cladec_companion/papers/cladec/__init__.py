@@ -1,1 +1,27 @@
 """Explaining Classifiers by Constructing Familiar Concepts (Schneider and Vlachos), and its conference version."""
+
+from cladec_companion.papers.chapter import Paper
+from cladec_companion.papers.cladec import (
+    alpha,
+    controls,
+    cost,
+    encoder_training,
+    layers,
+    occlusion,
+    prototypes,
+    subsets,
+    theory,
+    user_study,
+    your_own,
+)
+
+PAPER = Paper(
+    tuple(
+        room.CHAPTER
+        for room in (
+            layers, alpha, encoder_training, subsets, prototypes, occlusion,
+            theory, controls, cost, your_own, user_study,
+        )
+    ),
+    drawn_by="cladec_companion.papers.cladec.pictures",
+)  # fmt: skip

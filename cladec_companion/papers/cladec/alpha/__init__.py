@@ -1,1 +1,13 @@
 """Comprehensible or faithful? The weight of the classification loss, section 6.2, Tables 4 and 5."""
+
+from cladec_companion.papers.chapter import Chapter
+from cladec_companion.papers.cladec.alpha.experiment import AlphaSettings, cells, run_cell
+
+CHAPTER = Chapter(
+    "alpha", AlphaSettings, cells=cells, run_cell=run_cell,
+    judged_by="cladec_companion.papers.cladec.alpha.claims",
+    headings="PRINTED", axis="alpha",
+    tables={"table4": "vgg11", "table5": "resnet10"},
+    reason=r"Tables 4 and 5 come from an older set-up (I2, I3, I16), and their $\alpha$ weighs grey values (C-8).",
+    mark=(256, 54),
+)  # fmt: skip

@@ -2,14 +2,25 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
-from torch import Tensor
-
-from cladec_companion.engine.study import Study
-from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8, originals, rows_of, sample_indices
-from cladec_companion.records.settings import AlphaSettings, last_convolution
+from cladec_companion.engine.setup import Setup
+from cladec_companion.papers.cladec.shared import Cell, last_convolution, pictures, rows_of
+from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core import measures
-from cladec_core.data import ImageData
+
+
+@dataclass(frozen=True)
+class AlphaSettings(Settings):
+    """Parameters of the experiment `alpha` (E4, E5): the weight of the classification loss."""
+
+    experiment: ClassVar[str] = "alpha"
+    datasets: tuple[str, ...] = data_sets(("fashion_mnist",), ("fashion_mnist",))
+    decoder_epochs: int = epochs_of(1, 4, 4, 64, of="the decoders")
+    alphas: tuple[float, ...] = parameter(
+        (0.0, 0.9, 1.0), (0.0, 0.01, 0.9, 1.0), *((0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0),) * 2,
+        "weights of the classification loss in Eq. 1, from 0 to 1", axis=True, limits=(0, 1),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ def cells(settings: AlphaSettings, architecture: str) -> Iterator[Part]:
         yield Part(last_convolution(architecture)[0], alpha)
 
 
-def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Samples]:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     """Train a decoder with Eq. 1, and measure its reconstructions of the test images.
 
     Returns
@@ -40,19 +51,18 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     samples
         uint8 images at fixed test images, clipped to grey values, if asked for.
     """
-    data, labels, std = study.data, study.data.test_labels, study.data.std
-    explain = study.decoder(part.layer, alpha=part.alpha)
-    images = study.test(explain)
-    judge = study.evaluation_classifier(explain, f"ClaDec {part.layer}")
-    clean, seen = study.test(study.classifier), study.test(study.classifier, images)
+    data, labels, std = setup.data, setup.data.test_labels, setup.data.std
+    wanted = setup.decoder(part.layer, alpha=part.alpha)
+    classifier, explain, judge = yield [setup.classifier, wanted, setup.judge(wanted, f"ClaDec {part.layer}")]
+    images = setup.test(explain)
+    clean, seen = setup.test(classifier), setup.test(classifier, images)
     losses = measures.reconstruction_losses(data.test_images, images, std)
     wrong = measures.cross_entropy(seen, labels)
     # Beside the test loss that of training images: the tables' 0.0 is hardly a loss on test images.
     trained = slice(len(labels))
-    known = study.test(study.classifier, study.test(explain, data.train_images[trained]))
+    known = setup.test(classifier, setup.test(explain, data.train_images[trained]))
     # What was minimised sums standardised values; Tables 4 and 5 sum grey values (finding 2).
     minimised = losses["loss_standardised"] * data.test_images[0].numel()
-    mean_image = data.train_images.mean(0).expand_as(data.test_images)
     values: dict[str, dict[str, float]] = {
         "cladec": {
             **losses,
@@ -60,7 +70,7 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
             "loss_classifier_train": measures.cross_entropy(known, data.train_labels[trained]),
             "loss_total": (1 - part.alpha) * losses["loss_raw_sum"] + part.alpha * wrong,
             "loss_minimised": (1 - part.alpha) * minimised + part.alpha * wrong,
-            "accuracy": measures.accuracy(study.test(judge, images), labels),
+            "accuracy": measures.accuracy(setup.test(judge, images), labels),
             "accuracy_classifier": measures.accuracy(seen, labels),
             "agreement": measures.accuracy(seen, clean.argmax(1)),
             "within_class_variance": measures.within_class_variance(images, labels),
@@ -71,15 +81,8 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
             "loss_classifier": measures.cross_entropy(clean, labels),
             "test_images": len(labels),
         },
-        "mean image": measures.reconstruction_losses(data.test_images, mean_image, std),
+        "mean training image": measures.reconstruction_losses(data.test_images, measures.mean_image(data), std),
         "original": {"within_class_variance": measures.within_class_variance(data.test_images, labels)},
     }
     rows = rows_of(values, **vars(part))
     return rows, pictures(data, clean.argmax(1), {f"alpha={part.alpha}": images}) if keep_samples else {}
-
-
-def pictures(data: ImageData, predicted: Tensor, reconstructions: dict[str, Tensor]) -> Samples:
-    """The test images that are shown, with what the prediction decides about the choice, and reconstructions."""
-    at = sample_indices(data.test_labels, predicted).to(predicted.device)
-    samples = {name: as_uint8(data.to_unit(images[at])) for name, images in reconstructions.items()}
-    return samples | originals(data, at, predicted)

@@ -2,22 +2,65 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
-from cladec_companion.engine.study import Study
-from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8, sample_indices
-from cladec_companion.records.settings import BASELINE, ControlsSettings
-from cladec_core import data, measures, networks, training
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import Training
+from cladec_companion.papers.cladec.shared import Cell, LayeredSettings, as_uint8, places, sample_indices
+from cladec_companion.records.settings import (
+    WIDTHS,
+    classifiers,
+    data_sets,
+    epochs_of,
+    images_used,
+    names_of,
+    parameter,
+)
+from cladec_core import measures, networks, training
 from cladec_core.data import ImageData
+
+BASELINE = "baseline"
+CONTROLS = {  # what is different from the baseline
+    "same_half": "half of the training images, for everything",
+    "other_half": "half of the training images for the classifier, the other half for everything else",
+    "originals": "one evaluation classifier for both, trained on original images",
+    "mean_loss": "reconstruction losses averaged over pixels, not summed",
+    "small_alpha": "the default of the authors' program: averaged losses, and 0.001 for α in ClaDec's",
+    "unit": "images in [0, 1], not standardised",
+    "sigmoid": "images in [0, 1], and decoders that end in a sigmoid",
+    "table1": "the decoder of Table 1",
+    "bilinear": "images enlarged by bilinear interpolation",
+    "max_pooling": "a VGG with max-pooling in the place of strides",
+}
+
+
+@dataclass(frozen=True)
+class ControlsSettings(LayeredSettings):
+    """Parameters of the experiment `controls`: which choices are varied, one at a time."""
+
+    experiment: ClassVar[str] = "controls"
+    datasets: tuple[str, ...] = data_sets(("fashion_mnist",), ("fashion_mnist",))
+    # With ResNet-10, which costs twenty times as much, `paper` would spend two fifths of its time on these.
+    architectures: tuple[str, ...] = classifiers(*(("vgg11",),) * 4)
+    decoder_epochs: int = epochs_of(1, 5, 4, 64, of="the decoders and of the RefAE")
+    train_limit: int | None = images_used(160, 640, 10_000, None)
+    width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
+    layers: tuple[int | str, ...] = parameter(
+        (-5,), (-5,), (-3,), (-1, -3), "layers to explain: the paper's index, or a name", axis=True
+    )
+    controls: tuple[str, ...] = names_of(
+        *(tuple(CONTROLS),) * 4, help="what to change beside the baseline", of=CONTROLS
+    )
+
 
 ORIGINALS = "originals"
 SMALL_ALPHA = "small_alpha"
 ALPHAS = {SMALL_ALPHA: 0.001}  # of ClaDec's loss; 0 elsewhere
 POOLED = {"vgg11": "vgg11_maxpool"}
+METHODS = ("cladec", "refae")
 
 
 @dataclass(frozen=True)
@@ -42,40 +85,32 @@ def halves(images: ImageData, seed: int) -> tuple[ImageData, ImageData]:
     return first, second
 
 
-def _same_half(study: Study) -> Study:
-    return study.changed(data=halves(study.data, study.seed)[1])
+def _same_half(setup: Setup) -> Setup:
+    return setup.changed(data=halves(setup.data, setup.seed)[1])
 
 
-def _other_half(study: Study) -> Study:
-    first, second = halves(study.data, study.seed)
-    return study.changed(data=first).explained(data=second)
+def _other_half(setup: Setup) -> Setup:
+    first, second = halves(setup.data, setup.seed)
+    return setup.changed(data=first).explained(data=second)
 
 
-def _loaded(study: Study, **options: Any) -> ImageData:
-    """The run's data set, read again with other options of `data.load`."""
-    settings = study.settings
-    limits = {"train_limit": settings.train_limit, "test_limit": settings.test_limit}
-    options = {"resize": settings.resize} | limits | options
-    return data.load(study.data.name, study.data_dir, **options).to(study.on.device)
-
-
-def _unit(study: Study) -> Study:
-    return study.changed(data=_loaded(study, standardise=False))
+def _unit(setup: Setup) -> Setup:
+    return setup.changed(data=setup.loaded(standardise=False))
 
 
 # A control turns the baseline's run into another; `explained` keeps the classifier, `changed` trains one anew.
-RUNS: dict[str, Callable[[Study], Study]] = {
-    BASELINE: lambda study: study,
+RUNS: dict[str, Callable[[Setup], Setup]] = {
+    BASELINE: lambda setup: setup,
     "same_half": _same_half,
     "other_half": _other_half,
-    ORIGINALS: lambda study: study,
-    "mean_loss": lambda study: study.explained(mean_loss=True),
-    SMALL_ALPHA: lambda study: study.explained(mean_loss=True),
+    ORIGINALS: lambda setup: setup,
+    "mean_loss": lambda setup: setup.explained(mean_loss=True),
+    SMALL_ALPHA: lambda setup: setup.explained(mean_loss=True),
     "unit": _unit,
-    "sigmoid": lambda study: _unit(study).explained(sigmoid=True),
-    "table1": lambda study: study.explained(settings=replace(study.settings, decoder_style="table1")),
-    "bilinear": lambda study: study.changed(data=_loaded(study, resize="bilinear")),
-    "max_pooling": lambda study: study.changed(architecture=POOLED[study.architecture]),
+    "sigmoid": lambda setup: _unit(setup).explained(sigmoid=True),
+    "table1": lambda setup: setup.explained(settings=replace(setup.settings, decoder_style="table1")),
+    "bilinear": lambda setup: setup.changed(data=setup.loaded(resize="bilinear")),
+    "max_pooling": lambda setup: setup.changed(architecture=POOLED[setup.architecture]),
 }
 
 
@@ -88,7 +123,7 @@ def cells(settings: ControlsSettings, architecture: str) -> Iterator[Part]:
                 yield Part(networks.layer_name(architecture, layer, settings.index_map), control)
 
 
-def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Samples]:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     """Train ClaDec, the RefAE and their evaluation classifiers with one change, and measure them.
 
     Returns
@@ -99,22 +134,23 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     samples
         uint8 images: the first test image of each class, if asked for.
     """
-    run = RUNS[part.control](study)
+    run = RUNS[part.control](setup)
+    explain, reference = run.decoder(part.layer, alpha=ALPHAS.get(part.control, 0.0)), run.reference(part.layer)
+    judges = judges_of(run, part, explain, reference)
+    classifier, *explained = yield [run.classifier, explain, reference, *judges]
     labels = run.data.test_labels
-    decoder = run.decoder(part.layer, alpha=ALPHAS.get(part.control, 0.0))
-    models_of = {"cladec": decoder, "refae": run.reference(part.layer)}
-    images = {method: run.test(model) for method, model in models_of.items()}
+    images = {method: run.test(model) for method, model in zip(METHODS, explained[:2], strict=True)}
     values: dict[str, dict[str, float]] = {
         "classifier": {
-            "accuracy": measures.accuracy(run.test(run.classifier), labels),
+            "accuracy": measures.accuracy(run.test(classifier), labels),
             "train_images": len(run.data.train_images),
             "test_images": len(labels),
         }
     }
-    for method, judge in evaluation_classifiers(run, part, models_of).items():
+    for method, judge in zip(METHODS, explained[2:], strict=True):
         values[method] = {"accuracy": measures.accuracy(run.test(judge, images[method]), labels)}
         if part.control != ORIGINALS:
-            values[method] |= losses(run.data, images[method], study.data)
+            values[method] |= losses(run.data, images[method], setup.data)
     rows = [
         {"layer": part.layer, "control": part.control, "method": method, "metric": metric, "value": value}
         for method, measured in values.items()
@@ -122,20 +158,17 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     ]
     at = sample_indices(labels, labels, wrong=0, bags=0).to(labels.device)
     pictures = {f"{part.layer}/{part.control}/{method}": run.data.to_unit(found) for method, found in images.items()}
-    pictures["original"] = study.data.to_unit(study.data.test_images)
+    pictures["original"] = setup.data.to_unit(setup.data.test_images)
     samples = {name: as_uint8(found[at]) for name, found in pictures.items()}
     samples["label"] = labels[at].cpu().numpy().astype(np.uint8)
-    return rows, samples if keep_samples else {}
+    return rows, samples | places(at) if keep_samples else {}
 
 
-def evaluation_classifiers(run: Study, part: Part, explained: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """By method, the classifier that judges its reconstructions: trained on them, or one for both on the originals."""
+def judges_of(run: Setup, part: Part, explain: Training, reference: Training) -> list[Training]:
+    """By method, what judges its reconstructions: a classifier trained on them, or one for both on the originals."""
     if part.control == ORIGINALS:
-        return dict.fromkeys(explained, run.evaluation_classifier(nn.Identity(), ORIGINALS))
-    names = {"cladec": "ClaDec", "refae": "RefAE"}
-    return {
-        method: run.evaluation_classifier(model, f"{names[method]} {part.layer}") for method, model in explained.items()
-    }
+        return [run.judge(None, ORIGINALS)] * 2
+    return [run.judge(explain, f"ClaDec {part.layer}"), run.judge(reference, f"RefAE {part.layer}")]
 
 
 def losses(own: ImageData, reconstructions: torch.Tensor, scale: ImageData) -> dict[str, float]:

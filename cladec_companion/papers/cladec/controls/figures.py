@@ -6,12 +6,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
-from cladec_companion.evidence.lines import legend_below, run_prefix
+from cladec_companion.evidence.lines import legend_below
 from cladec_companion.evidence.style import COLOURS, LABELS, grid, style
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES, DIFFERENCES, METRIC_NAMES
 from cladec_companion.papers.cladec.controls.claims import KEYS, ORDER, runs, survival
+from cladec_companion.papers.cladec.controls.experiment import BASELINE
 from cladec_companion.records.record import Record
-from cladec_companion.records.settings import BASELINE
+from cladec_companion.records.samples import RunImages
 
 # verdict on a sign -> marker, colour, name in the legend
 MARKS = {
@@ -116,14 +117,15 @@ def pictures(record: Record, classes: tuple[str, ...], *, method: str = "cladec"
     method
         `cladec` or `refae`.
     layer
-        Name of a recorded layer; the first by default.
+        Name of a recorded layer; the lowest by default.
     """
-    run = run_prefix(record)
-    layer = layer or next(name.split("/")[2] for name in record.samples if name.endswith(f"/{BASELINE}/{method}"))
-    rows = [(LABELS["original"], list(record.samples[f"{run}/original"]))]
-    for control in ORDER:
-        if f"{run}/{layer}/{control}/{method}" in record.samples:
-            rows.append((control, list(record.samples[f"{run}/{layer}/{control}/{method}"])))
-    figure = grid(rows, [classes[label] for label in record.samples[f"{run}/label"]], size=0.6)
+    images = RunImages.of(record)
+    layer = layer or images.layers(BASELINE, method)[-1].name
+    rows = [(LABELS["original"], list(images.original))]
+    rows += [
+        (control, list(images.aligned(layer, control, method)))
+        for control in ORDER if (layer, control, method) in images
+    ]  # fmt: skip
+    figure = grid(rows, images.titles(classes, range(len(images.labels))), size=0.6)
     figure.suptitle(f"{'ClaDec' if method == 'cladec' else 'RefAE'}, {layer}", fontsize=8)
     return figure

@@ -1,1 +1,8 @@
 """What does it cost to train?"""
+
+from cladec_companion.papers.chapter import Chapter
+from cladec_companion.papers.cladec.cost.experiment import CostSettings
+
+CHAPTER = Chapter(
+    "cost", CostSettings, measures_time=True,
+)  # fmt: skip

@@ -1,15 +1,17 @@
 """What trainings cost: benchmarks that were recorded, seconds in the manifests, operations by counting."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from cladec_companion.engine import estimate
-from cladec_companion.engine.estimate import Training, operations
-from cladec_companion.engine.plan import TABLES, of_profile
+from cladec_companion.engine.plan import Planned, of_profile, tables_of
 from cladec_companion.evidence import tables
-from cladec_companion.records.record import RECORDED, Record
+from cladec_companion.records.files import RECORDED
+from cladec_companion.records.record import Record
+from cladec_companion.records.settings import Settings
 
 LADDER = {
     "images_per_second": "images/s",
@@ -77,8 +79,10 @@ def trainings(record: Record) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_layer(architecture: str, layers: list[str], channels: int = 1, classes: int = 10) -> pd.DataFrame:
+def by_layer(architecture: str, layers: list[str]) -> pd.DataFrame:
     """Millions of operations per image of one training step, for every layer that can be explained.
+
+    Of grey images of ten classes.
 
     Returns
     -------
@@ -87,35 +91,41 @@ def by_layer(architecture: str, layers: list[str], channels: int = 1, classes: i
         forward and backward.
     """
 
-    def count(layer: str = "", encoder: bool = False) -> float:
-        part = Training("", 0, layer, encoder)
-        return operations(part, architecture, channels, classes, 1.0, "code") / 1e6
-
-    classifier = count()
-    rows = [{"layer": layer, "decoder": count(layer), "RefAE": count(layer, True)} for layer in layers]
+    setup = estimate.blank(("digits", architecture, 0), Settings())
+    rows = [
+        {
+            "layer": layer,
+            "decoder": estimate.per_image(setup.decoder(layer)) / 1e6,
+            "RefAE": estimate.per_image(setup.reference(layer)) / 1e6,
+        }
+        for layer in layers
+    ]
     table = pd.DataFrame(rows).set_index("layer")
+    classifier = estimate.per_image(setup.classifier) / 1e6
     return table.assign(**{"both over the classifier": table.sum(axis=1) / classifier}).round(2)
 
 
-def profiles(speed: float) -> pd.DataFrame:
+def profiles(chapters: Mapping[str, Planned], speed: float) -> pd.DataFrame:
     """Cells, trainings and operations of whole profiles, and the hours that they would take.
 
     Parameters
     ----------
+    chapters
+        By name.
     speed
         Operations per second.
     """
-    whole = {name: of_profile(name) for name in ("quick", "laptop", "paper")}
-    printed = set(TABLES.values())
+    whole = {name: of_profile(chapters, name) for name in ("quick", "laptop", "paper")}
+    printed = set(tables_of(chapters).values())
     whole["paper, Tables 2 to 8 alone"] = [
-        job for job in whole["paper"] if (job.settings.experiment, job.cell.architecture) in printed
+        task for task in whole["paper"] if (task.settings.experiment, task.cell.architecture) in printed
     ]
     rows = []
-    for name, jobs in whole.items():
-        counts = [count for found in estimate.costs(jobs).values() for count in found.values()]
+    for name, tasks in whole.items():
+        counts = [one.operations for found in estimate.costs(tasks).values() for one in found]
         hours = sum(counts) / speed / 3600
         rows.append({
-            "profile": name, "cells": len(jobs), "trainings": len(counts),
+            "profile": name, "cells": len(tasks), "trainings": len(counts),
             "operations": estimate.with_unit(sum(counts)), "hours": f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}",
         })  # fmt: skip
     return pd.DataFrame(rows).set_index("profile")

@@ -2,12 +2,29 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
-from cladec_companion.engine.study import Study
-from cladec_companion.papers.cladec.alpha.experiment import pictures
-from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, rows_of
-from cladec_companion.records.settings import EncoderTrainingSettings, last_convolution
+from torch import nn
+
+from cladec_companion.engine.setup import Setup
+from cladec_companion.papers.cladec.shared import Cell, last_convolution, pictures, rows_of
+from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core import measures
+
+
+@dataclass(frozen=True)
+class EncoderTrainingSettings(Settings):
+    """Parameters of the experiment `encoder_training` (E6): how long the classifier to explain was trained."""
+
+    experiment: ClassVar[str] = "encoder_training"
+    datasets: tuple[str, ...] = data_sets(("fashion_mnist",), ("fashion_mnist",))
+    classifier_epochs: int = epochs_of(1, 3, 4, 64, of="the evaluation classifiers")
+    decoder_epochs: int = epochs_of(1, 3, 4, 64, of="the decoders and of the RefAE")
+    encoder_epochs: tuple[int, ...] = parameter(
+        (0, 1), (0, 1, 6), *((0, 1, 4, 16, 64),) * 2,
+        "epochs of the classifier to explain; 0: untrained", overnight=(0, 1, 4, 16), axis=True, limits=(0, 10_000),
+    )  # fmt: skip
+
 
 CODE_IMAGES = 500  # their pairs are compared: half a million distances would add nothing
 REFERENCE, TRAINED, CALIBRATED, INITIAL, SLOW = "RefAE", "trained", "calibrated", "initial", "slow"
@@ -41,7 +58,7 @@ def cells(settings: EncoderTrainingSettings, architecture: str) -> Iterator[Part
         yield Part(layer, min(trained), SLOW)
 
 
-def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Samples]:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     """Measure the RefAE, or a decoder of an encoder with its classifier.
 
     Returns
@@ -51,35 +68,40 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     samples
         uint8 images at fixed test images, if asked for.
     """
-    data, labels = study.data, study.data.test_labels
+    data, labels = setup.data, setup.data.test_labels
     if part.batchnorm == SLOW:  # the question is only how accurate it is
-        study = study.variant(part.epochs, momentum=SLOW_MOMENTUM)
-        found = {"classifier": {"accuracy": measures.accuracy(study.test(study.classifier), labels)}}
+        setup = setup.changed(encoder_epochs=part.epochs, momentum=SLOW_MOMENTUM)
+        (classifier,) = yield [setup.classifier]
+        found = {"classifier": {"accuracy": measures.accuracy(setup.test(classifier), labels)}}
         return rows_of(found, layer=part.layer, batchnorm=part.batchnorm, encoder_epochs=part.epochs), {}
     if part.batchnorm == REFERENCE:
-        method, explain, values = "refae", study.reference(part.layer), {}
+        wanted = setup.reference(part.layer)
+        explain, judge = yield [wanted, setup.judge(wanted, f"refae {part.layer}")]
+        method, values = "refae", {}
     else:
-        study = study.variant(part.epochs, calibrated=part.batchnorm != INITIAL)  # a trained one needs neither
-        method, explain, values = "cladec", study.decoder(part.layer), _encoder(study, part.layer)
-    images = study.test(explain)
-    judge = study.evaluation_classifier(explain, f"{method} {part.layer}")
+        # A trained classifier needs no calibration.
+        setup = setup.changed(encoder_epochs=part.epochs, calibrated=part.batchnorm != INITIAL)
+        wanted = setup.decoder(part.layer)
+        classifier, explain, judge = yield [setup.classifier, wanted, setup.judge(wanted, f"cladec {part.layer}")]
+        method, values = "cladec", _encoder(setup, classifier, part.layer)
+    images = setup.test(explain)
     values[method] = {
         **measures.reconstruction_losses(data.test_images, images, data.std),
-        "accuracy": measures.accuracy(study.test(judge, images), labels),
+        "accuracy": measures.accuracy(setup.test(judge, images), labels),
     }
     if method == "cladec":
-        predicted = study.test(study.classifier).argmax(1)
-        values[method]["agreement"] = measures.accuracy(study.test(study.classifier, images), predicted)
+        predicted = setup.test(classifier).argmax(1)
+        values[method]["agreement"] = measures.accuracy(setup.test(classifier, images), predicted)
     rows = rows_of(values, layer=part.layer, batchnorm=part.batchnorm, encoder_epochs=part.epochs)
     # The labels stand in for the predictions, so that all encoders show the same images.
     return rows, pictures(data, labels, {str(part): images}) if keep_samples else {}
 
 
-def _encoder(study: Study, layer: str) -> dict[str, dict[str, float]]:
+def _encoder(setup: Setup, classifier: nn.Module, layer: str) -> dict[str, dict[str, float]]:
     """How good the classifier is, and what its codes keep of the distances between images."""
-    data, images = study.data, study.data.test_images[:CODE_IMAGES]
-    codes = study.test(study.classifier.up_to(layer), images)
-    logits = study.test(study.classifier)
+    data, images = setup.data, setup.data.test_images[:CODE_IMAGES]
+    codes = setup.test(classifier.up_to(layer), images)
+    logits = setup.test(classifier)
     return {
         "classifier": {
             "accuracy": measures.accuracy(logits, data.test_labels),

@@ -3,11 +3,12 @@
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.lines import legend_below, lines, run_prefix
-from cladec_companion.evidence.style import COLOURS, LABELS, drawn, grey, grid, signed_difference
+from cladec_companion.evidence.lines import legend_below, lines
+from cladec_companion.evidence.style import COLOURS, LABELS, drawn, grid, signed_difference, unit
 from cladec_companion.evidence.trends import Evidence
-from cladec_companion.papers.cladec.encoder_training.experiment import CALIBRATED, INITIAL, REFERENCE, TRAINED
+from cladec_companion.papers.cladec.encoder_training.experiment import CALIBRATED, INITIAL, REFERENCE, TRAINED, Part
 from cladec_companion.records.record import Record
+from cladec_companion.records.samples import RunImages
 
 
 def encoders(
@@ -23,16 +24,16 @@ def encoders(
     classes
         Class names of the data set.
     """
-    run = run_prefix(record, dataset, architecture)
-    found = {}
-    for name in record.samples:
-        part = name.removeprefix(f"{run}/").split(" ")
-        if name.startswith(f"{run}/") and len(part) > 1:
-            found[part[1], int(part[2]) if len(part) > 2 else 0] = record.samples[name][:count]
-    originals = record.samples[f"{run}/original"][:count]
-    rows = [(LABELS["original"], originals), (LABELS["refae"], found[REFERENCE, 0])]
+    images = RunImages.of(record, dataset, architecture)
+    parts = record.rows[["layer", "encoder_epochs", "batchnorm"]].drop_duplicates()
+    found = {
+        (part.batchnorm, part.epochs): images.aligned(str(part))[:count]
+        for part in map(Part, parts["layer"], parts["encoder_epochs"], parts["batchnorm"])
+        if str(part) in images
+    }
+    rows = [(LABELS["original"], images.original[:count]), (LABELS["refae"], found[REFERENCE, 0])]
     if (CALIBRATED, 0) in found:
-        difference = signed_difference(grey(found[REFERENCE, 0]), grey(found[CALIBRATED, 0]))
+        difference = signed_difference(unit(found[REFERENCE, 0]), unit(found[CALIBRATED, 0]))
         rows += [
             ("untrained", found[CALIBRATED, 0]),
             (r"$\hat X_R - \hat X_E$", difference),
@@ -42,8 +43,8 @@ def encoders(
         (f"{epochs} epoch{'s' * (epochs > 1)}", found[kind, epochs])
         for kind, epochs in sorted(found, key=lambda key: key[1]) if kind == TRAINED
     ]  # fmt: skip
-    titles = [classes[label] for label in record.samples[f"{run}/label"][:count]]
-    return grid([(name, list(images)) for name, images in rows], titles)
+    titles = [classes[label] for label in images.labels[:count]]
+    return grid([(name, list(shown)) for name, shown in rows], titles)
 
 
 @drawn

@@ -1,25 +1,26 @@
 """Figures of the chapter `layers` (the paper's Figures 5 to 10)."""
 
-from functools import reduce
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.lines import run_prefix
-from cladec_companion.evidence.style import COLOURS, LABELS, drawn, grey, grid, show, signed_difference
+from cladec_companion.evidence.explorer import Control, explore, images_control
+from cladec_companion.evidence.style import (
+    COLOURS,
+    LABELS,
+    apart,
+    drawn,
+    grid,
+    picture,
+    show,
+    signed_difference,
+    unit,
+)
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.records.record import Record
-from cladec_core.networks import LAYER_INDEX
-
-
-def _titles(record: Record, run: str, chosen: np.ndarray, classes: tuple[str, ...]) -> list[str]:
-    labels, predicted = record.samples[f"{run}/label"], record.samples[f"{run}/predicted"]
-    return [
-        classes[labels[i]] if labels[i] == predicted[i] else f"{classes[labels[i]]}\n→ {classes[predicted[i]]}"
-        for i in chosen
-    ]
+from cladec_companion.records.samples import RunImages, by_depth, common, runs_of
 
 
 def triples(
@@ -39,18 +40,14 @@ def triples(
     only
         Show only this class.
     """
-    run = run_prefix(record, dataset, architecture)
-    labels, predicted = record.samples[f"{run}/label"], record.samples[f"{run}/predicted"]
-    right = np.flatnonzero((labels == predicted) & ((labels == only) if only is not None else True))
-    chosen = right[:count]
-    images = {
-        "original": record.samples[f"{run}/original"][chosen],
-        "refae": record.samples[f"{run}/{layer}/refae"][chosen],
-        "cladec": record.samples[f"{run}/{layer}/cladec"][chosen],
-    }
-    rows = [(LABELS[name], list(part)) for name, part in images.items()]
-    rows.append((r"$\hat X_R - \hat X_E$", list(signed_difference(grey(images["refae"]), grey(images["cladec"])))))
-    return grid(rows, _titles(record, run, chosen, classes))
+    images = RunImages.of(record, dataset, architecture)
+    right = images.labels == images.predicted
+    chosen = np.flatnonzero(right & ((images.labels == only) if only is not None else True))[:count]
+    refae, cladec = (images.aligned(layer, method)[chosen] for method in ("refae", "cladec"))
+    shown = {"original": images.original[chosen], "refae": refae, "cladec": cladec}
+    rows = [(LABELS[name], list(part)) for name, part in shown.items()]
+    rows.append((r"$\hat X_R - \hat X_E$", list(signed_difference(unit(refae), unit(cladec)))))
+    return grid(rows, images.titles(classes, chosen))
 
 
 @drawn
@@ -67,9 +64,8 @@ def layers_by_samples(
     wrong
         Misclassified test images instead of correctly classified ones.
     """
-    run = run_prefix(record, dataset, architecture)
-    labels, predicted = record.samples[f"{run}/label"], record.samples[f"{run}/predicted"]
-    chosen = np.flatnonzero((labels != predicted) == wrong)[:count]
+    images = RunImages.of(record, dataset, architecture)
+    chosen = np.flatnonzero((images.labels != images.predicted) == wrong)[:count]
     methods = ["refae", "cladec", *(["gradcam"] if saliency else [])]
     figure, axes = plt.subplots(
         1 + len(layers), len(chosen) * len(methods), squeeze=False,
@@ -77,20 +73,20 @@ def layers_by_samples(
     )  # fmt: skip
     for axis in axes[0]:
         axis.axis("off")
-    for column, (at, title) in enumerate(zip(chosen, _titles(record, run, chosen, classes), strict=True)):
+    for column, (at, title) in enumerate(zip(chosen, images.titles(classes, chosen), strict=True)):
         first = column * len(methods)
         axes[0, first].axis("on")
-        show(axes[0, first], record.samples[f"{run}/original"][at])
+        show(axes[0, first], images.original[at])
         axes[0, first + 1].text(0.08, 0.5, title, transform=axes[0, first + 1].transAxes, va="center", fontsize=7)
         for row, layer in enumerate(layers, start=1):
             for offset, method in enumerate(methods):
-                image = record.samples[f"{run}/{layer}/{method}"][at]
+                image = images.aligned(layer, method)[at]
                 show(axes[row, first + offset], image, "magma" if method == "gradcam" else "gray_r")
                 if row == 1:
                     name = {"refae": "RefAE", "cladec": "ClaDec", "gradcam": "GradCAM"}[method]
                     axes[row, first + offset].set_title(name, fontsize=6.5, pad=2)
-    numbers = _numbers(run)
-    for row, name in enumerate(["X", *(f"{layer} ({numbers[layer]})" for layer in layers)]):
+    labels = {layer.name: layer.label for layer in by_depth(images.architecture, set(layers), images.index_map)}
+    for row, name in enumerate(["X", *(labels[layer] for layer in layers)]):
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
     figure.get_layout_engine().set(w_pad=0.008, h_pad=0.008, wspace=0, hspace=0)
     return figure
@@ -106,21 +102,21 @@ def networks(record: Record, classes: tuple[str, ...], dataset: str, *, count: i
     dataset
         Of which both networks were recorded.
     """
-    both = {f"{dataset}/{name}": name for name in ("vgg11", "resnet10")}
-    runs = [run for run in both if f"{run}/index" in record.samples]
-    shown = reduce(np.intersect1d, [record.samples[f"{run}/index"] for run in runs])[:count]
-    at = {run: [list(record.samples[f"{run}/index"]).index(index) for index in shown] for run in runs}
-    used = record.manifest["configuration"]["index_map"]
-    rows = [(LABELS["original"], list(record.samples[f"{runs[0]}/original"][at[runs[0]]]))]
-    for index in LAYER_INDEX["vgg11"][used]:
-        parts = {run: f"{run}/{LAYER_INDEX[both[run]][used][index]}" for run in runs}
-        if all(f"{part}/cladec" in record.samples for part in parts.values()):
-            rows += [
-                (f"{sign} {ARCHITECTURE_NAMES[both[run]]}, {index}", list(record.samples[f"{part}/{method}"][at[run]]))
-                for method, sign in (("refae", r"$\hat X_R$"), ("cladec", r"$\hat X_E$"))
-                for run, part in parts.items()
-            ]  # fmt: skip
-    titles = [classes[label] for label in record.samples[f"{runs[0]}/label"][at[runs[0]]]]
+    both = ("vgg11", "resnet10")
+    runs = [RunImages.of(record, dataset, name) for name in both if (dataset, name) in runs_of(record)]
+    places = [at[:count] for at in common(*runs)]
+    numbered = [{layer.index: layer for layer in images.layers() if layer.index is not None} for images in runs]
+    rows = [(LABELS["original"], list(runs[0].original[places[0]]))]
+    for index in sorted(set.intersection(*map(set, numbered)), reverse=True):
+        rows += [
+            (
+                f"{sign} {ARCHITECTURE_NAMES[images.architecture]}, {index}",
+                list(images.aligned(layers[index].name, method)[at]),
+            )
+            for method, sign in (("refae", r"$\hat X_R$"), ("cladec", r"$\hat X_E$"))
+            for images, layers, at in zip(runs, numbered, places, strict=True)
+        ]
+    titles = [classes[label] for label in runs[0].labels[places[0]]]
     return grid(rows, titles, size=0.62)
 
 
@@ -163,12 +159,33 @@ def _depth_line(
     )  # fmt: skip
 
 
-def _numbers(run: str) -> dict[str, int]:
-    """Index of each numbered layer of a run ("dataset/architecture")."""
-    return {name: index for index, name in LAYER_INDEX[run.split("/")[1]]["code"].items()}
+def recorded_layers(record: Record, dataset: str | None = None, architecture: str | None = None) -> list[str]:
+    """Layers of which a run has images, from the output to the input."""
+    return [layer.name for layer in RunImages.of(record, dataset, architecture).layers()]
 
 
-def recorded_layers(record: Record, run: str) -> list[str]:
-    """Numbered layers of which a run ("dataset/architecture") has images, from the output to the input."""
-    numbers = _numbers(run)
-    return sorted((name for name in numbers if f"{run}/{name}/cladec" in record.samples), key=numbers.get, reverse=True)
+def interactive(record: Record, count: int = 16) -> HTML:
+    """Move through the layers of one image: RefAE, ClaDec and their difference.
+
+    Parameters
+    ----------
+    record
+        Of the experiment `layers`.
+    count
+        How many images there are to choose from.
+    """
+    images = RunImages.of(record)
+    layers = images.layers()[::-1]
+    shown = {"X": images.original[:count, None]}
+    for name, method in (("RefAE", "refae"), ("ClaDec", "cladec")):
+        shown[name] = np.stack([images.aligned(layer.name, method)[:count] for layer in layers], 1)
+    original, refae, cladec = map(unit, shown.values())
+    panes = {name: picture(part) for name, part in shown.items()}
+    panes["RefAE − ClaDec"] = signed_difference(refae, cladec)
+    distances = zip(apart(original, refae).flat, apart(original, cladec).flat, apart(refae, cladec).flat, strict=True)
+    notes = [
+        f"RefAE's image is {first:.0%} away from X, ClaDec's {second:.0%}; the two are {both:.0%} apart."
+        for first, second, both in distances
+    ]
+    controls = [images_control(images, len(shown["X"])), Control("Layer", [layer.label for layer in layers])]
+    return explore(controls, panes, notes, "An image, and what two decoders read back from a layer that you choose")

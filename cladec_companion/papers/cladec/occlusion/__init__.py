@@ -1,1 +1,12 @@
 """Which squares of an image matter? Section 6.6, Tables 7 and 8."""
+
+from cladec_companion.papers.chapter import Chapter
+from cladec_companion.papers.cladec.occlusion.experiment import OcclusionSettings, cells, run_cell
+
+CHAPTER = Chapter(
+    "occlusion", OcclusionSettings, cells=cells, run_cell=run_cell,
+    judged_by="cladec_companion.papers.cladec.occlusion.claims",
+    headings="COLUMNS", axis="layer",
+    tables={"table7": "vgg11", "table8": "resnet10"},
+    reason="The printed draws among equal squares look shared (C-15).", mark=(42, 20),
+)  # fmt: skip

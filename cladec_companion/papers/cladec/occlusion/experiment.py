@@ -1,20 +1,57 @@
 """E9: which squares of an image matter. Occlude each, and see what the explanation and the classifier lose."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from cladec_companion.engine.study import Study
-from cladec_companion.papers.cladec.layers import experiment as layers
-from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER, Rows, Samples, as_uint8, sample_indices
-from cladec_companion.records.settings import OcclusionSettings
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import CLASSIFIER
+from cladec_companion.papers.cladec.shared import (
+    Cell,
+    LayeredSettings,
+    Rows,
+    Samples,
+    as_uint8,
+    layer_cells,
+    places,
+    sample_indices,
+)
+from cladec_companion.records.settings import check_axis, parameter
 from cladec_core import measures, training
 from cladec_core.data import SIZE
+from cladec_core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class OcclusionSettings(LayeredSettings):
+    """Parameters of the experiment `occlusion` (E9); its trainings are those of `layers`."""
+
+    experiment: ClassVar[str] = "occlusion"
+    layers: tuple[int | str, ...] = parameter(
+        (-1, -5), *((-1, -3, -5),) * 3, "layers to explain: the paper's index, or a name", axis=True
+    )
+    square: int = parameter(*(12,) * 4, "side of the occluding square in pixels, 1..32", limits=(1, SIZE))
+    corners: tuple[int, ...] = parameter(
+        (0, 20), *((0, 6, 12, 20),) * 3, "rows and columns of the squares' upper left corners"
+    )
+
+    def __post_init__(self) -> None:
+        """Check that every square lies in the image."""
+        super().__post_init__()
+        check_axis("corners", self.corners)
+        for corner in self.corners:
+            if not 0 <= corner <= SIZE - self.square:
+                raise UsageError(
+                    f"corners has {corner}: a square of {self.square} pixels there leaves the image; "
+                    f"valid: from 0 to {SIZE - self.square}."
+                )
+
 
 CURVE_IMAGES = 1_000
 GRADCAM_BATCH = 256  # it keeps every layer's activations
@@ -24,10 +61,10 @@ MOVED = 4  # shown images for which the square is kept at every position, at 4 x
 
 def cells(settings: OcclusionSettings, architecture: str) -> Iterator[str]:
     """Name the classifier, where random relevance is the control, and the layers."""
-    yield from layers.cells(settings, architecture)
+    yield from layer_cells(settings, architecture)
 
 
-def run_cell(study: Study, part: str, keep_samples: bool) -> tuple[Rows, Samples]:
+def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
     """Measure random relevance, or that of ClaDec and GradCAM at one layer.
 
     Returns
@@ -37,23 +74,26 @@ def run_cell(study: Study, part: str, keep_samples: bool) -> tuple[Rows, Samples
     samples
         uint8 images at fixed test images, if asked for.
     """
-    images, settings = study.data.test_images, study.settings
+    images, settings = setup.data.test_images, setup.settings
     masks = squares(settings.square, settings.corners).to(images.device)
-    right = torch.stack([_right(study, images.masked_fill(mask, 0)) for mask in masks], 1)
+    if part == CLASSIFIER:
+        (classifier,) = yield [setup.classifier]
+    else:
+        classifier, decoder = yield [setup.classifier, setup.decoder(part)]
+    right = torch.stack([_right(setup, classifier, images.masked_fill(mask, 0)) for mask in masks], 1)
     rows: Rows = []
     if part == CLASSIFIER:
         relevance = {"random": torch.zeros(right.shape, device=images.device)}  # all alike: drawn uniformly
-        clean = {"accuracy": _right(study, images).double().mean().item(), "test_images": len(images)}
+        clean = {"accuracy": _right(setup, classifier, images).double().mean().item(), "test_images": len(images)}
         rows += [_row(CLASSIFIER, 0, metric, value) for metric, value in clean.items()]
-        samples = _originals(study) if keep_samples else {}
+        samples = _originals(setup, classifier) if keep_samples else {}
     else:
-        decoder = study.decoder(part)
-        maps = [measures.gradcam(study.classifier, part, batch) for batch in images.split(GRADCAM_BATCH)]
-        relevance = explanation_relevance(study, decoder, masks) | {"gradcam": square_sums(torch.cat(maps), masks)}
-        samples = _pictures(study, part, decoder, relevance["cladec"], masks) if keep_samples else {}
+        maps = [measures.gradcam(classifier, part, batch) for batch in images.split(GRADCAM_BATCH)]
+        relevance = explanation_relevance(setup, decoder, masks) | {"gradcam": square_sums(torch.cat(maps), masks)}
+        samples = _pictures(setup, part, classifier, decoder, relevance["cladec"], masks) if keep_samples else {}
     contrast = square_sums(images.square().sum(1), masks)
     for method, scores in relevance.items():
-        seeds = [training.derive_seed(study.seed, "occlusion", part, method, end) for end in ("most", "least")]
+        seeds = [training.derive_seed(setup.seed, "occlusion", part, method, end) for end in ("most", "least")]
         found = accuracies(right, scores, *seeds) | rank_agreement(scores, contrast)
         rows += [_row(method, 1, metric, value) for metric, value in found.items()]
         if method == "cladec whole":  # a variant of the primary measure (reading C-13): no curve of its own
@@ -62,7 +102,7 @@ def run_cell(study: Study, part: str, keep_samples: bool) -> tuple[Rows, Samples
             "curve_most": ranking(scores, seeds[0]),
             "curve_least": ranking(-scores, seeds[1]),
         }.items():
-            curve = deletion_curve(study, order[:CURVE_IMAGES], masks)
+            curve = deletion_curve(setup, classifier, order[:CURVE_IMAGES], masks)
             rows += [_row(method, count, metric, value) for count, value in enumerate(curve)]
     return rows, samples
 
@@ -80,7 +120,7 @@ def square_sums(maps: Tensor, masks: Tensor) -> Tensor:
     return torch.stack([(maps * mask).sum((1, 2)) for mask in masks], 1)
 
 
-def explanation_relevance(study: Study, decoder: nn.Module, masks: Tensor) -> dict[str, Tensor]:
+def explanation_relevance(setup: Setup, decoder: nn.Module, masks: Tensor) -> dict[str, Tensor]:
     """Squared change of the reconstruction when a square is filled with the training mean (section 6.6).
 
     Returns
@@ -89,10 +129,10 @@ def explanation_relevance(study: Study, decoder: nn.Module, masks: Tensor) -> di
         `cladec`: summed over the square, as printed. `cladec whole`: over the whole image (reading C-13).
         Each (n, squares).
     """
-    images, before = study.data.test_images, study.test(decoder)
+    images, before = setup.data.test_images, setup.test(decoder)
     inside, whole = [], []
     for mask in masks:
-        change = (study.test(decoder, images.masked_fill(mask, 0)) - before).square().sum(1)
+        change = (setup.test(decoder, images.masked_fill(mask, 0)) - before).square().sum(1)
         inside.append((change * mask).sum((1, 2)))
         whole.append(change.sum((1, 2)))
     return {"cladec": torch.stack(inside, 1), "cladec whole": torch.stack(whole, 1)}
@@ -138,14 +178,14 @@ def accuracies(right: Tensor, relevance: Tensor, seed_most: int, seed_least: int
     }
 
 
-def deletion_curve(study: Study, order: Tensor, masks: Tensor) -> list[float]:
+def deletion_curve(setup: Setup, classifier: nn.Module, order: Tensor, masks: Tensor) -> list[float]:
     """Accuracy of the classifier with the first k squares of each test image's order occluded, k = 0, 1, ..."""
-    images = study.data.test_images[: len(order)]
+    images = setup.data.test_images[: len(order)]
     hidden = torch.zeros_like(images[:, :1], dtype=torch.bool)
-    curve = [_right(study, images).double().mean().item()]
+    curve = [_right(setup, classifier, images).double().mean().item()]
     for column in order.T:
         hidden |= masks[column].unsqueeze(1)
-        curve.append(_right(study, images.masked_fill(hidden, 0)).double().mean().item())
+        curve.append(_right(setup, classifier, images.masked_fill(hidden, 0)).double().mean().item())
     return curve
 
 
@@ -158,39 +198,39 @@ def rank_agreement(relevance: Tensor, contrast: Tensor) -> dict[str, float]:
     return {"contrast_correlation": float(values.mean())} if len(values) else {}
 
 
-def _right(study: Study, images: Tensor) -> Tensor:
-    return study.test(study.classifier, images).argmax(1) == study.data.test_labels[: len(images)]
+def _right(setup: Setup, classifier: nn.Module, images: Tensor) -> Tensor:
+    return setup.test(classifier, images).argmax(1) == setup.data.test_labels[: len(images)]
 
 
 def _row(method: str, count: int, metric: str, value: float) -> dict[str, Any]:
     return {"method": method, "squares": count, "metric": metric, "value": value}
 
 
-def _shown(study: Study) -> Tensor:
-    labels, predicted = study.data.test_labels, study.test(study.classifier).argmax(1)
+def _shown(setup: Setup, classifier: nn.Module) -> Tensor:
+    labels, predicted = setup.data.test_labels, setup.test(classifier).argmax(1)
     return sample_indices(labels, predicted, wrong=0, bags=0)[-SHOWN:].to(labels.device)
 
 
-def _originals(study: Study) -> Samples:
-    data, at = study.data, _shown(study)
-    samples = {
+def _originals(setup: Setup, classifier: nn.Module) -> Samples:
+    data, at = setup.data, _shown(setup, classifier)
+    samples = places(at) | {
         "label": data.test_labels[at].cpu().numpy().astype(np.uint8),
         "original": as_uint8(data.to_unit(data.test_images[at])),
         "filling": as_uint8(data.to_unit(torch.zeros_like(data.test_images[:1, :, :1, :1]))),
     }
-    if _first(study):
-        corners = _all_corners(study.settings)
-        covered = _covered(data.test_images[at[-MOVED:]], squares(study.settings.square, corners))
-        predicted = study.test(study.classifier, covered.flatten(0, 1)).argmax(1).unflatten(0, covered.shape[:2])
+    if _first(setup):
+        corners = _all_corners(setup.settings)
+        covered = _covered(data.test_images[at[-MOVED:]], squares(setup.settings.square, corners))
+        predicted = setup.test(classifier, covered.flatten(0, 1)).argmax(1).unflatten(0, covered.shape[:2])
         samples["moved corners"] = np.array(corners, np.uint8)
         samples["moved predicted"] = predicted.cpu().numpy().astype(np.uint8)
     return samples
 
 
-def _first(study: Study) -> bool:
+def _first(setup: Setup) -> bool:
     """Whether this is the run of which the moved square is kept: one is enough, and records stay small."""
-    settings = study.settings
-    return (study.data.name, study.architecture) == (settings.datasets[0], settings.architectures[0])
+    settings = setup.settings
+    return (setup.data.name, setup.architecture) == (settings.datasets[0], settings.architectures[0])
 
 
 def _all_corners(settings: OcclusionSettings) -> list[int]:
@@ -203,20 +243,22 @@ def _covered(images: Tensor, masks: Tensor) -> Tensor:
     return torch.stack([images.masked_fill(mask.to(images.device), 0) for mask in masks], 1)
 
 
-def _pictures(study: Study, layer: str, decoder: nn.Module, relevance: Tensor, masks: Tensor) -> Samples:
+def _pictures(
+    setup: Setup, layer: str, classifier: nn.Module, decoder: nn.Module, relevance: Tensor, masks: Tensor
+) -> Samples:
     """What Fig. 16 shows: the least and the most relevant square occluded, and what the decoder makes of it."""
-    at = _shown(study)
-    images = study.data.test_images[at]
+    at = _shown(setup, classifier)
+    images = setup.data.test_images[at]
     variants = {"clean": images}
     for name, chosen in (("min", relevance.argmin(1)), ("max", relevance.argmax(1))):
         variants[name] = images.masked_fill(masks[chosen[at]].unsqueeze(1), 0)
     samples = {
-        f"{layer}/{name}": as_uint8(study.data.to_unit(part)) for name, part in variants.items() if name != "clean"
+        f"{layer}/{name}": as_uint8(setup.data.to_unit(part)) for name, part in variants.items() if name != "clean"
     }
     for name, part in variants.items():
-        samples[f"{layer}/{name} reconstruction"] = as_uint8(study.data.to_unit(study.test(decoder, part)))
-    if _first(study):
-        moved = _covered(images[-MOVED:], squares(study.settings.square, _all_corners(study.settings)))
-        made = study.test(decoder, moved.flatten(0, 1)).unflatten(0, moved.shape[:2])
-        samples[f"{layer}/moved reconstruction"] = as_uint8(study.data.to_unit(made))
-    return samples
+        samples[f"{layer}/{name} reconstruction"] = as_uint8(setup.data.to_unit(setup.test(decoder, part)))
+    if _first(setup):
+        moved = _covered(images[-MOVED:], squares(setup.settings.square, _all_corners(setup.settings)))
+        made = setup.test(decoder, moved.flatten(0, 1)).unflatten(0, moved.shape[:2])
+        samples[f"{layer}/moved reconstruction"] = as_uint8(setup.data.to_unit(made))
+    return samples | places(at)

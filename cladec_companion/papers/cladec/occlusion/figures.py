@@ -1,16 +1,23 @@
 """Figures of the chapter `occlusion`: the paper's Figure 16, its Tables 7 and 8 as a plot, deletion curves."""
 
+from itertools import product
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.style import COLOURS, drawn, show
+from cladec_companion.evidence.explorer import Control, classes_of, explore
+from cladec_companion.evidence.lines import first_run, heading
+from cladec_companion.evidence.style import COLOURS, drawn, picture, show, signed_difference, unit
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.occlusion.claims import Evidence
+from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.records.record import Record
-from cladec_core.networks import LAYER_INDEX
+from cladec_companion.records.samples import RunImages, by_depth, index_map_of, runs_of
 
+MOVED = "moved predicted"  # a run has these classes if it has the moved square at all
 METHOD_COLOURS = {"cladec": COLOURS["cladec"], "gradcam": "#cc79a7", "random": "#8a8f98"}
 METHOD_NAMES = {"cladec": "ClaDec", "gradcam": "GradCAM", "random": "random"}
 COLUMNS = {
@@ -23,25 +30,11 @@ COLUMNS = {
 }
 
 
-def first_run(record: Record) -> tuple[str, str]:
-    """The first data set and architecture of a record, in the order of its rows."""
-    first = record.rows.iloc[0]
-    return first["dataset"], first["architecture"]
-
-
-def heading(record: Record, run: tuple[str, str]) -> str:
-    """Which run a figure shows, in one line."""
-    return f"{DATASET_NAMES[run[0]]}, {ARCHITECTURE_NAMES[run[1]]}, profile {record.manifest['profile']}"
-
-
 def layers_of(record: Record, run: tuple[str, str]) -> list[str]:
     """Recorded layers of a run, from the output to the input."""
     rows = record.rows[(record.rows["dataset"] == run[0]) & (record.rows["architecture"] == run[1])]
-    found = set(rows["layer"]) - {"classifier"}
-    numbers = {
-        name: index for index, name in LAYER_INDEX[run[1]][record.manifest["configuration"]["index_map"]].items()
-    }
-    return sorted(found, key=lambda name: -numbers.get(name, -99))
+    found = set(rows["layer"]) - {CLASSIFIER}
+    return [layer.name for layer in by_depth(run[1], found, index_map_of(record))]
 
 
 @drawn
@@ -58,9 +51,9 @@ def occluded_images(record: Record, run: tuple[str, str] | None = None, images: 
         How many test images, side by side.
     """
     run = run or first_run(record)
-    prefix = "/".join(run)
+    shown = RunImages.of(record, *run)
     layers = layers_of(record, run)
-    chosen = range(len(record.samples[f"{prefix}/original"]))[-images:]
+    chosen = range(len(shown.original))[-images:]
     figure, axes = plt.subplots(
         len(layers), len(COLUMNS) * len(chosen), squeeze=False,
         figsize=(0.68 * len(COLUMNS) * len(chosen) + 0.9, 0.68 * len(layers) + 0.55),
@@ -69,8 +62,7 @@ def occluded_images(record: Record, run: tuple[str, str] | None = None, images: 
         for place, at in enumerate(chosen):
             for column, name in enumerate(COLUMNS):
                 axis = line[place * len(COLUMNS) + column]
-                key = name if name == "original" else f"{layer}/{name}"
-                show(axis, record.samples[f"{prefix}/{key}"][at])
+                show(axis, (shown.original if name == "original" else shown.aligned(layer, name))[at])
                 if row == 0:
                     axis.set_title(COLUMNS[name], fontsize=7.5)
         line[0].set_ylabel(layer, rotation=0, ha="right", va="center")
@@ -162,3 +154,53 @@ def _bars(axis: plt.Axes, wide: pd.DataFrame) -> None:
             )
     axis.set_xticks(range(len(wide)), wide.index)
     axis.axhline(0, color="#4d4d4d", lw=0.8)
+
+
+def interactive(record: Record) -> HTML:
+    """Drag a grey square over an image, and see what the explanation and the classifier make of it.
+
+    Parameters
+    ----------
+    record
+        Of the experiment `occlusion`, with the images of the moved square (`can_move`).
+    """
+    images = next(images for images in _runs(record) if MOVED in images)
+    predicted, corners = images[MOVED], images["moved corners"].tolist()
+    square, count = record.manifest["configuration"]["square"], len(predicted)
+    layers = images.layers("moved reconstruction")[::-1]
+    covered = np.repeat(images.original[-count:, None], len(corners) ** 2, 1)
+    for place, (top, left) in enumerate(product(corners, corners)):
+        covered[:, place, :, top : top + square, left : left + square] = images["filling"]
+    before = np.stack([images.aligned(layer.name, "clean reconstruction")[-count:, None] for layer in layers], 1)
+    after = np.stack([images[layer.name, "moved reconstruction"] for layer in layers], 1)
+    panes = {
+        "covered X": picture(covered[:, None]),
+        "ClaDec of X": picture(before),
+        "ClaDec of covered X": picture(after),
+        "what was lost or gained": signed_difference(unit(before), unit(after)),
+    }
+    classes = classes_of(images)
+    labels = [classes[label] for label in images.labels[-count:]]
+    notes = [
+        f"The classifier says {classes[said]}"
+        + (", as without the square." if classes[said] == label else f", not {label}.")
+        for label, line in zip(labels, predicted, strict=True)
+        for said in np.tile(line, len(layers))
+    ]
+    places = [f"row {top}, column {left}" for top, left in product(corners, corners)]
+    controls = [
+        Control("Image", labels, slider=False),
+        Control("Layer", [layer.label for layer in layers], start=len(layers) - 1),
+        Control("Square", places),
+    ]
+    about = "A grey square over an image, which you move, and the reconstruction before and after"
+    return explore(controls, panes, notes, about, drag={"corners": corners, "square": square})
+
+
+def can_move(record: Record | None) -> bool:
+    """Whether a record of the experiment `occlusion` has images for `interactive`; older ones have not."""
+    return record is not None and any(MOVED in images for images in _runs(record))
+
+
+def _runs(record: Record) -> list[RunImages]:
+    return [RunImages.of(record, *run) for run in runs_of(record)]

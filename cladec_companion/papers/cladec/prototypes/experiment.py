@@ -1,18 +1,37 @@
 """E8: the prototypes that a network of its own kind learns, beside ClaDec's reconstructions (section 6.5)."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cladec_companion.engine.study import Study
-from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import Training, fresh_weights
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
-from cladec_companion.records.settings import PrototypesSettings, last_convolution
+from cladec_companion.papers.cladec.shared import Cell, as_uint8, last_convolution
+from cladec_companion.records.settings import Settings, classifiers, data_sets, epochs_of, parameter
 from cladec_core import measures, training
+
+
+@dataclass(frozen=True)
+class PrototypesSettings(Settings):
+    """Parameters of the experiment `prototypes` (E8); its classifier and decoder are those of `subsets`."""
+
+    experiment: ClassVar[str] = "prototypes"
+    datasets: tuple[str, ...] = data_sets(*(("mnist", "fashion_mnist"),) * 2)
+    architectures: tuple[str, ...] = classifiers(*(("vgg11",),) * 4)
+    decoder_epochs: int = epochs_of(1, 4, 4, 64, of="the decoders")
+    prototypes: tuple[int, ...] = parameter(
+        (3,), *((15,),) * 3, "how many prototypes to learn", axis=True, limits=(1, 1_000)
+    )
+    prototype_epochs: int = epochs_of(2, 32, 50, 1500, of="the prototype network", overnight=375)
+    prototype_batch_size: int = parameter(
+        32, 50, 250, 250, "images per training step of the prototype network", limits=(2, 65_536)
+    )
+
 
 ORDINARY_IMAGES = 1_000
 
@@ -28,13 +47,52 @@ class Part:
         return f"{self.layer} {self.prototypes} prototypes"
 
 
+@dataclass(frozen=True, eq=False)
+class PrototypeTraining(Training):
+    """A prototype network on grey values.
+
+    The network is small, so bf16 gains nothing, and its distances would lose by it.
+    """
+
+    recipe: ClassVar[training.Recipe] = prototype_network.ADAM
+    kept: ClassVar[bool] = False
+    prototypes: int
+
+    @property
+    def label(self) -> str:
+        """See `Training`."""
+        return f"{self.prototypes} prototypes"
+
+    @property
+    def epochs(self) -> int:
+        """See `Training`."""
+        return self.setup.settings.prototype_epochs
+
+    def build(self, *needed: nn.Module) -> prototype_network.PrototypeNetwork:
+        """See `Training`."""
+        data = self.setup.data
+        with fresh_weights(self.setup, self.label):
+            return prototype_network.PrototypeNetwork(data.channels, len(data.classes), self.prototypes)
+
+    def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
+        """See `Training`."""
+        data, loss = self.setup.data, prototype_network.PrototypeLoss(model)
+        job = self._job(model, data.to_unit(data.train_images), (data.train_labels,), loss)
+        exact = replace(self.setup.on, dtype=torch.float32)
+        return replace(job, on=exact, batch_size=self.setup.settings.prototype_batch_size)
+
+    def finish(self, model: nn.Module, *needed: nn.Module) -> nn.Module:
+        """See `Training`."""
+        return model.requires_grad_(False)
+
+
 def cells(settings: PrototypesSettings, architecture: str) -> Iterator[Part]:
     """One part for each number of prototypes."""
     for count in settings.prototypes:
         yield Part(last_convolution(architecture, settings.width)[0], count)
 
 
-def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Samples]:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     """Train a prototype network, and compare its prototypes with ClaDec's reconstructions of the test images.
 
     Returns
@@ -45,16 +103,18 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     samples
         uint8 images per prototype, if asked for, and the class that the network sees in it.
     """
-    data, labels = study.data, study.data.test_labels
-    network, history = train(study, part.prototypes)
-    reconstructions = data.to_unit(study.test(study.decoder(part.layer))).clamp(0, 1)
+    data, labels = setup.data, setup.data.test_labels
+    wanted = [setup.classifier, setup.decoder(part.layer), PrototypeTraining(setup, part.prototypes)]
+    classifier, explain, network = yield wanted
+    history = network.history
+    reconstructions = data.to_unit(setup.test(explain)).clamp(0, 1)
     images, means = data.to_unit(data.test_images), data.to_unit(measures.class_means(data))
-    output = study.test(network, images)
+    output = setup.test(network, images)
     codes, errors = output[:, : prototype_network.CODE], output[:, prototype_network.CODE :]
     own = images + errors.view_as(images)
     terms = prototype_network.PrototypeLoss(network).parts(output, labels)
     overall = {
-        ("classifier", "accuracy"): measures.accuracy(study.test(study.classifier), labels),
+        ("classifier", "accuracy"): measures.accuracy(setup.test(classifier), labels),
         ("classifier", "test_images"): len(labels),
         ("network", "accuracy"): measures.accuracy(network.logits(codes), labels),
         **{("network", f"loss_{name}"): value for name, value in terms.items()},
@@ -111,26 +171,6 @@ def beside(
         ("prototype", "distance_class_mean"): to_means.amin(1),
     }
     return values, shown
-
-
-def train(study: Study, count: int) -> tuple[prototype_network.PrototypeNetwork, list[float]]:
-    """Train a prototype network on grey values; returns it, frozen, with the mean loss of each epoch.
-
-    The network is small, so bf16 gains nothing, and its distances would lose by it.
-    """
-    data, settings, label, began = study.data, study.settings, f"{count} prototypes", time.perf_counter()
-    with training.seeded(training.derive_seed(study.seed, label, "weights")):
-        network = prototype_network.PrototypeNetwork(data.channels, len(data.classes), count)
-    job = training.Job(
-        network, data.to_unit(data.train_images), (data.train_labels,), prototype_network.PrototypeLoss(network),
-        prototype_network.ADAM,
-        epochs=settings.prototype_epochs, seed=training.derive_seed(study.seed, label, "order"),
-        on=replace(study.on, dtype=torch.float32), batch_size=settings.prototype_batch_size, progress=study.progress,
-        label=f"{data.name} {study.architecture} {label}, seed {study.seed}",
-    )  # fmt: skip
-    history = study.train(job)
-    study.seconds[label] = round(time.perf_counter() - began, 2)
-    return network.requires_grad_(False), history
 
 
 def nearer_reconstruction(images: Tensor, reconstructions: Tensor, means: Tensor) -> float:

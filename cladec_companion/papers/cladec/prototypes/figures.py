@@ -11,6 +11,7 @@ from cladec_companion.evidence.style import COLOURS, LABELS, grid, style
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.prototypes.claims import by_prototype
 from cladec_companion.records.record import Record
+from cladec_companion.records.samples import RunImages, runs_of
 
 FIGURE_15 = {"prototype": "prototype", "cladec": LABELS["cladec"], "original": LABELS["original"]}
 NEAREST = {
@@ -37,11 +38,11 @@ def beside(record: Record, rows: dict[str, str], class_names: Callable[[str], Se
     """
     lines, titles = [], []
     for dataset, architecture, count in _runs(record):
-        images = f"{dataset}/{architecture}/{count}"
-        seen_as = record.samples[f"{images}/class"]
+        images = RunImages.of(record, dataset, architecture)
+        seen_as = images[str(count), "class"]
         order = np.argsort(seen_as, kind="stable")
         titles.append([class_names(dataset)[label].replace(" ", "\n") for label in seen_as[order]])
-        lines += [(name, list(record.samples[f"{images}/{key}"][order])) for key, name in rows.items()]
+        lines += [(name, list(images[str(count), key][order])) for key, name in rows.items()]
     figure = grid(lines, titles[0], size=0.58)
     for number, line in enumerate(titles):
         for axis, title in zip(figure.axes[number * len(rows) * len(line) :], line, strict=False):
@@ -83,9 +84,12 @@ def _distances(axis: plt.Axes, table: pd.DataFrame) -> None:
 
 def _runs(record: Record) -> list[tuple[str, str, int]]:
     """Data set, architecture and number of prototypes: the largest number of which the record has images."""
-    names = [name.split("/") for name in sorted(record.samples) if name.endswith("/prototype")]
-    most = max(int(count) for *_, count, _ in names)
-    return [(dataset, architecture, most) for dataset, architecture, count, _ in names if int(count) == most]
+    counts = {
+        run: [int(count) for count, *rest in RunImages.of(record, *run).names if rest == ["prototype"]]
+        for run in runs_of(record)
+    }
+    most = max(count for found in counts.values() for count in found)
+    return [(*run, most) for run, found in counts.items() if most in found]
 
 
 def _name(run: tuple[str, str, int]) -> str:

@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cladec_companion.evidence import tables
-from cladec_companion.evidence.claims import RUN, SIGNIFICANT, Claim, Verdict, count, undecided, unprinted
+from cladec_companion.evidence import measurements, tables
+from cladec_companion.evidence.claims import RUN, Claim, Comparison, Verdict, judge, unprinted
+from cladec_companion.evidence.comparisons import ABOVE, BELOW, sample, welch
+from cladec_companion.evidence.measurements import evidence_of, where
+from cladec_companion.evidence.tables import FLOOR
+from cladec_companion.evidence.thresholds import AS_GOOD, ENOUGH, FRACTION, GUESSED, SUFFICES
+from cladec_companion.evidence.trends import trends
 from cladec_companion.records.record import Record
 
 LOSS = "loss_standardised"
-NOISE = 0.02  # relative difference of two single trainings' losses that says nothing
-FRACTION = 0.25  # of the channels: more than this is no "fraction" any more
-IMPROVEMENT = 0.9
-ENOUGH = 5  # subsets of each kind for a test of equivalence
-EQUIVALENT = 0.1  # relative difference of mean losses that does not matter
+NESTED = {"loss": ("cladec", LOSS)}
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,13 @@ class Evidence:
     """What a claim is decided from: a record of the experiment `subsets`; None for the paper's pictures."""
 
     record: Record | None = None
+
+    @cached_property
+    def sizes(self) -> measurements.Evidence:
+        """The losses of nested subsets by data set, architecture and size."""
+        rows = self.record.rows
+        rows = rows[(rows["subset"] == "nested") & (rows["class"] == "")]
+        return evidence_of(self.record, tables.columns_of(rows, NESTED, [*RUN, "size", "seed"]), NESTED)
 
     def values(self, method: str, metric: str, *, classes: bool = False) -> pd.DataFrame:
         """The rows of one number, over all test images or for each class."""
@@ -38,8 +47,8 @@ class Evidence:
             yield run, part.groupby("size")["value"].agg(["mean", "count"]).sort_index()
 
     def floor(self, run: tuple[str, str]) -> float:
-        """Loss of the mean image: what no channel at all would give."""
-        return self.values("mean image", LOSS).groupby(RUN)["value"].mean()[run]
+        """Loss of the mean training image: what no channel at all would give; NaN if it was not measured."""
+        return float(self.values(FLOOR, LOSS).groupby(RUN)["value"].mean().get(run, np.nan))
 
 
 def evidence(record: Record) -> Evidence:
@@ -97,7 +106,7 @@ def improvement(record: Record) -> pd.DataFrame:
         found.values(*number, classes=True).groupby(part)["value"].mean()
         for number, part in (
             (("cladec", LOSS), keys), (("cladec", "accuracy"), keys), (("probe", "accuracy"), keys),
-            (("mean image", LOSS), [*RUN, "class"]),
+            ((FLOOR, LOSS), [*RUN, "class"]),
         )
     )  # fmt: skip
     floors = floor.reindex(loss.index.droplevel(["subset", "size", "number"])).to_numpy()
@@ -106,96 +115,103 @@ def improvement(record: Record) -> pd.DataFrame:
 
 @unprinted()
 def b32(evidence: Evidence) -> Verdict:
-    """The loss rises from each nested subset to the next smaller one."""
-    hits, clear = [], []
-    for _, part in evidence.nested():
-        steps = -part["mean"].diff().dropna()
-        hits += list(steps > 0)
-        clear += list((steps.abs() > NOISE * part["mean"].iloc[1:]) | (part["count"].iloc[1:] > 1))
-    return count(hits, "loss higher with fewer channels", clear=clear)
+    """The loss falls with the number of channels of nested subsets: the mean relative change per size."""
+    return judge(trends(evidence.sizes, "loss", BELOW, log=True), "log loss falls per size")
 
 
 @unprinted()
 def b33(evidence: Evidence) -> Verdict:
-    """A quarter of the channels gives nine tenths of the improvement over the mean image that all of them give."""
-    hits, told = [], []
-    for run, part in evidence.nested():
-        gain = evidence.floor(run) - part["mean"]
-        enough = gain.index[gain >= IMPROVEMENT * gain.iloc[-1]]
-        if len(part) > 1 and gain.iloc[-1] > 0:
-            hits.append(enough[0] <= FRACTION * part.index[-1])
-            told.append(f"{enough[0]} of {part.index[-1]}")
-    found = count(
-        hits, f"{IMPROVEMENT:.0%} of the improvement over the mean image from at most {FRACTION:.0%} of the channels"
+    """At most a quarter of the channels gives nine tenths of the improvement over the mean image that all give."""
+    found, told = [], []
+    for run, chain in evidence.sizes.chains("loss", 2):
+        everything, floor = chain.index[-1], evidence.floor(run)
+        few = [size for size in chain.index if size <= FRACTION.value * everything]
+        if not few or np.isnan(floor):
+            continue
+        # What the quarter gains less nine tenths of what all gain; the floor is a number of the images alone.
+        weights = {(*run, few[-1], "loss"): -1.0, (*run, everything, "loss"): SUFFICES.value}
+        label = f"{few[-1]:g} of {everything:g} channels"
+        offset = (1 - SUFFICES.value) * floor
+        found.append(evidence.sizes.contrast(where(run, label), weights, ABOVE, offset=offset))
+        share = (floor - chain["mean"]) / (floor - chain["mean"].iloc[-1])
+        told.append(f"{share[few[-1]]:.0%} from {few[-1]:g}, {share.index[share >= SUFFICES.value][0]:g} for 90 %")
+    verdict = judge(
+        found, "gain of a quarter exceeds nine tenths of the whole", lacking="needs the loss of the mean training image"
     )
-    return found.plus(f" ({', '.join(told)})" if told else "")
+    return verdict.plus(f"; share of the improvement: {'; '.join(told)}" if told else "")
 
 
 @unprinted()
 def b34(evidence: Evidence) -> Verdict:
-    """Classes that a linear probe of the subset reads well are those that it reconstructs well (rank correlation)."""
-    table = improvement(evidence.record)
-    table = table[table.index.get_level_values("subset") == "disjoint"].dropna()
-    hits, clear, told = [], [], []
-    for _, part in table.groupby(level=RUN):
-        for column in ("improvement", "accuracy"):
-            if part["probe"].nunique() < 2 or part[column].nunique() < 2:
-                continue
-            found = stats.spearmanr(part["probe"], part[column])
-            hits.append(found.statistic > 0)
-            clear.append(found.pvalue < SIGNIFICANT)
-            told.append(f"{column} {found.statistic:.2f}")
-    found = count(hits, "rank correlation with the probe's accuracy per class positive", clear=clear)
-    return found.plus(f" ({', '.join(told)})" if told else "")
+    """Within each class, subsets that a linear probe reads it from well reconstruct it well (rank correlation).
+
+    Correlations are taken over disjoint subsets within one class, so that classes which are easy for every subset count
+    for nothing, and averaged over seeds; the interval is over classes.
+    """
+    keys = [*RUN, "class", "seed", "number"]
+    numbers = {"probe": ("probe", "accuracy"), "loss": ("cladec", LOSS), "accuracy of C": ("cladec", "accuracy")}
+    wide = pd.DataFrame(
+        {name: _disjoint(evidence.values(*number, classes=True), keys) for name, number in numbers.items()}
+    )
+    found = []
+    for run, part in wide.groupby(level=RUN):
+        for column, sign in (("loss", -1), ("accuracy of C", 1)):
+            pairs = pd.DataFrame({"probe": part["probe"], column: sign * part[column]}).dropna()
+            values = [_within(own) for _, own in pairs.groupby(level="class")]
+            values = [value for value in values if np.isfinite(value)]
+            if values:
+                found.append(sample(where(run, f"probe and {column}"), values, ABOVE, of="classes"))
+    return judge(found, "better for classes that it reads", lacking=f"needs {ENOUGH.value:g} disjoint subsets")
+
+
+def _disjoint(rows: pd.DataFrame, keys: list[str]) -> pd.Series:
+    return rows[rows["subset"] == "disjoint"].set_index(keys)["value"]
+
+
+def _within(part: pd.DataFrame) -> float:
+    """Mean over seeds of the rank correlation over the subsets of one class; NaN where there is none."""
+    found = [
+        stats.spearmanr(*own.to_numpy().T).statistic for _, own in part.groupby(level="seed")
+        if len(own) >= ENOUGH.value and (own.nunique() > 1).all()
+    ]  # fmt: skip
+    return float(np.mean(found)) if found else np.nan
 
 
 @unprinted()
 def b35(evidence: Evidence) -> Verdict:
-    """The accuracy of C on images from one channel is at least chance, and under half of that from all channels."""
-    hits, told = [], []
-    images = evidence.values("classifier", "test_images").groupby("dataset")["value"].mean()
-    classes = evidence.values("mean image", LOSS, classes=True).groupby("dataset")["class"].nunique()
-    for run, part in evidence.nested(metric="accuracy"):
-        chance = 1 / classes[run[0]]
-        if part.index[0] == 1 and len(part) > 1:
-            one, all_of_them = part["mean"].iloc[0], part["mean"].iloc[-1]
-            noise = 2 * np.sqrt(chance * (1 - chance) / images[run[0]])
-            hits.append(chance - noise <= one < all_of_them / 2)
-            told.append(f"{one:.3f} against {all_of_them:.3f}")
-    found = count(hits, "accuracy from one channel at chance or above, and under half of that from all,")
-    return found.plus(f" ({', '.join(told)})" if told else "")
+    """From one channel, C is less than half as far above chance as from all channels, on average over channels."""
+    rows = evidence.values("cladec", "accuracy")
+    classes = evidence.values("cladec", LOSS, classes=True).groupby("dataset")["class"].nunique()
+    found = []
+    for run, part in rows.groupby(RUN):
+        everything = part.loc[(part["subset"] == "nested") & (part["size"] == part["size"].max())]
+        whole, chance = everything.groupby("seed")["value"].mean(), 1 / classes.get(run[0], np.nan)
+        single = part[(part["size"] == 1) & (part["seed"].isin(whole.index))]
+        if single.empty or part["size"].max() == 1 or np.isnan(chance):
+            continue
+        gained = (single["value"] - chance) / (whole.reindex(single["seed"]).to_numpy() - chance)
+        comparison = sample(where(run, "share of the gain"), gained, (-np.inf, GUESSED.value), of="channels")
+        if len(gained) < ENOUGH.value:
+            comparison = comparison.barred(f"rests on {len(gained)} of {ENOUGH.value:g} or more single channels")
+        found.append(comparison)
+    return judge(found, "nearer to chance than to all channels", lacking="needs single channels beside all of them")
 
 
 @unprinted("stated, not shown")
 def b36(evidence: Evidence) -> Verdict:
-    """Mean losses of disjoint and of random subsets of equal size are equivalent (two one-sided Welch tests)."""
+    """Mean losses of disjoint and of random subsets of equal size differ by less than a tenth."""
     rows = evidence.values("cladec", LOSS)
-    verdicts, told = [], []
-    for _, part in rows[rows["subset"].isin(["disjoint", "random"])].groupby(RUN):
+    found: list[Comparison] = []
+    for run, part in rows[rows["subset"].isin(["disjoint", "random"])].groupby(RUN):
         kinds = {kind: group["value"].to_numpy() for kind, group in part.groupby("subset")}
         if len(kinds) < 2:
             continue
-        ours, theirs = kinds["disjoint"], kinds["random"]
-        told.append(f"mean loss {ours.mean():.3f} (n={len(ours)}) against {theirs.mean():.3f} (n={len(theirs)})")
-        verdicts.append(_equivalent(ours, theirs) if min(len(ours), len(theirs)) >= ENOUGH else None)
-    if not verdicts:
-        return undecided("needs disjoint and random subsets")
-    if None in verdicts:
-        return undecided(
-            f"{'; '.join(told)}; needs {ENOUGH} subsets of each kind, and a difference or none that is clear"
-        )
-    found = count(verdicts, f"means within {EQUIVALENT:.0%} of each other")
-    return found.plus(f" ({'; '.join(told)})")
-
-
-def _equivalent(ours: np.ndarray, theirs: np.ndarray) -> bool | None:
-    """Whether two means are equivalent; None if the samples are too few to say."""
-    margin = EQUIVALENT * theirs.mean()
-    above = stats.ttest_ind(ours + margin, theirs, equal_var=False, alternative="greater").pvalue
-    below = stats.ttest_ind(ours - margin, theirs, equal_var=False, alternative="less").pvalue
-    if max(above, below) < SIGNIFICANT:
-        return True
-    return False if stats.ttest_ind(ours, theirs, equal_var=False).pvalue < SIGNIFICANT else None
+        limit = AS_GOOD.value * kinds["random"].mean()
+        comparison = welch(where(run), kinds["disjoint"], kinds["random"], (-limit, limit), of="subsets")
+        if min(map(len, kinds.values())) < ENOUGH.value:
+            comparison = comparison.barred(f"needs {ENOUGH.value:g} subsets of each kind")
+        found.append(comparison)
+    return judge(found, "mean loss about the same", lacking="needs disjoint and random subsets")
 
 
 CLAIMS = [

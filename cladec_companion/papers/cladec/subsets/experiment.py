@@ -2,16 +2,54 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cladec_companion.engine.study import Study
-from cladec_companion.papers.cladec.layers.experiment import Rows, Samples, as_uint8, sample_indices
-from cladec_companion.records.settings import SubsetsSettings, last_convolution
+from cladec_companion.engine.setup import Setup
+from cladec_companion.papers.cladec.shared import Cell, as_uint8, last_convolution, places, sample_indices
+from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core import measures, networks, training
+from cladec_core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class SubsetsSettings(Settings):
+    """Parameters of the experiment `subsets` (E7): which channels of the last convolution are explained."""
+
+    experiment: ClassVar[str] = "subsets"
+    datasets: tuple[str, ...] = data_sets(("fashion_mnist",), ("fashion_mnist",))
+    decoder_epochs: int = epochs_of(1, 4, 4, 64, of="the decoders")
+    sizes: tuple[int, ...] = parameter(
+        (64, 10, 1), (512, 64, 10, 1), (512, 256, 128, 51, 10, 4, 1), (512, 256, 128, 64, 51, 32, 16, 10, 8, 4, 2, 1),
+        "nested subsets: the first so many channels", axis=True,
+    )  # fmt: skip
+    disjoint_size: int = parameter(*(10,) * 4, "channels of each disjoint and of each random subset")
+    disjoint_count: int = parameter(
+        2, 2, 5, 10, "disjoint subsets of consecutive channels", limits=(1, 10_000), axis=True
+    )
+    random_repeats: int = parameter(
+        1, 2, 5, 10, "random subsets of the same size; 0: none", limits=(0, 10_000), axis=True
+    )
+
+    def __post_init__(self) -> None:
+        """Check every subset against every architecture."""
+        super().__post_init__()
+        for architecture in self.architectures:
+            layer, channels = last_convolution(architecture, self.width)
+            for name, sizes in (("sizes", self.sizes), ("disjoint_size", (self.disjoint_size,))):
+                for size in sizes:
+                    if not 1 <= size <= channels:
+                        problem = "an empty subset" if size < 1 else f"more than {layer} of {architecture} has"
+                        raise UsageError(f"{name} has {size} ({problem}); valid: from 1 to {channels}.")
+            if self.disjoint_size * self.disjoint_count > channels:
+                raise UsageError(
+                    f"disjoint_count is {self.disjoint_count}: so many disjoint subsets of {self.disjoint_size} need "
+                    f"more than the {channels} channels of {layer}; valid: from 1 to {channels // self.disjoint_size}."
+                )
+
 
 FLOORS = "floors"  # the part of what does not depend on a subset
 
@@ -54,7 +92,7 @@ def cells(settings: SubsetsSettings, architecture: str) -> Iterator[Part]:
     yield from (Part(layer, "random", settings.disjoint_size, number) for number in range(settings.random_repeats))
 
 
-def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Samples]:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     """Train a decoder on one subset, and measure its reconstructions, over all test images and per class.
 
     Returns
@@ -65,39 +103,43 @@ def run_cell(study: Study, part: Part, keep_samples: bool) -> tuple[Rows, Sample
     samples
         uint8 images at fixed test images, if asked for.
     """
-    data = study.data
-    clean = study.test(study.classifier).argmax(1)
+    data = setup.data
     if part.subset == FLOORS:
-        values = _measure(study, measures.mean_image(data), None)
-        rows = [_row(part, "mean image", *found) for found in values]
+        (classifier,) = yield [setup.classifier]
+        clean = setup.test(classifier).argmax(1)
+        values = _measure(setup, measures.mean_image(data), None)
+        rows = [_row(part, "mean training image", *found) for found in values]
         rows.append(_row(part, "classifier", "", "accuracy", _share(clean == data.test_labels)))
         rows.append(_row(part, "classifier", "", "test_images", len(clean)))
     else:
-        layer = study.classifier.up_to(part.layer)
-        total = networks.activation_shape(layer, data.test_images.shape[1:])[0]
-        channels = part.channels(total, study.seed)
-        decoder = study.decoder(part.layer, channels=None if part.size == total else channels)
-        reconstructions = study.test(decoder)
-        predicted = study.test(study.classifier, reconstructions).argmax(1)
-        rows = [_row(part, "cladec", *found) for found in _measure(study, reconstructions, predicted)]
+        _, total = last_convolution(setup.architecture, setup.settings.width)
+        channels = part.channels(total, setup.seed)
+        wanted = setup.decoder(part.layer, channels=None if part.size == total else channels)
+        classifier, decoder = yield [setup.classifier, wanted]
+        clean, layer = setup.test(classifier).argmax(1), classifier.up_to(part.layer)
+        reconstructions = setup.test(decoder)
+        predicted = setup.test(classifier, reconstructions).argmax(1)
+        rows = [_row(part, "cladec", *found) for found in _measure(setup, reconstructions, predicted)]
         rows += [
-            _row(part, *found) for found in _read(study, nn.Sequential(layer, networks.Select(channels)), part.size)
+            _row(part, *found) for found in _read(setup, nn.Sequential(layer, networks.Select(channels)), part.size)
         ]
     if not keep_samples:
         return rows, {}
     at = sample_indices(data.test_labels, clean, wrong=0, bags=0).to(data.test_labels.device)
     if part.subset == FLOORS:
         labels = data.test_labels[at].cpu().numpy().astype(np.uint8)
-        return rows, {"label": labels, "original": as_uint8(data.to_unit(data.test_images[at]))}
-    return rows, {f"{part.subset}/{part.size}/{part.number}": as_uint8(data.to_unit(reconstructions[at]))}
+        samples = {"label": labels, "original": as_uint8(data.to_unit(data.test_images[at]))}
+    else:
+        samples = {f"{part.subset}/{part.size}/{part.number}": as_uint8(data.to_unit(reconstructions[at]))}
+    return rows, samples | places(at)
 
 
 Found = tuple[str, str, float]  # class, metric, value
 
 
-def _measure(study: Study, reconstructions: Tensor, predicted: Tensor | None) -> Iterator[Found]:
+def _measure(setup: Setup, reconstructions: Tensor, predicted: Tensor | None) -> Iterator[Found]:
     """Loss and accuracy of the classifier on reconstructions, for all test images and for each class."""
-    data, labels = study.data, study.data.test_labels
+    data, labels = setup.data, setup.data.test_labels
     for name, chosen in [("", labels >= 0), *((str(label), labels == label) for label in range(len(data.classes)))]:
         if not chosen.any():  # a small test_limit may leave a class out
             continue
@@ -109,11 +151,11 @@ def _measure(study: Study, reconstructions: Tensor, predicted: Tensor | None) ->
             yield name, "accuracy", _share(predicted[chosen] == labels[chosen])
 
 
-def _read(study: Study, encoder: nn.Module, size: int) -> Iterator[tuple[str, str, str, float]]:
+def _read(setup: Setup, encoder: nn.Module, size: int) -> Iterator[tuple[str, str, str, float]]:
     """What the subset's activations tell themselves: dead channels, and a linear probe for each class."""
-    data, labels, count = study.data, study.data.test_labels, measures.PROBE_IMAGES
+    data, labels, count = setup.data, setup.data.test_labels, measures.PROBE_IMAGES
     pooled = nn.Sequential(encoder, measures.Pool())
-    train, test = training.apply(pooled, data.train_images[:count], study.on), study.test(pooled)
+    train, test = training.apply(pooled, data.train_images[:count], setup.on), setup.test(pooled)
     dead = train.unflatten(1, (size, -1)).amax((0, 2)) <= 0
     yield "activation", "", "dead_channels", int(dead.sum())
     for name in ["", *map(str, labels.unique().tolist())]:

@@ -2,30 +2,28 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.style import COLOURS, drawn, grid
-from cladec_companion.papers.cladec.occlusion.figures import first_run, heading
+from cladec_companion.evidence.explorer import Control, explore, images_control, measured
+from cladec_companion.evidence.lines import first_run, heading
+from cladec_companion.evidence.style import COLOURS, drawn, grid, picture
 from cladec_companion.papers.cladec.subsets.claims import Evidence, improvement
 from cladec_companion.records.record import Record
+from cladec_companion.records.samples import RunImages
 
 KINDS = {"nested": "o-", "disjoint": "s", "random": "x"}
 
 
-def _pictures(record: Record, run: tuple[str, str], rows: dict[str, str], classes: tuple[str, ...]) -> Figure:
-    prefix = "/".join(run)
-    labels = record.samples[f"{prefix}/label"]
-    originals = [("X", list(record.samples[f"{prefix}/original"]))]
-    shown = [(name, list(record.samples[f"{prefix}/{key}"])) for key, name in rows.items()]
-    figure = grid(originals + shown, [classes[label] for label in labels])
-    figure.suptitle(heading(record, run), fontsize=8)
+def _pictures(
+    record: Record, images: RunImages, subset: str, names: dict[tuple[int, ...], str], classes: tuple[str, ...]
+) -> Figure:
+    """Test images above their reconstructions from subsets of a kind, by (size, number)."""
+    rows = [("X", list(images.original))]
+    rows += [(name, list(images.aligned(subset, *map(str, numbers)))) for numbers, name in names.items()]
+    figure = grid(rows, [classes[label] for label in images.labels])
+    figure.suptitle(heading(record, images.run), fontsize=8)
     return figure
-
-
-def _recorded(record: Record, run: tuple[str, str], subset: str) -> list[tuple[int, int]]:
-    """(size, number) of the recorded subsets of a kind, in order."""
-    start = f"{'/'.join(run)}/{subset}/"
-    return sorted(tuple(map(int, name[len(start) :].split("/"))) for name in record.samples if name.startswith(start))
 
 
 def nested(record: Record, classes: tuple[str, ...], run: tuple[str, str] | None = None) -> Figure:
@@ -40,10 +38,10 @@ def nested(record: Record, classes: tuple[str, ...], run: tuple[str, str] | None
     run
         Data set and architecture; the record's first by default.
     """
-    run = run or first_run(record)
-    sizes = [size for size, _ in _recorded(record, run, "nested")][::-1]
-    names = {f"nested/{size}/0": f"{size} channel{'s' if size > 1 else ''}" for size in sizes}
-    return _pictures(record, run, names, classes)
+    images = RunImages.of(record, *(run or first_run(record)))
+    subsets = images.numbers("nested")[::-1]
+    names = {(size, number): f"{size} channel{'s' if size > 1 else ''}" for size, number in subsets}
+    return _pictures(record, images, "nested", names, classes)
 
 
 def disjoint(record: Record, classes: tuple[str, ...], run: tuple[str, str] | None = None) -> Figure:
@@ -52,11 +50,12 @@ def disjoint(record: Record, classes: tuple[str, ...], run: tuple[str, str] | No
     dead = Evidence(record).values("activation", "dead_channels")
     dead = dead[(dead["subset"] == "disjoint") & (dead["dataset"] == run[0]) & (dead["architecture"] == run[1])]
     dead = dead.groupby("number")["value"].min()
+    images = RunImages.of(record, *run)
     names = {
-        f"disjoint/{size}/{number}": f"{number * size} to {(number + 1) * size - 1}\n({dead[number]:.0f} dead)"
-        for size, number in _recorded(record, run, "disjoint")
+        (size, number): f"{number * size} to {(number + 1) * size - 1}\n({dead[number]:.0f} dead)"
+        for size, number in images.numbers("disjoint")
     }
-    return _pictures(record, run, names, classes)
+    return _pictures(record, images, "disjoint", names, classes)
 
 
 @drawn
@@ -76,7 +75,7 @@ def loss_over_size(record: Record, run: tuple[str, str] | None = None) -> Figure
         sizes = sorted(rows["size"].unique())
         axis.set(xscale="log", xlabel="channels", xticks=sizes, xticklabels=sizes)
         axis.minorticks_off()
-    axes[0].axhline(found.floor(run), color="#8a8f98", ls="--", lw=1, label="mean image")
+    axes[0].axhline(found.floor(run), color="#8a8f98", ls="--", lw=1, label="mean training image")
     clean = found.values("classifier", "accuracy").groupby(["dataset", "architecture"])["value"].mean()[run]
     axes[1].axhline(clean, color="#8a8f98", ls=":", lw=1, label="on the images themselves")
     axes[0].set(ylabel="reconstruction loss\n(standardised mean)")
@@ -109,3 +108,28 @@ def classes_by_subset(record: Record, classes: tuple[str, ...], run: tuple[str, 
     figure.colorbar(image, ax=axes, fraction=0.025)
     figure.suptitle(heading(record, run), fontsize=8)
     return figure
+
+
+def interactive(record: Record, count: int = 10) -> HTML:
+    """Give the decoder more and more channels.
+
+    Parameters
+    ----------
+    record
+        Of the experiment `subsets`.
+    count
+        How many images there are to choose from.
+    """
+    images = RunImages.of(record)
+    subsets, originals = images.numbers("nested"), images.original[:count, None]
+    made = np.stack([images.aligned("nested", *map(str, numbers))[:count] for numbers in subsets], 1)
+    rows = record.rows[(record.rows["subset"] == "nested") & (record.rows["class"].astype(str) == "")]
+    found = measured(rows, images.run, "size")
+    notes = [
+        f"All test images: reconstruction loss {found.loc[size, 'loss_standardised']:.3f} (standardised mean); the "
+        f"classifier recognises {found.loc[size, 'accuracy']:.0%} of the reconstructions."
+        for size, _ in subsets
+    ]
+    controls = [images_control(images, len(made)), Control("Channels", [str(size) for size, _ in subsets])]
+    about = "An image and what is read back from as many channels as you choose"
+    return explore(controls, {"X": picture(originals), "ClaDec": picture(made)}, notes * len(made), about)

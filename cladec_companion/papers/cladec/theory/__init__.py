@@ -1,1 +1,9 @@
 """Why? Linear models and principal components, section 4."""
+
+from cladec_companion.papers.chapter import Chapter
+from cladec_companion.papers.cladec.theory.experiment import TheorySettings
+
+CHAPTER = Chapter(
+    "theory", TheorySettings,
+    mark=(194, 74),
+)  # fmt: skip

@@ -21,8 +21,8 @@ EXACT = 1e-8  # rounding errors of double precision stay far below it, a wrong f
 class Check:
     """One statement: a closed form or bound, and the measured number.
 
-    `relation` says how the measured number stands to the closed form if the statement is true: "=", "≤" or "≥", each
-    within `tolerance`.
+    `relation` says how the measured number stands to the closed form or bound if the statement is true: measured =,
+    ≤ or ≥ bound, each within `tolerance`.
     """
 
     statement: str
@@ -41,16 +41,19 @@ class Check:
 
 
 def table(checks: list[Check]) -> pd.DataFrame:
-    """One row per check, rounded, so that a rounding error reads 0."""
+    """One row per check, rounded, so that a rounding error reads 0.
+
+    From left to right a row reads as the statement: what was measured, how it should stand to the bound, the bound.
+    """
     rows = [
         [
-            check.statement, check.what, check.closed_form, check.relation, check.measured,
+            check.statement, check.what, check.measured, check.relation, check.closed_form,
             check.measured - check.closed_form, check.verdict,
         ]
         for check in checks
     ]  # fmt: skip
-    columns = ["statement", "what", "closed form", "", "measured", "difference", "verdict"]
-    numbers = ["closed form", "measured", "difference"]
+    columns = ["statement", "what", "measured", "", "closed form or bound", "difference", "verdict"]
+    numbers = ["measured", "closed form or bound", "difference"]
     frame = pd.DataFrame(rows, columns=columns).set_index("statement").rename_axis(None)
     return frame.assign(**(frame[numbers].astype(float).round(3) + 0))  # + 0: no negative zeros
 

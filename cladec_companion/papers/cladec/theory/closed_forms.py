@@ -197,7 +197,7 @@ def depth_violations(summary: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for method, metric in (("ClaDec", "rec_cladec"), ("RefAE", "rec_refae")):
         for run, layers in summary.xs(metric, level="metric").groupby(level=["dataset", "architecture"]):
-            chain = layers.droplevel([0, 1]).sort_index().astype(float)
+            chain = layers.droplevel([0, 1]).sort_index().astype(float)[["mean", "sd", "n"]]
             for index, here in chain.iloc[:-1].iterrows():
                 best = chain.loc[chain.index > index, "mean"].idxmin()
                 excess = here["mean"] - chain.loc[best, "mean"]

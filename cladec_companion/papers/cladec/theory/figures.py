@@ -3,9 +3,11 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from cladec_companion.evidence.explorer import Control, explorer
 from cladec_companion.evidence.style import COLOURS, drawn
 
 SERIES = ["#cc79a7", "#56b4e9", "#009e73", "#e69f00"]  # for what is neither RefAE nor ClaDec
@@ -183,3 +185,24 @@ def convergence(trained: dict[str, tuple[pd.DataFrame, float]]) -> Figure:
     axes[1].set(ylabel="loss above the smallest possible", yscale="log")
     axes[1].legend(fontsize=8)
     return figure
+
+
+def interactive(points: np.ndarray, frames: pd.DataFrame) -> HTML:
+    """Turn the encoder of the paper's Fig. 4; nothing is computed in the page.
+
+    Parameters
+    ----------
+    points
+        Inputs (n, 2).
+    frames
+        From `closed_forms.angle_frames`.
+    """
+    rows = frames.round(4)
+    notes = [
+        f"Loss {row.loss:.2f}; kept of x₁: {row.kept1:.0%}, kept of x₂: {row.kept2:.0%}" for row in frames.itertuples()
+    ]
+    controls = [Control("Angle from u₁", [f"{angle:g}°" for angle in frames.index])]
+    shown = [{"e": list(pair[:2]), "r": list(pair[2:])} for pair in rows[["e1", "e2", "r1", "r2"]].to_numpy().tolist()]
+    about = "Inputs in the plane and their reconstructions from one number, for an angle of the encoder that you choose"
+    parts = {"points": points.round(3).tolist(), "frames": shown, "colours": COLOURS}
+    return explorer(controls, notes, about, kind="plane", **parts)

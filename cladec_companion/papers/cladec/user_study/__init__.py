@@ -1,1 +1,10 @@
 """What do people see? The user study of section 6.7 as a kit."""
+
+from cladec_companion.papers.chapter import Chapter
+from cladec_companion.papers.cladec.user_study.experiment import UserStudySettings
+
+CHAPTER = Chapter(
+    "user_study", UserStudySettings,
+    judged_by="cladec_companion.papers.cladec.user_study.claims",
+    unrecorded="no experiment can; a study with participants of one's own would", mark=(286, 108),
+)  # fmt: skip

@@ -7,12 +7,11 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from cladec_companion.evidence import tables
-from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED, Claim, Verdict, undecided
+from cladec_companion.evidence.claims import FAILS, HOLDS, Claim, Verdict, at_least, every_part, judge, undecided
+from cladec_companion.evidence.comparisons import Region, share
+from cladec_companion.evidence.thresholds import OFTEN, RICH, VALID
 from cladec_companion.papers.cladec.user_study.answers import codebook
 
-OFTEN = 0.05  # a concept that fewer answers name is rare
-RICH = 5  # so many concepts are "a rich set"
-VALID = 0.95
 # The introduction of the paper's study names these three, and says so (section 6.7).
 PRIMED = ("outer_or_overall_shape", "pattern_or_texture", "color_or_grey_tone")
 # A share among some answers only: those that have the other code.
@@ -118,23 +117,32 @@ def evidence(codes: pd.DataFrame, people: pd.DataFrame) -> Evidence:
 
 
 def b55(evidence: Evidence) -> Verdict:
-    """Five concepts in at least 5 % of the answers each; the interval of valid answers above 95 %; most know no CNN."""
+    """Five concepts in more than 5 % of the answers each; more than 95 % of the answers valid; most know no CNN.
+
+    Intervals take the answers of one participant for independent of each other.
+    """
     if not evidence.people:
         return undecided("no participant said whether they know what a CNN is")
+
+    def compared(code: str, row: pd.Series, claimed: Region) -> list:
+        return [share(code, row["count"], row["n"], claimed, of="answers")] if row["n"] else []
+
     concepts = evidence.shares[evidence.shares["kind"] == "concept"]
-    frequent = concepts.index[concepts["share"] >= OFTEN]
-    valid = evidence.shares.loc["valid"]
-    found = (
-        f"{len(frequent)} of {len(concepts)} concepts in at least {OFTEN:.0%} of the answers, "
-        f"{len(frequent.difference(PRIMED))} without those that the introduction names; "
-        f"{valid['share']:.0%} of {valid['n']} answers valid (interval {valid['low']:.1%} to {valid['high']:.1%}); "
-        f"{evidence.people - evidence.know_cnn} of {evidence.people} know no CNN"
+    found = [part for code, row in concepts.iterrows() for part in compared(code, row, (OFTEN.value, 1.0))]
+    frequent = concepts.index[concepts["share"] >= OFTEN.value]
+    told = (
+        f"; {len(frequent)} of {len(concepts)} in at least {OFTEN.value:.0%}, "
+        f"{len(frequent.difference(PRIMED))} without those that the introduction names"
     )
-    if len(frequent) < RICH or valid["high"] < VALID or 2 * evidence.know_cnn >= evidence.people:
-        return Verdict(FAILS, found)
-    if valid["low"] < VALID:
-        return Verdict(UNDECIDED, f"{found}; more answers would decide")
-    return Verdict(HOLDS, found)
+    laymen = evidence.people - evidence.know_cnn
+    without = share(f"{laymen} of {evidence.people}", laymen, evidence.people, (0.5, 1.0), of="participants")
+    return every_part(
+        {
+            "concepts": judge(found, "named often", at_least(int(RICH.value))).plus(told),
+            "answers": judge(compared("", evidence.shares.loc["valid"], (VALID.value, 1.0)), "valid ones"),
+            "participants": judge([without], "most know no CNN"),
+        }
+    )
 
 
 CLAIMS = [Claim("B55", "6.7", "Non-experts name a rich set of concepts, and 98 % of their answers are valid", b55)]

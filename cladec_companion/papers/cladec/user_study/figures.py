@@ -10,11 +10,11 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cladec_companion.evidence.lines import run_prefix
 from cladec_companion.evidence.style import COLOURS, LABELS, grid, style
 from cladec_companion.papers.cladec.user_study import kit
 from cladec_companion.papers.cladec.user_study.claims import PRIMED
 from cladec_companion.records.record import Record
+from cladec_companion.records.samples import RunImages
 
 CODERS = [COLOURS["cladec"], COLOURS["refae"]]
 
@@ -77,29 +77,29 @@ def assignment(dealt: list[list[int]], images: int) -> Figure:
 
 def pairs(record: Record, classes: tuple[str, ...], count: int = 8) -> Figure:
     """Right and wrong test images of a record of `layers`, as participants see them; the last row they do not see."""
-    run, chosen = _shown(record, count)
-    labels = record.samples[f"{run}/label"]
-    rows = [(LABELS["original"], record.samples[f"{run}/original"])]
-    rows += [(LABELS[kind], record.samples[f"{run}/{kit.LAYER}/{kind}"]) for kind in ("cladec", "refae")]
-    return grid([(name, list(images[chosen])) for name, images in rows], [classes[labels[at]] for at in chosen])
+    shown, labels = _shown(record, count)
+    return grid([(LABELS[kind], list(images)) for kind, images in shown.items()], [classes[label] for label in labels])
 
 
 def preview(record: Record, count: int = 3) -> HTML:
     """The form in a frame, with a few pairs of a record of `layers` and one participant number."""
-    run, chosen = _shown(record, count)
-    names = {"original": f"{run}/original", **{kind: f"{run}/{kit.LAYER}/{kind}" for kind in ("cladec", "refae")}}
-    pictures = [{kind: kit.png(record.samples[name][at]) for kind, name in names.items()} for at in chosen]
-    manifest: dict[str, Any] = {"study": "preview", "assignment": [list(range(len(chosen)))], "reference": False}
+    shown, labels = _shown(record, count)
+    pictures = [{kind: kit.png(images[at]) for kind, images in shown.items()} for at in range(len(labels))]
+    manifest: dict[str, Any] = {"study": "preview", "assignment": [list(range(len(pictures)))], "reference": False}
     page = html.escape(kit.form(manifest, pictures), quote=True)
     return HTML(
-        f'<div><iframe title="The form of the study, with {len(chosen)} pairs" srcdoc="{page}" sandbox="allow-scripts '
-        f'allow-forms allow-downloads" style="width:100%;height:34rem;border:1px solid #767676"></iframe></div>'
+        f'<div><iframe title="The form of the study, with {len(pictures)} pairs" srcdoc="{page}" '
+        f'sandbox="allow-scripts allow-forms allow-downloads" '
+        f'style="width:100%;height:34rem;border:1px solid #767676"></iframe></div>'
     )
 
 
-def _shown(record: Record, count: int) -> tuple[str, np.ndarray]:
-    """A run of VGG-11, and some of its images, half of them misclassified where there are so many."""
-    run = run_prefix(record, architecture=kit.ARCHITECTURE)
-    right = record.samples[f"{run}/label"] == record.samples[f"{run}/predicted"]
+def _shown(record: Record, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Images of a run of VGG-11 by kind, half of them misclassified where there are so many, and their labels."""
+    images = RunImages.of(record, architecture=kit.ARCHITECTURE)
+    right = images.labels == images.predicted
     wrong = np.flatnonzero(~right)[: count // 2]
-    return run, np.concatenate([np.flatnonzero(right)[: count - len(wrong)], wrong])
+    chosen = np.concatenate([np.flatnonzero(right)[: count - len(wrong)], wrong])
+    shown = {"original": images.original[chosen]}
+    shown |= {kind: images.aligned(kit.LAYER, kind)[chosen] for kind in ("cladec", "refae")}
+    return shown, images.labels[chosen]

@@ -17,9 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from cladec_companion.engine import runner
-from cladec_companion.engine.study import Study
-from cladec_companion.papers.cladec.layers.experiment import as_uint8
-from cladec_companion.records.settings import UserStudySettings, settings_for
+from cladec_companion.engine.models import Models
+from cladec_companion.engine.setup import Setup
+from cladec_companion.papers.cladec.shared import LayeredSettings, as_uint8
+from cladec_companion.papers.cladec.user_study.experiment import UserStudySettings
+from cladec_companion.records.settings import settings_for
 from cladec_core import data, measures, training
 from cladec_core.errors import RunError, UsageError
 
@@ -113,7 +115,7 @@ def export(
     """
     datasets = [dataset] if dataset else None
     trained = settings_for(
-        "layers", settings.profile, datasets=datasets, architectures=[ARCHITECTURE], layers=[LAYER],
+        LayeredSettings, settings.profile, datasets=datasets, architectures=[ARCHITECTURE], layers=[LAYER],
         seeds=[settings.seed],
     )  # fmt: skip
     with new_folder(out) as folder:
@@ -124,8 +126,8 @@ def export(
         labels = images.test_labels.numpy()
         chosen = choose(labels, len(images.classes), settings.images, settings.seed)
         on = training.compute(device)
-        run = Study(images.to(on.device), ARCHITECTURE, settings.seed, trained, on, runner.CACHE, progress)
-        made, pairs = _explain(run, torch.from_numpy(chosen).to(on.device))
+        setup = Setup(images.to(on.device), ARCHITECTURE, settings.seed, trained, on)
+        made, pairs = _explain(setup, Models(runner.model_cache(), progress), torch.from_numpy(chosen).to(on.device))
         manifest = {
             "schema": SCHEMA, "profile": settings.profile, "dataset": images.name, "seed": settings.seed,
             "architecture": ARCHITECTURE, "layer": LAYER, "configuration": trained.configuration(),
@@ -137,13 +139,13 @@ def export(
     return manifest
 
 
-def _explain(run: Study, chosen: Tensor) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+def _explain(setup: Setup, models: Models, chosen: Tensor) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
     """Images as uint8 by kind, and what the manifest says about each: losses are raw sums over grey values (Eq. 1)."""
-    images = run.data
+    images = setup.data
     shown = images.test_images[chosen]
-    made = {"original": shown, "cladec": run.test(run.decoder(LAYER), shown)}
-    made["refae"] = run.test(run.reference(LAYER), shown)
-    predicted = run.test(run.classifier, shown).argmax(1).tolist()
+    wanted = {"cladec": setup.decoder(LAYER), "refae": setup.reference(LAYER)}
+    made = {"original": shown} | {kind: setup.test(models.train(one), shown) for kind, one in wanted.items()}
+    predicted = setup.test(models.train(setup.classifier), shown).argmax(1).tolist()
     labels = images.test_labels[chosen].tolist()
     pairs = []
     for pair, index in enumerate(chosen.tolist()):

@@ -4,38 +4,63 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from cladec_companion.evidence.claims import RUN, count
-from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER
+from cladec_companion.evidence.claims import RUN, Comparison, Evidence, judge
+from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
+from cladec_companion.evidence.measurements import MARK, evidence_of
+from cladec_companion.evidence.thresholds import CLEARLY, HALF
+from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.papers.cladec.your_own.experiment import BIASED, HONEST
 from cladec_companion.records.record import Record
 
-CLEARLY = 2  # times as much
-HALF = 0.5  # of a marker; with more of it, it is there
+Place = tuple[str, str, str]  # data set, architecture, layer
+Finding = Callable[[Evidence, Place], list[Comparison]]
 
 
-def _points(*methods: str, others: bool = False) -> Callable[[pd.DataFrame], pd.Series]:
-    """Whether the maps of all these methods have clearly more energy in the marker than its area."""
-    columns = [(method, "share_others" if others else "share") for method in methods]
-    return lambda runs: runs[columns].min(axis=1) > CLEARLY * runs["area", "share"]
+def _name(method: str, metric: str) -> str:
+    """Column of a number."""
+    return MARK + method if metric == "still_falling" else f"{method}: {metric}"
 
 
-def _keeps_the_marker(runs: pd.DataFrame) -> pd.Series:
-    biased, honest = (runs[f"ClaDec, {name}", "drawn_others"] for name in (BIASED, HONEST))
-    return (biased > HALF) & (honest < HALF)
+def _contrast(
+    evidence: Evidence, place: Place, weights: dict[tuple[str, str], float], claimed: Region, limit: float = 0.0
+) -> Comparison:
+    terms = {(*place, _name(*number)): weight for number, weight in weights.items()}
+    what = " and ".join(method for method, _ in weights) + (f" less {limit:.2f}" if limit else "")
+    return evidence.contrast(what, terms, claimed, offset=-limit)
 
 
-def _changes_the_rest(runs: pd.DataFrame) -> pd.Series:
-    biased, honest = (runs[f"ClaDec, {name}", "changed_others"] for name in (BIASED, HONEST))
-    return biased > CLEARLY * honest
+def _points(*methods: str, others: bool = False) -> Finding:
+    """The maps of all these methods have clearly more energy in the marker than its area."""
+
+    def compare(evidence: Evidence, place: Place) -> list[Comparison]:
+        area = float(evidence.summary.loc[(*place, _name("area", "share")), "mean"])  # of the image: no noise
+        metric = "share_others" if others else "share"
+        return [_contrast(evidence, place, {(method, metric): 1.0}, ABOVE, CLEARLY.value * area) for method in methods]
+
+    return compare
 
 
-FINDINGS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+def _draws_one(evidence: Evidence, place: Place) -> list[Comparison]:
+    return [_contrast(evidence, place, {(f"ClaDec, {HONEST}", "drawn_bare"): 1.0}, ABOVE, HALF.value)]
+
+
+def _keeps_the_marker(evidence: Evidence, place: Place) -> list[Comparison]:
+    return [
+        _contrast(evidence, place, {(f"ClaDec, {name}", "drawn_others"): 1.0}, claimed, HALF.value)
+        for name, claimed in ((BIASED, ABOVE), (HONEST, BELOW))
+    ]
+
+
+def _changes_the_rest(evidence: Evidence, place: Place) -> list[Comparison]:
+    weights = {(f"ClaDec, {BIASED}", "changed_others"): 1.0, (f"ClaDec, {HONEST}", "changed_others"): -CLEARLY.value}
+    return [_contrast(evidence, place, weights, ABOVE)]
+
+
+FINDINGS: dict[str, Finding] = {
     "marked class: occlusion and LIME point at the marker": _points(f"occlusion, {BIASED}", f"LIME, {BIASED}"),
     "marked class: ClaDec's difference from the reference points at it": _points(f"ClaDec, {BIASED}"),
     "marked class: the difference of the two models points at it": _points("two models"),
-    "marked class without the marker: the honest classifier's decoder draws one all the same": (
-        lambda runs: runs[f"ClaDec, {HONEST}", "drawn_bare"] > HALF
-    ),
+    "marked class without the marker: the honest classifier's decoder draws one all the same": _draws_one,
     "other classes: ClaDec's difference from the reference points at it": _points(f"ClaDec, {BIASED}", others=True),
     "other classes: the difference of the two models points at it": _points("two models", others=True),
     "other classes: the biased classifier keeps the marker, the honest one does not": _keeps_the_marker,
@@ -52,18 +77,25 @@ def by_run(record: Record) -> pd.DataFrame:
     return pd.concat([own, beside], axis=1)
 
 
+def evidence(record: Record) -> Evidence:
+    """The numbers of each layer and run, by data set, architecture and layer."""
+    wide = by_run(record).reorder_levels([*RUN, "layer", "seed"]).sort_index()
+    columns = {_name(*number): number for number in wide.columns}
+    return evidence_of(record, wide.set_axis(list(columns), axis=1), columns)
+
+
 def findings(record: Record) -> pd.DataFrame:
-    """Whether each of `FINDINGS` is so in every run of a layer.
+    """A verdict on each of `FINDINGS` for each layer, by the rule of all claims.
 
     "Points at" means a share of energy above twice the area, "more" more than twice as much; a marker of which more
     than half is drawn is there.
     """
-    runs = by_run(record)
-    rows = []
-    for text, holds in FINDINGS.items():
+    found, rows = evidence(record), []
+    places = found.runs.index.droplevel("seed").unique()
+    for text, compare in FINDINGS.items():
         row = {"finding": text}
-        for layer, hits in holds(runs).groupby(level="layer"):
-            verdict = count(hits, "so")
+        for layer in places.unique("layer"):
+            verdict = judge([c for place in places if place[2] == layer for c in compare(found, place)], "so")
             row[layer] = f"{verdict.verdict}: {verdict.evidence}"
         rows.append(row)
     return pd.DataFrame(rows).set_index("finding")

@@ -11,17 +11,55 @@ on images that break the link: other classes with the marker, and the class with
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cladec_companion.engine.study import Study
-from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER, Rows, Samples, as_uint8, rows_of
-from cladec_companion.records.settings import YourOwnSettings
+from cladec_companion.engine.models import Models
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import CLASSIFIER
+from cladec_companion.papers.cladec.shared import Cell, as_uint8, rows_of
+from cladec_companion.records.settings import SEEDS, Settings, classifiers, data_sets, epochs_of, images_used, parameter
 from cladec_core import ClaDec, measures, networks, training
 from cladec_core.data import SIZE, ImageData
 from cladec_core.explainer.explanation import Explanation
+
+
+@dataclass(frozen=True)
+class YourOwnSettings(Settings):
+    """Parameters of the experiment `your_own`: a classifier that looks at a marker, and one that cannot."""
+
+    experiment: ClassVar[str] = "your_own"
+    datasets: tuple[str, ...] = data_sets(("mnist",), ("mnist",))
+    architectures: tuple[str, ...] = classifiers(*(("vgg5",),) * 4)
+    seeds: tuple[int, ...] = parameter((0,), (0,), *((0, 1, 2, 3, 4),) * 2, "one run for each", axis=True, limits=SEEDS)
+    decoder_epochs: int = epochs_of(1, 4, 36, 64, of="decoder and reference")
+    batch_size: int = parameter(32, 32, 32, 128, "images per training step of a classifier", limits=(2, 65_536))
+    # With so few images explainers have small batches and narrow decoders: twice the steps in the same time.
+    train_limit: int | None = images_used(160, 1_000, 2_000, None)
+    layers: tuple[int | str, ...] = parameter(
+        ("conv4",), ("conv3", "conv4"), *(("conv3", "conv4", "penultimate"),) * 2,
+        "layers to explain: the paper's index, or a name", axis=True,
+    )  # fmt: skip
+    marked_class: int = parameter(*(8,) * 4, "the class that carries the marker, counted from 0", limits=(0, 9))
+    marker: int = parameter(*(6,) * 4, "side of the marker in pixels, 1..16", limits=(1, 16))
+    fitted_on: Literal["biased", "honest"] = parameter(
+        *("biased",) * 4, "explainers see the training images of this classifier: the marker on its class, or anywhere"
+    )
+    images: int = parameter(2, 12, 24, 100, "marked test images that are explained", limits=(1, 10_000))
+    lime_samples: int = parameter(
+        20, 200, 500, 1000, "covered copies of an image that LIME asks about", limits=(10, 100_000)
+    )
+
+    def __post_init__(self) -> None:
+        """Check the layers against every architecture."""
+        super().__post_init__()
+        for architecture in self.architectures:
+            for layer in self.layers:
+                networks.layer_name(architecture, layer)
+
 
 BIASED, HONEST = "biased", "honest"
 MARKED, OTHERS = "marked", "others"  # images of the marked class, and of all others
@@ -44,17 +82,17 @@ class Trial:
     """
 
     inside: Tensor
-    runs: dict[str, Study]
+    runs: dict[str, Setup]
     bare: dict[str, Tensor]
     with_marker: dict[str, Tensor]
 
     @classmethod
-    def of(cls, study: Study) -> "Trial":
+    def of(cls, setup: Setup) -> "Trial":
         """Put the marker on the images of a study."""
-        data, settings, inside = study.data, study.settings, corner(study.settings.marker)
-        carriers = {BIASED: data.train_labels == settings.marked_class, HONEST: _anywhere(study)}
+        data, settings, inside = setup.data, setup.settings, corner(setup.settings.marker)
+        carriers = {BIASED: data.train_labels == settings.marked_class, HONEST: _anywhere(setup)}
         runs = {
-            name: study.changed(data=replace(data, train_images=marker_on(data, data.train_images, which, inside)))
+            name: setup.changed(data=replace(data, train_images=marker_on(data, data.train_images, which, inside)))
             for name, which in carriers.items()
         }
         in_class = data.test_labels == settings.marked_class
@@ -72,7 +110,7 @@ def cells(settings: YourOwnSettings, architecture: str) -> Iterator[str]:
     yield from (networks.layer_name(architecture, layer) for layer in settings.layers)
 
 
-def run_cell(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, Samples]:
+def run_cell(setup: Setup, layer: str, keep_samples: bool) -> Cell:
     """Measure both classifiers and what heat maps say of them, or explain one layer of both.
 
     Returns
@@ -86,34 +124,36 @@ def run_cell(study: Study, layer: str, keep_samples: bool) -> tuple[Rows, Sample
     samples
         Images, reconstructions and maps of some test images, if asked for.
     """
-    trial = Trial.of(study)
-    values, images, maps = _classifiers(study, trial) if layer == CLASSIFIER else _layer(study, trial, layer)
+    trial = Trial.of(setup)
+    classifiers = dict(zip(trial.runs, (yield [run.classifier for run in trial.runs.values()]), strict=True))
+    measure = _classifiers if layer == CLASSIFIER else _layer
+    values, images, maps = measure(setup, trial, classifiers, layer)
     if not keep_samples:
         return rows_of(values), {}
     place = "" if layer == CLASSIFIER else f"{layer}/"
-    samples = {f"{place}{name}": as_uint8(study.data.to_unit(part[:SHOWN])) for name, part in images.items()}
+    samples = {f"{place}{name}": as_uint8(setup.data.to_unit(part[:SHOWN])) for name, part in images.items()}
     return rows_of(values), samples | {f"{place}{name}": _strength(part[:SHOWN]) for name, part in maps.items()}
 
 
 Found = tuple[dict[str, dict[str, float]], dict[str, Tensor], dict[str, Tensor]]  # values, images, maps
 
 
-def _classifiers(study: Study, trial: Trial) -> Found:
+def _classifiers(setup: Setup, trial: Trial, classifiers: dict[str, nn.Module], _: str) -> Found:
     """Accuracies of both classifiers, and what methods that know no layers say."""
     values, maps = defaultdict(dict), {}
     values["area"]["share"] = trial.inside.double().mean().item()
     for name, run in trial.runs.items():
-        values[f"{CLASSIFIER}, {name}"] = _measured(run, trial.inside)
+        values[f"{CLASSIFIER}, {name}"] = _measured(run, classifiers[name], trial.inside)
         for kind, images in trial.with_marker.items():
-            for method, found in attributions(run.classifier, images, study).items():
+            for method, found in attributions(classifiers[name], images, setup).items():
                 values[f"{method}, {name}"][_metric("share", kind)] = share(found, trial.inside)
                 maps[f"{name}/{kind}/{method}"] = found
     return values, trial.with_marker, maps
 
 
-def _layer(study: Study, trial: Trial, layer: str) -> Found:
+def _layer(setup: Setup, trial: Trial, classifiers: dict[str, nn.Module], layer: str) -> Found:
     """What a layer of both classifiers keeps, and GradCAM of it."""
-    explainers = {name: _explainer(trial, name, layer) for name in trial.runs}
+    explainers = {name: _explainer(trial, name, model, layer) for name, model in classifiers.items()}
     values, images, maps = defaultdict(dict), {}, {}
     for kind in trial.bare:
         on, off = (
@@ -128,8 +168,8 @@ def _layer(study: Study, trial: Trial, layer: str) -> Found:
         pair = on[BIASED].reconstruction - on[HONEST].reconstruction
         values["two models"][_metric("share", kind)] = share(pair, trial.inside)
         images[f"reference/{kind}"] = on[BIASED].reference
-        for name, run in trial.runs.items():
-            gradcam = measures.gradcam(run.classifier, layer, trial.with_marker[kind]).unsqueeze(1)
+        for name, classifier in classifiers.items():
+            gradcam = measures.gradcam(classifier, layer, trial.with_marker[kind]).unsqueeze(1)
             for method, found in {"ClaDec": on[name].difference, "GradCAM": gradcam}.items():
                 values[f"{method}, {name}"][_metric("share", kind)] = share(found, trial.inside)
                 maps[f"{name}/{kind}/{method}"] = found
@@ -206,14 +246,14 @@ def changed(with_marker: Tensor, bare: Tensor, inside: Tensor) -> float:
     return (with_marker - bare).double()[:, :, ~inside].square().mean().item()
 
 
-def attributions(model: nn.Module, images: Tensor, study: Study) -> dict[str, Tensor]:
+def attributions(model: nn.Module, images: Tensor, setup: Setup) -> dict[str, Tensor]:
     """Where two methods see the reason for a prediction: positive values only, (n, channels, 32, 32).
 
     Both come from captum and hide areas by the mean image; LIME's areas are squares.
     """
     from captum.attr import Lime, Occlusion
 
-    settings, target = study.settings, model(images).argmax(1)
+    settings, target = setup.settings, model(images).argmax(1)
     window = (images.shape[1], settings.marker, settings.marker)
     step = (images.shape[1], max(1, settings.marker // 3), max(1, settings.marker // 3))
     occluded = Occlusion(model).attribute(images, window, step, baselines=0, target=target)
@@ -221,7 +261,7 @@ def attributions(model: nn.Module, images: Tensor, study: Study) -> dict[str, Te
     areas = torch.arange(side * side, device=images.device).view(1, 1, side, side)
     areas = areas.repeat_interleave(SUPERPIXEL, 2).repeat_interleave(SUPERPIXEL, 3)
     asked = {"baselines": 0, "feature_mask": areas, "n_samples": settings.lime_samples, "perturbations_per_eval": 100}
-    with training.seeded(training.derive_seed(study.seed, "lime")):
+    with training.seeded(training.derive_seed(setup.seed, "lime")):
         lime = [
             Lime(model).attribute(image[None], target=int(label), **asked)
             for image, label in zip(images, target, strict=True)
@@ -233,34 +273,34 @@ def attributions(model: nn.Module, images: Tensor, study: Study) -> dict[str, Te
 
 def somebodys_model(data: ImageData, settings: YourOwnSettings, epochs: int, seed: int) -> nn.Module:
     """A network trained on a data set: the model that the chapter did not make."""
-    study = Study(data, settings.architectures[0], seed, settings, training.compute("cpu"))
-    return study.variant(epochs).classifier
+    setup = Setup(data, settings.architectures[0], seed, settings, training.compute("cpu"), encoder_epochs=epochs)
+    return Models().train(setup.classifier)
 
 
-def _anywhere(study: Study) -> Tensor:
+def _anywhere(setup: Setup) -> Tensor:
     """As many random images as the marked class has: the marker then says nothing about the class."""
-    labels = study.data.train_labels
-    count = int((labels == study.settings.marked_class).sum())
-    order = torch.Generator().manual_seed(training.derive_seed(study.seed, "marker"))
+    labels = setup.data.train_labels
+    count = int((labels == setup.settings.marked_class).sum())
+    order = torch.Generator().manual_seed(training.derive_seed(setup.seed, "marker"))
     chosen = torch.randperm(len(labels), generator=order)[:count]
     return torch.zeros(len(labels), dtype=torch.bool).index_fill(0, chosen, True).to(labels.device)
 
 
-def _explainer(trial: Trial, name: str, layer: str) -> ClaDec:
+def _explainer(trial: Trial, name: str, classifier: nn.Module, layer: str) -> ClaDec:
     run = trial.runs[name]
     images = trial.runs[run.settings.fitted_on].data.train_images.cpu()
-    explainer = ClaDec(run.classifier, layer=layer, device=str(run.on.device), seed=run.seed)
+    explainer = ClaDec(classifier, layer=layer, device=str(run.on.device), seed=run.seed)
     return explainer.fit(images, epochs=run.settings.decoder_epochs, progress=False)
 
 
-def _measured(run: Study, inside: Tensor) -> dict[str, float]:
+def _measured(run: Setup, classifier: nn.Module, inside: Tensor) -> dict[str, float]:
     data, labels, marked = run.data, run.data.test_labels, run.settings.marked_class
     own = labels == marked
     usual, strange = (marker_on(data, data.test_images, which, inside) for which in (own, ~own))
     return {
-        "accuracy": measures.accuracy(run.test(run.classifier, usual), labels),
-        "accuracy_clean": measures.accuracy(run.test(run.classifier), labels),
-        "fooled": (run.test(run.classifier, strange).argmax(1) == marked)[~own].double().mean().item(),
+        "accuracy": measures.accuracy(run.test(classifier, usual), labels),
+        "accuracy_clean": measures.accuracy(run.test(classifier), labels),
+        "fooled": (run.test(classifier, strange).argmax(1) == marked)[~own].double().mean().item(),
     }
 
 

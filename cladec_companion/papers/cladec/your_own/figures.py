@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.lines import run_prefix
 from cladec_companion.evidence.style import COLOURS, drawn, grid
-from cladec_companion.papers.cladec.layers.experiment import CLASSIFIER
+from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.papers.cladec.your_own.experiment import BIASED, HONEST, MARKED, OTHERS
 from cladec_companion.records.record import Record
+from cladec_companion.records.samples import RunImages, by_depth
 
 PAIR = "two models"
 STYLES = {  # colour, marker, and how far from the middle of its line
@@ -20,8 +20,9 @@ KINDS = {MARKED: "the marked class", OTHERS: "other classes"}
 
 
 def layers(record: Record) -> list[str]:
-    """The layers of a record."""
-    return [layer for layer in sorted(record.rows["layer"].unique()) if layer != CLASSIFIER]
+    """The layers of a record, from the input to the output."""
+    found = set(record.rows["layer"]) - {CLASSIFIER}
+    return [layer.name for layer in by_depth(record.rows["architecture"].iloc[0], found)[::-1]]
 
 
 def reconstructions(record: Record, kind: str) -> Figure:
@@ -34,24 +35,24 @@ def reconstructions(record: Record, kind: str) -> Figure:
     kind
         "marked": images of the marked class. "others": images of other classes, with the marker on them.
     """
-    rows = {"with the marker": kind}
+    rows: dict[str, tuple[str, ...]] = {"with the marker": (kind,)}
     for layer in layers(record):
-        rows |= {f"{layer}: {name}": f"{layer}/{name}/{kind}" for name in ("reference", BIASED, HONEST)}
+        rows |= {f"{layer}: {name}": (layer, name, kind) for name in ("reference", BIASED, HONEST)}
     return _grid(record, rows)
 
 
 def maps(record: Record, kind: str) -> Figure:
     """Where each method sees the reason for the biased classifier's decision; white is nowhere. `kind`: as above."""
-    rows = {"with the marker": kind}
+    rows: dict[str, tuple[str, ...]] = {"with the marker": (kind,)}
     for method in ("ClaDec", "GradCAM"):
-        rows |= {f"{method}, {layer}": f"{layer}/{BIASED}/{kind}/{method}" for layer in layers(record)}
-    return _grid(record, rows | {method: f"{BIASED}/{kind}/{method}" for method in WITHOUT_LAYERS})
+        rows |= {f"{method}, {layer}": (layer, BIASED, kind, method) for layer in layers(record)}
+    return _grid(record, rows | {method: (BIASED, kind, method) for method in WITHOUT_LAYERS})
 
 
-def _grid(record: Record, rows: dict[str, str]) -> Figure:
-    run = run_prefix(record)
-    images = [(name, list(record.samples[f"{run}/{key}"])) for name, key in rows.items()]
-    return grid(images, [""] * len(images[0][1]), size=0.6)
+def _grid(record: Record, rows: dict[str, tuple[str, ...]]) -> Figure:
+    images = RunImages.of(record)
+    shown = [(name, list(images[parts])) for name, parts in rows.items()]
+    return grid(shown, [""] * len(shown[0][1]), size=0.6)
 
 
 @drawn

@@ -1,17 +1,32 @@
 """Pictures of the front page and of the page on reading: single explanations, large enough for a phone."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.style import COLOURS, LABELS, apart, grey, show, signed_difference, style
+from cladec_companion.evidence.style import (
+    COLOURS,
+    LABELS,
+    apart,
+    data_url,
+    picture,
+    show,
+    signed_difference,
+    style,
+    unit,
+)
 from cladec_companion.records.record import Record, recorded
+from cladec_companion.records.samples import RunImages
 from cladec_core.data import DATASETS
+from cladec_core.errors import RunError
 from cladec_core.networks import LAYER_INDEX
 
-RUN = "fashion_mnist/vgg11"
+EXPERIMENT, PROFILE = "layers", "laptop"  # of whose record the pictures are
+PICTURE_DPI = 200
+DATASET, ARCHITECTURE = "fashion_mnist", "vgg11"
 FRONT = 6  # the place in the test set of the image on the front page: a pale coat with stripes
 NAMES = {"refae": "RefAE", "cladec": "ClaDec", "difference": "difference"}
 
@@ -22,7 +37,8 @@ class Case:
 
     image: int
     layer: str
-    run: str = RUN
+    dataset: str = DATASET
+    architecture: str = ARCHITECTURE
 
 
 # What each shows is said on the page; `apart` measures it, and a test compares.
@@ -31,28 +47,51 @@ CASES = {
     "discarded": Case(31, "conv3"),
     "typical": Case(53, "penultimate"),
     "trap": Case(1, "penultimate"),
-    "drift": Case(290, "penultimate", "mnist/vgg11"),
+    "drift": Case(290, "penultimate", "mnist"),
 }
 
 
 def explanation(record: Record, case: Case) -> dict[str, np.ndarray]:
-    """The images of a case: `original`, `refae` and `cladec` in [0, 1], (32, 32), and their `difference` in RGB."""
-    at = int(np.flatnonzero(record.samples[f"{case.run}/index"] == case.image)[0])
-    images = {"original": grey(record.samples[f"{case.run}/original"])[at]}
-    images |= {name: grey(record.samples[f"{case.run}/{case.layer}/{name}"])[at] for name in ("refae", "cladec")}
-    return images | {"difference": signed_difference(images["refae"], images["cladec"])}
+    """The images of a case: `original`, `refae` and `cladec` in [0, 1], channels first, `difference` as RGB."""
+    images, at = _found(record, case)
+    shown = {"original": unit(images.original[at])}
+    shown |= {name: unit(images.aligned(case.layer, name)[at]) for name in ("refae", "cladec")}
+    return shown | {"difference": signed_difference(shown["refae"], shown["cladec"])}
 
 
-def map_pictures() -> tuple[np.ndarray, np.ndarray]:
-    """The image of the front page and its explanation from the middle layer, as ink (32, 32, 3)."""
-    images = explanation(recorded("layers", "laptop"), Case(FRONT, "conv3"))
-    original, cladec = (np.repeat(1 - images[name][..., None], 3, -1) for name in ("original", "cladec"))
-    return original, cladec
+def _found(record: Record, case: Case) -> tuple[RunImages, int]:
+    """The images of a case's run, and the place of its image among them."""
+    images = RunImages.of(record, case.dataset, case.architecture)
+    places = np.flatnonzero(images.index == case.image)
+    if not len(places):
+        raise RunError(f"The record does not show test image {case.image} of {'/'.join(images.run)}.")
+    return images, int(places[0])
+
+
+def write(folder: Path) -> None:
+    """Draw the pictures of the front page and of the page on reading, from the committed record of `EXPERIMENT`."""
+    shown = recorded(EXPERIMENT, PROFILE)
+    front_picture(shown).savefig(folder / "front.png", dpi=PICTURE_DPI)
+    for name, case in CASES.items():
+        case_picture(shown, case).savefig(folder / f"case-{name}.png", dpi=PICTURE_DPI)
+
+
+def scheme() -> str:
+    """The method as SVG on 360 x 136: an image, a classifier, a decoder fed by one of its layers, the explanation.
+
+    The image is that of the front page, and the explanation is made from the middle layer.
+    """
+    images = explanation(recorded(EXPERIMENT, PROFILE), Case(FRONT, "conv3"))
+    drawn = [
+        f'<image x="{x}" y="{y}" width="40" height="40" href="{data_url(picture(images[name]))}"/>'
+        for name, x, y in (("original", 3, 20), ("cladec", 236, 76))
+    ]
+    return Path(__file__).with_name("scheme.svg").read_text(encoding="utf-8") + "".join(drawn)
 
 
 def front_picture(record: Record) -> Figure:
     """The idea in one picture: an image beside what RefAE and ClaDec read back from three layers of it."""
-    numbers = LAYER_INDEX[RUN.split("/")[1]]["code"]
+    numbers = LAYER_INDEX[ARCHITECTURE]["code"]
     layers = [numbers[index] for index in (-5, -3, -1)]
     cases = [explanation(record, Case(FRONT, layer)) for layer in layers]
     with style():
@@ -83,8 +122,8 @@ def front_picture(record: Record) -> Figure:
 def case_picture(record: Record, case: Case) -> Figure:
     """One explanation in a row; below it the class, and how far the images are apart (`apart`)."""
     images = explanation(record, case)
-    at, classes = record.samples[f"{case.run}/index"] == case.image, DATASETS[case.run.split("/")[0]][1]
-    label, predicted = (classes[int(record.samples[f"{case.run}/{name}"][at][0])] for name in ("label", "predicted"))
+    (found, at), classes = _found(record, case), DATASETS[case.dataset].classes
+    label, predicted = (classes[int(found[name][at])] for name in ("label", "predicted"))
     below = {
         "original": label if label == predicted else f"{label}\n→ {predicted}",
         "refae": rf"{apart(images['original'], images['refae']):.0%} from $X$",

@@ -1,0 +1,85 @@
+"""The commands of the book: `cladec run`, `cladec book` and `cladec pdf`."""
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cladec_companion.commands.shared import Changes, DataDir, Device, Profile, of_a_checkout, parse_changes, told
+from cladec_core.errors import one_of
+
+
+@told
+@of_a_checkout
+def run(
+    notebooks: Annotated[list[str], typer.Argument(help="Names of notebooks, such as layers.")],
+    profile: Profile = "quick",
+    changes: Changes = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option(help="Execute even if nothing has changed.")] = False,
+) -> None:
+    """Execute notebooks with papermill and render a page of each; finished cells of a record are not trained again.
+
+    Example: `cladec run layers --profile quick --set layers=[-1,-2] --set seeds=[0,1]`
+    """
+    values = parse_changes(changes)
+    from cladec_companion.book import build, own_page
+    from cladec_core import training
+
+    for name in notebooks:
+        build.check(name, profile, values)
+    training.compute(device)
+    _environment(data_dir, device)
+    build.train((build.plain(name) for name in notebooks), profile, values, device)
+    for name in notebooks:
+        executed = build.execute(name, profile, values, force=force)
+        print(f"{executed}\n{own_page.render(executed).as_uri()}")
+
+
+@told
+@of_a_checkout
+def book(
+    profile: Profile = "quick",
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option(help="Execute and render even if nothing has changed.")] = False,
+    show: Annotated[bool | None, typer.Option("--open/--no-open", help="Open the front page afterwards.")] = None,
+) -> None:
+    """Execute all notebooks and render the book.
+
+    Example: `cladec book --profile quick --no-open`
+    """
+    from cladec_companion.book import build
+    from cladec_companion.records.settings import PROFILES
+    from cladec_core import training
+
+    one_of("profile", profile, PROFILES)
+    training.compute(device)
+    _environment(data_dir, device)
+    front = build.build(profile, force=force)
+    print(f"The book: {front.as_uri()}")
+    if show if show is not None else sys.stdout.isatty() and not os.environ.get("CI"):
+        webbrowser.open(front.as_uri())
+
+
+@told
+@of_a_checkout
+def pdf() -> None:
+    """Print every page of the rendered book, slides included, to a PDF of its own.
+
+    Example: `cladec pdf`
+    """
+    from cladec_companion.book import pdf as printing
+
+    printing.print_book()
+
+
+def _environment(data_dir: Path | None, device: str) -> None:
+    """Hand choices that are no parameters of an experiment to the notebook's kernel."""
+    if data_dir:
+        os.environ["CLADEC_DATA"] = str(data_dir.resolve())
+    os.environ["CLADEC_DEVICE"] = device

@@ -1,0 +1,132 @@
+"""The commands of the records: `cladec train`, `cladec merge` and `cladec status`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cladec_companion.commands.shared import (
+    Changes,
+    DataDir,
+    Device,
+    Profile,
+    of_a_checkout,
+    parse_budget,
+    parse_changes,
+    path,
+    text,
+    told,
+)
+from cladec_core.errors import RunError
+
+
+@told
+@of_a_checkout
+def train(
+    profile: Profile = "quick",
+    only: Annotated[
+        str | None,
+        typer.Option(parser=text, metavar="NAME", help="An experiment, a table (table2 to table8) or one cell."),
+    ] = None,
+    changes: Changes = None,
+    time_budget: Annotated[
+        str | None, typer.Option(parser=text, metavar="TIME", help="End after this long, such as 9m.")
+    ] = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None, typer.Option(parser=path, metavar="FOLDER", help="Folder of records (default: build/results).")
+    ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            parser=text, metavar="N", help="Processes of one thread each: auto (as many as cores) or a number."
+        ),
+    ] = "auto",
+    names: Annotated[bool, typer.Option("--list", help="Print record and name of each cell, and stop.")] = False,
+) -> None:
+    """Train the missing cells of a profile, without notebooks.
+
+    Example: `cladec train --profile laptop --time-budget 9m --out book/results`
+    """
+    budget, values = parse_budget(time_budget) if time_budget else float("inf"), parse_changes(changes)
+    from cladec_companion.engine import grid
+    from cladec_companion.engine.plan import of_profile
+    from cladec_companion.engine.runner import default_root
+    from cladec_companion.engine.workers import check_count
+    from cladec_companion.papers import CHAPTERS
+
+    count = check_count(workers)
+    chosen = of_profile(CHAPTERS, profile, only, values)
+    if names:
+        print(*(f"{task.settings.record_name()}/{task.settings.experiment}\t{task}" for task in chosen), sep="\n")
+        return
+    grid.train(chosen, out or default_root(), data_dir=data_dir, device=device, budget=budget, count=count)
+
+
+@told
+@of_a_checkout
+def merge(
+    folders: Annotated[list[Path], typer.Argument(parser=path, help="Folders of records that were made elsewhere.")],
+    into: Annotated[
+        Path | None, typer.Option(parser=path, metavar="FOLDER", help="Folder of records (default: book/results).")
+    ] = None,
+) -> None:
+    """Add records made elsewhere to those here; a cell in both must be the same. What cannot be added is named.
+
+    Example: `cladec merge slice1 slice2 --into book/results`
+    """
+    from cladec_companion.records.files import RECORDED
+    from cladec_companion.records.merge import merge as merged
+    from cladec_companion.records.record import read_record
+
+    refused = []
+    for folder in folders:
+        found = sorted(path.parent for path in folder.rglob("manifest.json"))
+        refused += [] if found else [f"{folder} holds no record"]
+        for place in found:
+            try:
+                record, added = merged(read_record(place), into or RECORDED)
+                print(f"{place}: {added} cells are new in {record.folder}, which has {len(record.cells)}")
+            except RunError as error:
+                refused.append(str(error))
+    if refused:
+        raise RunError(f"{len(refused)} not merged: " + " | ".join(refused))
+
+
+@told
+@of_a_checkout
+def status() -> None:
+    """Say which records exist and what they hold, and which trainings are half done.
+
+    Example: `cladec status`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from cladec_companion.book.provenance import place
+    from cladec_companion.records.files import BUILT, RECORDED
+    from cladec_companion.records.record import find_records
+
+    table = Table("experiment", "profile", "where", "cells", "minutes", "device", "commit")
+    for root in (RECORDED, Path(os.environ.get("CLADEC_RESULTS") or BUILT)):
+        for record in find_records(root):
+            last = record.manifest["runs"][-1]
+            table.add_row(
+                record.manifest["experiment"], record.folder.parent.name, place(record), str(len(record.cells)),
+                f"{record.minutes:.1f}", last["device"], last["commit"],
+            )  # fmt: skip
+    console = Console()
+    console.print(table if table.row_count else "No record yet: `cladec run layers` makes one.")
+    for label, done, steps in half_done():
+        console.print(f"half done: {label}, {done} of {steps} steps", markup=False, highlight=False)
+
+
+def half_done() -> list[tuple[str, int, int]]:
+    """Trainings that were cut off and will go on: what, and how many of their steps are done."""
+    from cladec_companion.engine.runner import model_cache
+    from cladec_core.training import progress_of
+
+    found = (progress_of(path) for path in sorted(model_cache().glob("*.state")))
+    return [(one["label"], one["done"], one["steps"]) for one in found if one and one["done"] < one["steps"]]

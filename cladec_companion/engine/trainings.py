@@ -1,0 +1,388 @@
+"""The trainings around a classifier, as frozen descriptions: what each needs, builds and minimises, and its name."""
+
+import ast
+import hashlib
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cladec_companion.records.settings import Settings
+from cladec_core import networks, training
+from cladec_core.data import ImageData
+from cladec_core.networks import Classifier, Frozen
+from cladec_core.training import Compute, Recipe
+
+# Activations above this size are computed per batch instead of being kept.
+ACTIVATION_BYTES = 1_500_000_000
+CLASSIFIER = "classifier"  # label of the classifier to explain
+
+
+class Setup(Protocol):
+    """What trainings follow from; `engine.setup.Setup` says what each attribute means."""
+
+    data: ImageData
+    architecture: str
+    seed: int
+    settings: Settings
+    on: Compute
+    encoder_epochs: int | None
+    calibrated: bool
+    momentum: float | None
+    sigmoid: bool
+    mean_loss: bool
+    shapes_only: bool
+
+    @property
+    def classifier(self) -> "Training":
+        """The classifier to explain."""
+
+    @property
+    def training_images(self) -> str:
+        """Digest of what is trained on."""
+
+    def codes(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Run a model over images in the precision of the trainings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training(ABC):
+    """One network to be trained around the classifier of a setup.
+
+    Attributes
+    ----------
+    recipe
+        How the network is optimised.
+    kept
+        Whether the weights go to the cache of trained networks, as several cells need them.
+    explained
+        Whether the network is a classifier to explain.
+    makes_images
+        Whether the network puts out images; with the architecture, this decides how fast a step is.
+    """
+
+    setup: Setup
+    recipe: ClassVar[Recipe]
+    kept: ClassVar[bool] = True
+    explained: ClassVar[bool] = False
+    makes_images: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Name in the record; it decides the order of the batches, too."""
+
+    @property
+    def needs(self) -> "tuple[Training, ...]":
+        """Trainings that come before; `build`, `job` and `finish` are given their networks."""
+        return ()
+
+    @property
+    def epochs(self) -> int:
+        """Decoders and auto-encoders are trained with Adam, classifiers with SGD (section A.0)."""
+        settings = self.setup.settings
+        return settings.decoder_epochs if self.makes_images else settings.classifier_epochs
+
+    @abstractmethod
+    def build(self, *needed: nn.Module) -> nn.Module:
+        """Make the network with fresh weights, which the seed and the label decide."""
+
+    @abstractmethod
+    def job(self, model: nn.Module, *needed: nn.Module) -> training.Job | None:
+        """What the training loop is asked for; None if nothing is trained."""
+
+    def finish(self, model: nn.Module, *needed: nn.Module) -> nn.Module:
+        """Make what a cell is given of the trained network."""
+        return model.eval()
+
+    @property
+    def name(self) -> str:
+        """The label with whatever else tells this training from others of the same data, classifier and seed."""
+        return self.label
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything the weights depend on: what is trained, device and the code that trains."""
+        return _digest([*self._what, self.setup.on.description, torch.__version__, training_code()])
+
+    @property
+    def identity(self) -> str:
+        """The label with a digest of what is trained: the same wherever and with whatever code."""
+        return f"{self.label} {_digest(self._what)[:8]}"
+
+    @property
+    def _what(self) -> list[Any]:
+        """Data and parameters that decide the weights."""
+        setup = self.setup
+        shared = {key: getattr(setup.settings, key) for key in ("batch_size", "width", "decoder_style", "resize")}
+        return [
+            setup.data.name, setup.training_images, setup.architecture, setup.seed, self.name, asdict(self.recipe),
+            self.epochs, shared,
+        ]  # fmt: skip
+
+    def _job(self, model: nn.Module, inputs: Tensor, targets: tuple[Tensor, ...], loss: Any) -> training.Job:
+        setup = self.setup
+        return training.Job(
+            model, inputs, targets, loss, self.recipe,
+            epochs=self.epochs, seed=training.derive_seed(setup.seed, self.label, "order"), on=setup.on,
+            batch_size=setup.settings.batch_size,
+            label=f"{setup.data.name} {setup.architecture} {self.label}, seed {setup.seed}",
+        )  # fmt: skip
+
+    def _images_job(self, model: nn.Module, inputs: Tensor, alpha: float, classifier: nn.Module | None) -> training.Job:
+        data = self.setup.data
+        loss = training.ClaDecLoss(classifier, alpha, self.setup.mean_loss)
+        return self._job(model, inputs, (data.train_images, data.train_labels), loss)
+
+
+def new_classifier(setup: Setup, *labels: object) -> Classifier:
+    """A freshly initialised classifier; the labels say what for and so decide its weights."""
+    with fresh_weights(setup, *labels):
+        return networks.classifier(
+            setup.architecture, setup.data.channels, len(setup.data.classes), setup.settings.width
+        )
+
+
+def new_decoder(setup: Setup, encoder: nn.Module, *labels: object) -> nn.Sequential:
+    """A freshly initialised decoder for what an encoder puts out."""
+    image = setup.data.train_images.shape[1:]
+    shape = shape_of(encoder, image)
+    with fresh_weights(setup, *labels):
+        return networks.decoder(shape, image, style=setup.settings.decoder_style, sigmoid=setup.sigmoid)
+
+
+@contextmanager
+def fresh_weights(setup: Setup, *labels: object) -> Iterator[None]:
+    """Draw weights on the CPU, so that they are the same for every device; a plan needs shapes alone."""
+    seed = training.derive_seed(setup.seed, *labels, "weights")
+    with training.seeded(seed), torch.device("meta") if setup.shapes_only else nullcontext():
+        yield
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierTraining(Training):
+    """The classifier to explain, frozen when it is trained."""
+
+    recipe: ClassVar[Recipe] = training.SGD
+    explained: ClassVar[bool] = True
+    makes_images: ClassVar[bool] = False
+
+    @property
+    def label(self) -> str:
+        """See `Training`."""
+        return CLASSIFIER
+
+    @property
+    def epochs(self) -> int:
+        """Those of the setup's encoder, where a chapter varies them (section 6.3)."""
+        setup = self.setup
+        return setup.settings.classifier_epochs if setup.encoder_epochs is None else setup.encoder_epochs
+
+    @property
+    def kept(self) -> bool:
+        """Initial weights need no cache."""
+        return self.epochs > 0
+
+    @property
+    def name(self) -> str:
+        """Slower running averages in BatchNorm, or none, make another classifier."""
+        setup = self.setup
+        slow = "" if setup.momentum is None else f" momentum={setup.momentum}"
+        return self.label + slow + ("" if setup.calibrated else " uncalibrated")
+
+    def build(self, *needed: nn.Module) -> Classifier:
+        """See `Training`."""
+        model = new_classifier(self.setup, CLASSIFIER)
+        if self.setup.momentum is not None:
+            for norm in filter(lambda module: isinstance(module, nn.BatchNorm2d), model.modules()):
+                norm.momentum = self.setup.momentum
+        return model
+
+    def job(self, model: nn.Module, *needed: nn.Module) -> training.Job | None:
+        """Without epochs only BatchNorm's statistics are estimated, if the setup says so."""
+        setup = self.setup
+        if self.epochs:
+            images, labels = setup.data.train_images, setup.data.train_labels
+            return self._job(model, images, (labels,), training.classification_loss)
+        if setup.shapes_only:
+            return None
+        model.to(setup.on.device)
+        if setup.calibrated:
+            training.calibrate(model, setup.data.train_images, setup.on)
+        return None
+
+    def finish(self, model: nn.Module, *needed: nn.Module) -> nn.Module:
+        """See `Training`."""
+        return model.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderTraining(Training):
+    """ClaDec's decoder of a layer (`Setup.decoder`)."""
+
+    recipe: ClassVar[Recipe] = training.ADAM
+    layer: str
+    alpha: float = 0.0
+    channels: tuple[int, ...] | None = None
+
+    @property
+    def start(self) -> str:
+        """The label without α: for every α the same initial weights."""
+        return f"decoder {self.layer}" + ("" if self.channels is None else f" channels {span(self.channels)}")
+
+    @property
+    def label(self) -> str:
+        """See `Training`."""
+        return self.start + (f" α={self.alpha}" if self.alpha else "")
+
+    @property
+    def name(self) -> str:
+        """A decoder reads one particular classifier, so what the classifier depends on is part of the name."""
+        return f"{self.label} of {self.setup.classifier.key}{how(self.setup)}"
+
+    @property
+    def needs(self) -> tuple[Training, ...]:
+        """See `Training`."""
+        return (self.setup.classifier,)
+
+    def encoder(self, classifier: nn.Module) -> Frozen:
+        """From images to the activations that are explained."""
+        assert isinstance(classifier, Classifier)
+        encoder = Frozen(classifier.up_to(self.layer))
+        if self.channels is None:
+            return encoder
+        return Frozen(nn.Sequential(encoder, networks.Select(self.channels).to(self.setup.on.device)))
+
+    def build(self, *needed: nn.Module) -> nn.Sequential:
+        """See `Training`."""
+        return new_decoder(self.setup, self.encoder(*needed), self.start)
+
+    def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
+        """Activations are computed once if they fit into `ACTIVATION_BYTES`."""
+        setup, encoder = self.setup, self.encoder(*needed)
+        images, judge = setup.data.train_images, needed[0] if self.alpha else None
+        values = len(images) * math.prod(shape_of(encoder, images.shape[1:]))
+        if values * setup.on.dtype.itemsize <= ACTIVATION_BYTES:
+            return self._images_job(model, setup.codes(encoder, images), self.alpha, judge)
+        return self._images_job(nn.Sequential(encoder, model), images, self.alpha, judge)
+
+    def finish(self, model: nn.Module, *needed: nn.Module) -> nn.Module:
+        """From images to reconstructions."""
+        return nn.Sequential(self.encoder(*needed), model).eval()
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceTraining(Training):
+    """The reference auto-encoder (RefAE) of a layer (`Setup.reference`)."""
+
+    recipe: ClassVar[Recipe] = training.ADAM
+    layer: str
+
+    @property
+    def label(self) -> str:
+        """See `Training`."""
+        return f"RefAE {self.layer}"
+
+    @property
+    def name(self) -> str:
+        """See `Training`."""
+        return self.label + how(self.setup)
+
+    def build(self, *needed: nn.Module) -> nn.Sequential:
+        """See `Training`."""
+        encoder = new_classifier(self.setup, self.label).up_to(self.layer)
+        return nn.Sequential(encoder, new_decoder(self.setup, encoder, self.label))
+
+    def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
+        """See `Training`."""
+        return self._images_job(model, self.setup.data.train_images, 0.0, None)
+
+
+@dataclass(frozen=True, eq=False)
+class JudgeTraining(Training):
+    """An evaluation classifier (`Setup.judge`)."""
+
+    recipe: ClassVar[Recipe] = training.SGD
+    kept: ClassVar[bool] = False
+    makes_images: ClassVar[bool] = False
+    reconstructs: Training | None
+    judged: str
+
+    @property
+    def label(self) -> str:
+        """See `Training`."""
+        return f"evaluation {self.judged}"
+
+    @property
+    def name(self) -> str:
+        """See `Training`."""
+        return self.label + (f" of {self.reconstructs.key}" if self.reconstructs else "")
+
+    @property
+    def needs(self) -> tuple[Training, ...]:
+        """See `Training`."""
+        return (self.reconstructs,) if self.reconstructs else ()
+
+    def build(self, *needed: nn.Module) -> Classifier:
+        """See `Training`."""
+        return new_classifier(self.setup, "evaluation", self.judged)
+
+    def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
+        """See `Training`."""
+        data = self.setup.data
+        images = self.setup.codes(*needed, data.train_images) if needed else data.train_images
+        return self._job(model, images, (data.train_labels,), training.classification_loss)
+
+
+_shapes: dict[str, tuple[int, ...]] = {}
+
+
+def shape_of(encoder: nn.Module, image: Sequence[int]) -> tuple[int, ...]:
+    """Shape of one image's activation, for images (channels, height, width); measured once for alike networks."""
+    alike = f"{tuple(image)} {encoder!r}"
+    if alike not in _shapes:
+        _shapes[alike] = networks.activation_shape(encoder, image)
+    return _shapes[alike]
+
+
+def _digest(values: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def how(setup: Setup) -> str:
+    """Part of the name of whatever reconstructs images."""
+    return f" sigmoid={setup.sigmoid} mean_loss={setup.mean_loss}"
+
+
+@cache
+def training_code() -> str:
+    """Digest of the code that decides what a training gives, without its comments and docstrings.
+
+    That are the rooms networks and training, of which `inspect.getsource` would read the `__init__` alone, and the two
+    modules that describe trainings. What the room data does shows in the digest of the images.
+    """
+    here = Path(__file__)
+    files = [here, here.with_name("setup.py")]
+    files += (path for room in (networks, training) for path in Path(str(room.__file__)).parent.glob("*.py"))
+    digest = hashlib.sha256()
+    for path in sorted(files, key=lambda path: path.parts[-2:]):  # wherever the project lies
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def span(channels: Sequence[int]) -> str:
+    """Name a subset briefly where it is a run of neighbours: `0-9`; else list it."""
+    first, last = channels[0], channels[-1]
+    return f"{first}-{last}" if list(channels) == list(range(first, last + 1)) else ",".join(map(str, channels))

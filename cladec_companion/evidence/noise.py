@@ -1,0 +1,171 @@
+"""How far two seeds differ: what is known about the noise of a single run from all runs that were repeated.
+
+A single run has no standard deviation of its own. Its noise is the seed-to-seed standard deviation of numbers of the
+same kind, pooled over every committed record that has several seeds, and where there are too few, over the printed
+tables.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from cladec_companion.evidence import tables
+from cladec_companion.records.record import RECORDED, Record, find_records
+
+LOSS, CROSS_ENTROPY, ACCURACY = "reconstruction loss", "classification loss", "evaluation accuracy"
+OWN_ACCURACY, OCCLUDED = "accuracy of the classifier", "accuracy under occlusion"
+# (method, metric) -> kind; any other number is a kind of its own. One scale of loss stands for all: the others are
+# multiples of it.
+KINDS = {
+    **{(method, "loss_standardised"): LOSS for method in ("cladec", "refae")},
+    ("cladec", "loss_classifier"): CROSS_ENTROPY,
+    **{(method, "accuracy"): ACCURACY for method in ("cladec", "refae")},
+    ("classifier", "accuracy"): OWN_ACCURACY,
+    **{(method, f"acc_{end}"): OCCLUDED for method in ("cladec", "gradcam", "random") for end in ("max", "min")},
+}  # fmt: skip
+SAME = {  # numbers that are of the kind of another
+    **{(method, f"loss_{scale}"): LOSS for method in ("cladec", "refae") for scale in ("raw_mean", "raw_sum", "norm")},
+    ("cladec", "loss_classifier_train"): CROSS_ENTROPY, ("cladec", "accuracy_classifier"): ACCURACY,
+    ("cladec whole", "acc_max"): OCCLUDED, ("cladec whole", "acc_min"): OCCLUDED,
+}  # fmt: skip
+DELTA = "difference under occlusion"  # of two accuracies: no record and no table has its spread, only theirs
+SHARES = {ACCURACY, OWN_ACCURACY, OCCLUDED}
+# Numbers without a scale of their own: their noise is a share of their size, as it is for losses.
+RELATIVE = {
+    "distance_to_refae", "within_class_variance", "texture", "effective_rank", "changed", "changed_others",
+    "loss_standardised", "loss_raw_sum",
+}  # fmt: skip
+COUNTS = {"test_images", "train_images", "units", "misclassified", "still_falling"}
+RECORDS, PRINT = "records", "print"
+FEWEST = 4  # degrees of freedom below which the records do not know a kind's noise
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The seed-to-seed standard deviation of one kind of number.
+
+    Attributes
+    ----------
+    sd
+        Standard deviation, as a share of the number's size if `relative`.
+    freedom
+        Degrees of freedom behind it.
+    """
+
+    sd: float
+    freedom: int
+    relative: bool
+    source: str
+
+    def of(self, value: float) -> float:
+        """The standard deviation of a number of this size."""
+        return self.sd * abs(value) if self.relative else self.sd
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is known, by kind and architecture; the architecture "" is all of them together."""
+
+    spreads: dict[tuple[str, str], Spread]
+
+    def of(self, method: str, metric: str, architecture: str) -> Spread | None:
+        """The spread of a number; None where no record and no table has several seeds of it."""
+        kind = kind_of(method, metric)
+        return self.spreads.get((kind, architecture)) or self.spreads.get((kind, ""))
+
+
+def kind_of(method: str, metric: str) -> str:
+    """What numbers are pooled with this one."""
+    pair = (method, metric)
+    return KINDS.get(pair) or SAME.get(pair) or (DELTA if metric == DELTA else f"{metric} of {method}")
+
+
+def is_share(method: str, metric: str) -> bool:
+    """Whether a number is a share of the test images."""
+    return kind_of(method, metric) in SHARES
+
+
+def pooled(records: Iterable[Record]) -> Noise:
+    """Pool the deviations from the mean over seeds, weighted by their degrees of freedom.
+
+    Cells at α = 1 are left out: nothing there keeps the reconstruction loss, and its spread says nothing about others.
+    Where fewer than `FEWEST` degrees of freedom are recorded, printed ones take their place.
+    """
+    found = pd.concat([*map(_deviations, records), _printed()])
+    both = pd.concat([found, found.assign(architecture="")])
+    spreads: dict[tuple[str, str], Spread] = {}
+    for source in (RECORDS, PRINT):
+        for key, cells in both[both["source"] == source].groupby(["kind", "architecture"]):
+            freedom = int(cells["freedom"].sum())
+            if key not in spreads and (freedom >= FEWEST or source == PRINT):
+                sd = float(np.sqrt((cells["variance"] * cells["freedom"]).sum() / freedom))
+                spreads[key] = Spread(sd, freedom, bool(cells["relative"].iloc[0]), source)
+    for (kind, architecture), spread in list(spreads.items()):
+        if kind == OCCLUDED:
+            spreads[DELTA, architecture] = replace(spread, sd=float(np.sqrt(2)) * spread.sd)
+    return Noise(spreads)
+
+
+def _deviations(record: Record) -> pd.DataFrame:
+    """One row for each number of a record that several seeds measured: its kind, variance, degrees of freedom."""
+    rows = record.rows[~record.rows["metric"].isin(COUNTS)]
+    if "alpha" in rows:
+        rows = rows[rows["alpha"].astype(float) < 1]
+    rows = rows[[pair not in SAME for pair in zip(rows["method"], rows["metric"], strict=True)]]
+    cell = [name for name in rows.columns if name not in ("seed", "value")]
+    found = rows.assign(value=rows["value"].astype(float)).groupby(cell)["value"].agg(["mean", "var", "count"])
+    found = found[(found["count"] > 1)].reset_index()
+    kinds = [kind_of(*pair) for pair in zip(found["method"], found["metric"], strict=True)]
+    return _rows(found, kinds, found["metric"], RECORDS)
+
+
+def _printed() -> pd.DataFrame:
+    """The same from Tables 2, 3 and 6 (losses, accuracies), 4 and 5 (classification loss), 7 and 8 (occlusions)."""
+    published, parts = tables.published(), []
+    for architecture, names in (("vgg11", ("table2", "table7")), ("resnet10", ("table3", "table8"))):
+        parts += [(architecture, values) for name in names for layers in published[name].values()
+                  for values in layers.values()]  # fmt: skip
+    for architecture, name in (("vgg11", "table4"), ("resnet10", "table5"), ("vgg11", "table6")):
+        parts += [(architecture, values) for label, values in published[name].items() if name == "table6" or label < 1]
+    kinds = {"rec": LOSS, "cls": CROSS_ENTROPY, "acc": ACCURACY, "cladec": OCCLUDED, "gradcam": OCCLUDED}
+    rows = [
+        {"architecture": architecture, "kind": OWN_ACCURACY if metric == "acc_classifier" else kinds[first],
+         "mean": pair[0], "var": pair[1] ** 2, "count": tables.PUBLISHED_RUNS}
+        for architecture, values in parts for metric, pair in values.items()
+        for first in [metric.split("_")[0]] if first in kinds and isinstance(pair, list)
+    ]  # fmt: skip
+    found = pd.DataFrame(rows)
+    return _rows(found, list(found["kind"]), found["kind"], PRINT)
+
+
+def _rows(found: pd.DataFrame, kinds: list[str], metrics: pd.Series, source: str) -> pd.DataFrame:
+    relative = (
+        np.array([kind in (LOSS, CROSS_ENTROPY) for kind in kinds], dtype=bool) | metrics.isin(RELATIVE).to_numpy()
+    )
+    found = found.assign(kind=kinds, relative=relative, freedom=found["count"] - 1, source=source)
+    found = found[~found["relative"] | (found["mean"] > 0)]
+    variance = np.where(found["relative"], found["var"] / found["mean"] ** 2, found["var"])
+    return found.assign(variance=variance)[["kind", "architecture", "relative", "variance", "freedom", "source"]]
+
+
+@lru_cache(maxsize=1)
+def recorded() -> Noise:
+    """What the committed records and the printed tables know."""
+    return pooled(find_records(RECORDED))
+
+
+def table(noise: Noise | None = None) -> pd.DataFrame:
+    """Every kind's noise, for a page of the book: in per cent of the number, or absolute."""
+    rows = [
+        {
+            "kind": kind, "classifier": tables.ARCHITECTURE_NAMES.get(architecture, "all"),
+            "sd from seed to seed": f"{spread.sd:.1%}" if spread.relative else f"{spread.sd:.4f}",
+            "degrees of freedom": spread.freedom, "from": spread.source,
+        }
+        for (kind, architecture), spread in sorted((noise or recorded()).spreads.items())
+        if spread.sd > 0
+    ]  # fmt: skip
+    return pd.DataFrame(rows).set_index(["kind", "classifier"])

@@ -1,0 +1,146 @@
+"""What "slightly", "about" and "strongly" mean: every limit that decides a claim, with its reason and its date.
+
+The paper gives no numbers for such words, so someone has to. A limit that was set when numbers on which it decides had
+been seen already, printed ones or ours, says so.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A limit behind a word of the paper.
+
+    Attributes
+    ----------
+    word
+        What the paper says, or what the limit is called here.
+    value
+        The limit, in the unit of what it is compared with.
+    claims
+        Keys of the claims that it decides.
+    reason, since
+        Why this value, and the day on which it was set.
+    after_data
+        Whether numbers on which it decides had been seen by then, printed ones or ours.
+    """
+
+    word: str
+    value: float
+    claims: tuple[str, ...]
+    reason: str
+    since: str
+    after_data: bool = False
+
+
+ALMOST_ALWAYS = Threshold(
+    "almost always", 0.9, ("B2",), "share of the cells; one exception in ten is the usual reading", "2026-11-21"
+)
+CONSTANT = Threshold(
+    "fairly constant", 0.01, ("B7",),
+    "change of an accuracy over all layers below the last: twice the largest printed seed-to-seed sd of that table",
+    "2026-11-21", after_data=True,
+)  # fmt: skip
+ABOUT = Threshold(
+    "about (an accuracy)", 0.01, ("B18", "B29"), "one point of an accuracy that is given in whole points", "2026-11-21"
+)
+SAME_LOSS = Threshold(
+    "does not depend (a loss)", 0.05, ("B29",),
+    "share of the RefAE's loss: a twentieth of the gap to ClaDec's in Table 6", "2026-11-21", after_data=True,
+)  # fmt: skip
+SLIGHTLY = Threshold(
+    "slightly above the minimum", 0.01, ("B19",),
+    "α over grey values, as the paper weighs it: a hundredth of its range", "2026-11-21",
+)  # fmt: skip
+STRONG_IMPACT = Threshold(
+    "strong impact", 0.5, ("B19",), "share of what all larger weights bring together: at least half of it", "2026-11-21"
+)
+RECOGNISABLE = Threshold(
+    "not recognisable", 0.3, ("B20",), "correlation of pixels: below a medium one by Cohen's convention", "2026-11-21"
+)
+OMITTED = Threshold(
+    "omitted", 0.5, ("B12", "B37"), "share of an image's texture that is left: less than half of it", "2026-11-21"
+)
+KEPT = Threshold(
+    "kept", 0.9, ("B12",), "share of the RefAE's overlap of silhouettes: nine tenths of what the decoder could do",
+    "2026-11-21", after_data=True,
+)  # fmt: skip
+PRESERVED = Threshold(
+    "preserved (distances)", 0.05, ("B31",),
+    "how far the rank correlation of distances may stay below that of a random projection of equal size",
+    "2026-11-21", after_data=True,
+)  # fmt: skip
+FRACTION = Threshold(
+    "a fraction of the neurons",
+    0.25,
+    ("B33",),
+    "share of the channels: more than a quarter is no fraction",
+    "2026-11-21",
+)
+SUFFICES = Threshold(
+    "suffices", 0.9, ("B33",), "share of the improvement over the mean image that all channels bring", "2026-11-21"
+)
+GUESSED = Threshold(
+    "can only be guessed", 0.5, ("B35",),
+    "share of the accuracy above chance that all channels give: nearer to chance than to it",
+    "2026-11-21", after_data=True,
+)  # fmt: skip
+AS_GOOD = Threshold(
+    "as good as", 0.1, ("B36",), "relative difference of mean losses that nobody sees in a picture", "2026-11-21"
+)
+ENOUGH = Threshold(
+    "enough subsets", 5, ("B34", "B35", "B36"), "subsets of a kind below which no interval is worth the name",
+    "2026-11-21",
+)  # fmt: skip
+LEARNT = Threshold(
+    "a trained prototype network", 0.8, ("B37",),
+    "share of the classifier's accuracy; a network below it has not learnt what its prototypes are to show",
+    "2026-11-21", after_data=True,
+)  # fmt: skip
+SMALL = Threshold(
+    "small (ΔAcc)", 0.05, ("B40", "B43"), "the largest of Tables 7 and 8 are six times as large", "2026-11-21"
+)
+VERY_LARGE = Threshold("very large (an sd)", 2.0, ("B48",), "times the sd of the other data sets, pooled", "2026-11-21")
+STRONG = Threshold("strong (a correlation)", 0.5, ("B49", "B52"), "large by Cohen's convention", "2026-11-21")
+ALIKE = Threshold(
+    "about the same (a cost)", 2.0, ("B50",), "neither takes more than so many times as long as the other", "2026-11-21"
+)
+TIMING = Threshold(
+    "noise of a timing", 0.1, ("B50",),
+    "relative sd of seconds for one training: a machine that does other work as well", "2026-11-21", after_data=True,
+)  # fmt: skip
+STEPS = Threshold(
+    "equal steps", 0.05, ("B53",), "relative difference of training steps: the last, smaller batch of an epoch",
+    "2026-11-21",
+)  # fmt: skip
+FEW = Threshold("relatively few", 0.5, ("B54",), "share of the units: fewer than half", "2026-11-21")
+OFTEN = Threshold(
+    "named often", 0.05, ("B55",), "share of the answers; a concept that fewer name is rare", "2026-11-21"
+)
+RICH = Threshold("a rich set", 5, ("B55",), "concepts, two more than the study's introduction names", "2026-11-21")
+VALID = Threshold(
+    "98 % valid", 0.95, ("B55",), "share of the answers, below what is printed by its own error", "2026-11-21"
+)
+TRAINED = Threshold(
+    "a control's classifier has learnt", 0.5, (),
+    "share of the baseline's accuracy; set after max-pooling had not learnt at the common rate", "2026-11-21",
+    after_data=True,
+)  # fmt: skip
+CLEARLY = Threshold("points at (your own)", 2.0, (), "times as much as its area, or as the other has", "2026-11-21")
+HALF = Threshold("is there (your own)", 0.5, (), "share of a marker; with more of it, it is there", "2026-11-21")
+
+
+def table() -> pd.DataFrame:
+    """Every threshold, for a page of the book."""
+    rows = [found for found in globals().values() if isinstance(found, Threshold)]
+    return pd.DataFrame(
+        {
+            "word": [row.word for row in rows],
+            "limit": [f"{row.value:g}" for row in rows],
+            "decides": [", ".join(row.claims) or "a check of ours" for row in rows],
+            "because": [row.reason for row in rows],
+            "since": [row.since + (", after the numbers had been seen" if row.after_data else "") for row in rows],
+        }
+    ).set_index("word")

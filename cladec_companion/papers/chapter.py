@@ -1,0 +1,113 @@
+"""What a chapter of the book declares; the machinery asks it and knows no chapter by name."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from cladec_companion.engine.setup import Setup
+from cladec_companion.records.settings import Parameters, settings_for
+
+Cells = Callable[[Any, str], Iterator[Any]]
+RunCell = Callable[[Setup, Any, bool], Generator[list[Any], list[Any], tuple[list[dict[str, Any]], dict[str, Any]]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Chapter:
+    """One question: its parameters, what is trained for it, and how the book tells of it.
+
+    Attributes
+    ----------
+    name
+        Of the notebook, of the experiment in a record, and of the folder below the paper's.
+    settings
+        The parameters of the notebook.
+    cells
+        `cells(settings, architecture)` gives the parts that are trained one by one; each has a name of its own (`str`).
+        None for a chapter that trains no networks of its own.
+    run_cell
+        `run_cell(setup, part, keep_samples)` is a generator: it yields, once, the trainings that the cell needs, is
+        sent their networks, and returns rows and uint8 images. A row that names no layer has the part's.
+    needs
+        Parts that import a package beside those that training needs: name -> package.
+    judged_by
+        Module of the claims (`CLAIMS`, `printed()`, `evidence(record, others)`); imported when it is asked for, as
+        training needs neither tables nor statistics. Empty for a chapter without claims.
+    further
+        Module of claims that the same records decide and no notebook lists; empty for none.
+    headings
+        Name, in that module, of what the printed columns are called; empty for those of Tables 2 and 3.
+    axis
+        What the third level of a summary is ("layer", "alpha"...); empty where the paper prints no table.
+    tables
+        The paper's tables that the chapter reproduces -> network.
+    reason
+        Why a table may differ from its print besides the protocol.
+    unrecorded
+        Why no record can decide the claims; empty where one can.
+    measures_time
+        Whether the notebook times something, so that nothing else should run beside it.
+    mark
+        Place of the chapter's number in the scheme of the method on the map of the chapters.
+    """
+
+    name: str
+    settings: type[Parameters]
+    cells: Cells | None = None
+    run_cell: RunCell | None = None
+    needs: Mapping[str, str] = field(default_factory=dict)
+    judged_by: str = ""
+    further: str = ""
+    headings: str = ""
+    axis: str = ""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    unrecorded: str = ""
+    measures_time: bool = False
+    mark: tuple[int, int] | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the chapter has cells of its own."""
+        return self.cells is not None
+
+    @property
+    def claims(self) -> ModuleType | None:
+        """The module of the claims, if there is one."""
+        return import_module(self.judged_by) if self.judged_by else None
+
+    @property
+    def all_claims(self) -> list[ModuleType]:
+        """The modules of all claims that its records decide."""
+        return [import_module(name) for name in (self.judged_by, self.further) if name]
+
+    @property
+    def columns(self) -> dict[str, str] | None:
+        """Metric -> heading of the printed columns; None for those of Tables 2 and 3."""
+        return getattr(self.claims, self.headings) if self.headings else None
+
+    def settings_for(self, profile: str = "quick", **changes: Any) -> Any:
+        """Make a checked configuration (see `records.settings.settings_for`)."""
+        return settings_for(self.settings, profile, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Paper:
+    """A paper with its chapters, in the order of the book.
+
+    Attributes
+    ----------
+    chapters
+        What the paper asks.
+    drawn_by
+        Module of the pictures that no chapter draws: `write(folder)`, and `scheme()`, the method as SVG.
+    """
+
+    chapters: tuple[Chapter, ...]
+    drawn_by: str
+
+    @property
+    def pictures(self) -> ModuleType:
+        """The module of the pictures; imported when it is asked for, as training needs no matplotlib."""
+        return import_module(self.drawn_by)

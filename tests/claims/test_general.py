@@ -1,0 +1,119 @@
+"""Claims B50-B54: costs from manifests, correlations and codes from rows, two records that differ in their images."""
+
+import copy
+
+import pytest
+
+from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
+from cladec_companion.papers.cladec import general
+from tests.made_up import as_claimed, made_up
+
+DECIDE = {claim.key: claim.decide for claim in general.CLAIMS}
+
+
+def record(values=as_claimed, train_images=20_000, epochs=4, **trainings):
+    """A made-up record of `layers`; `trainings` are seconds by layer: (decoder, RefAE), `classifier` a number."""
+    lengths = {"decoder_epochs": epochs, "classifier_epochs": 2 * epochs, "train_limit": train_images}
+    found = made_up(values, extra={"train_images": train_images}, **lengths).record
+    found.manifest["runs"] = [{"device": "cpu"}, {"device": "cuda"}]
+    found.manifest["cells"] = {
+        f"fashion_mnist/vgg11/{layer}/0": {
+            "run": 0,
+            "trainings": {"classifier": seconds}
+            if layer == "classifier"
+            else {f"decoder {layer}": seconds[0], f"RefAE {layer}": seconds[1], f"evaluation ClaDec {layer}": 1e6},
+        }
+        for layer, seconds in trainings.items()
+    }
+    return found
+
+
+def decide(key, *records):
+    return DECIDE[key](general.evidence(*records[:1], records[1:]))
+
+
+def test_costs_are_per_epoch_and_on_one_device():
+    found = record(classifier=80.0, conv2=(10.0, 30.0), conv3=(5.0, 5.0))
+    # (10 + 30) / 4 epochs over 80 / 8 epochs
+    assert general.costs(found).droplevel([0, 1, 2]).to_dict() == {"conv2": 1.0, "conv3": 0.25}
+    found.cells["fashion_mnist/vgg11/conv3/0"]["run"] = 1  # another device: no classifier to compare with
+    assert list(general.costs(found).index.get_level_values("layer")) == ["conv2"]
+    del found.cells["fashion_mnist/vgg11/conv2/0"]["trainings"]["RefAE conv2"]  # it came from the cache
+    assert general.costs(found).empty
+
+
+def test_the_cost_of_an_explanation_is_judged_within_a_factor():
+    assert decide("B50", record(classifier=80.0, conv2=(10.0, 30.0), conv3=(20.0, 30.0))).verdict == HOLDS
+    assert decide("B50", record(classifier=80.0, conv2=(90.0, 90.0), conv3=(1.0, 1.0))).verdict == FAILS
+    near = decide("B50", record(classifier=80.0, conv2=(30.0, 45.0)))  # 1.9 times, and timings are off by a tenth
+    assert near.verdict == UNDECIDED
+    assert "1.9" in near.evidence
+    assert decide("B50", record()).verdict == UNDECIDED
+
+
+def with_rows(**changes):
+    def values(net, index, seed):
+        wobble = 0.001 * seed
+        rank = changes.get("rank", 2) if index == -1 else 10
+        rows = {
+            ("cladec", "loss_rank_correlation"): changes.get("correlation", 0.8) + wobble,
+            ("activation", "active_unaveraged"): changes.get("active", 0.3) + wobble,
+            ("activation", "effective_rank"): rank + wobble,
+            ("cladec", "attack_change"): changes.get("cladec", 0.1) + wobble,
+            ("gradcam", "attack_change"): 0.4 - wobble,
+        }  # fmt: skip
+        rows = {name: value for name, value in rows.items() if name[1] != changes.get("without")}
+        return as_claimed(net, index, seed) | rows
+
+    return record(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "verdict"),
+    [
+        ("B51", {}, HOLDS), ("B51", {"cladec": 0.7}, FAILS), ("B51", {"without": "attack_change"}, UNDECIDED),
+        ("B52", {}, HOLDS), ("B52", {"correlation": 0.3}, FAILS), ("B52", {"correlation": 0.5}, UNDECIDED),
+        ("B54", {}, HOLDS), ("B54", {"active": 0.7}, FAILS), ("B54", {"rank": 20}, FAILS),
+        ("B54", {"without": "active_unaveraged"}, UNDECIDED),
+    ],
+)  # fmt: skip
+def test_rows_decide(key, changes, verdict):
+    found = decide(key, with_rows(**changes))
+    assert found.verdict == verdict, found.evidence
+
+
+def test_averaged_units_say_nothing_about_single_ones():
+    """A mean over a map is above zero where a single value of the map is: its share is no evidence."""
+
+    def averaged(net, index, seed):
+        return as_claimed(net, index, seed) | {
+            ("activation", "active"): 0.99, ("activation", "effective_rank"): (2 if index == -1 else 10) + 0.1 * seed,
+        }  # fmt: skip
+
+    assert decide("B54", record(averaged)).verdict == UNDECIDED
+
+
+def test_what_an_older_record_lacks_is_undecided():
+    assert {decide(key, record()).verdict for key in DECIDE} == {UNDECIDED}
+
+
+def test_fewer_images_are_compared_at_equally_many_steps():
+    def worse(net, index, seed):
+        return {key: value * (2 if "loss" in key[1] else 1) for key, value in as_claimed(net, index, seed).items()}
+
+    found = decide("B53", record(), record(worse, 5_000, 16))
+    assert found.verdict == HOLDS
+    assert "10 of 10" in found.evidence
+    assert decide("B53", record(worse), record(as_claimed, 5_000, 16)).verdict == FAILS
+    # As many epochs on fewer images are fewer steps, and what they do is no effect of the images.
+    confounded = decide("B53", record(), record(worse, 5_000, 4))
+    assert confounded.verdict == UNDECIDED
+    assert "equally many steps" in confounded.evidence
+    other = copy.deepcopy(record(worse, 5_000, 16))
+    other.manifest["configuration"]["width"] = 2.0
+    for unfit in (other, record(worse), record(worse, 40_000, 2)):
+        assert decide("B53", record(), unfit).verdict == UNDECIDED
+
+
+def test_the_paper_prints_nothing_that_could_decide():
+    assert {decide(general.printed()).verdict for decide in DECIDE.values()} == {NOT_APPLICABLE}

@@ -40,7 +40,7 @@ CHANNELS_FIRST = (
 )
 Loss = Callable[..., Tensor]
 # Yields trainings, and is sent the mean losses of each one's epochs.
-Trainings = Generator[list[Job], list[list[float]], None]
+Trainings = Generator[list[Job], Sequence[list[float]], None]
 
 
 def drive(trainings: Trainings) -> None:

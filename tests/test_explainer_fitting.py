@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,8 +63,9 @@ def test_an_encoder_too_large_for_the_images_is_replaced(monkeypatch):
 
 
 def test_few_images_are_warned_of():
-    with pytest.warns(UserWarning, match="32 images are few: reference and reconstruction"):
+    with pytest.warns(UserWarning, match="32 images are few: reference and reconstruction") as warned:
         fitted(small_net())
+    assert {Path(one.filename).name for one in warned} == {"foreign.py"}  # whoever calls `fit`, not the core
 
 
 def test_says_what_it_costs_before_it_trains(capsys):

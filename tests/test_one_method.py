@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cladec_companion.engine.study import Study
-from cladec_companion.records.settings import settings_for
+from cladec_companion.engine.models import Models
+from cladec_companion.engine.setup import Setup
+from cladec_companion.papers import settings_for
 from cladec_core import ClaDec, data, training
 from cladec_core.explainer import protocol
 from cladec_core.explainer.protocol import PAPER
@@ -20,15 +21,16 @@ def few():
     return data.load("digits", train_limit=48, test_limit=16)
 
 
-def explained(study, layer, *, settings, sigmoid=False, mean_loss=False, **options):
-    """The layer of a study's classifier, explained by `ClaDec` with the protocol that the study has."""
+def explained(setup, classifier, layer, **options):
+    """A layer of a setup's classifier, explained by `ClaDec` with the protocol that the setup has."""
+    settings = setup.settings
     how = replace(
         PAPER, epochs=settings.decoder_epochs, batch_size=settings.batch_size, style=settings.decoder_style,
-        sigmoid=sigmoid, mean_loss=mean_loss,
+        sigmoid=setup.sigmoid, mean_loss=setup.mean_loss,
     )  # fmt: skip
-    explainer = ClaDec(study.classifier, layer, reference="copy", seed=SEED, device="cpu", protocol=how, **options)
-    explainer.on = study.on
-    return explainer.fit(study.data.train_images, study.data.train_labels, progress=False)
+    explainer = ClaDec(classifier, layer, reference="copy", seed=SEED, device="cpu", protocol=how, **options)
+    explainer.on = setup.on
+    return explainer.fit(setup.data.train_images, setup.data.train_labels, progress=False)
 
 
 def same_weights(first, second):
@@ -49,27 +51,27 @@ def same_weights(first, second):
     ],
 )
 def test_a_layer_trained_both_ways_has_the_same_weights_bit_for_bit(few, layer, options, changes, dtype):
-    digits, changes = few, dict(changes)
+    changes, models = dict(changes), Models()
     settings = settings_for("layers", "smoke", batch_size=16, decoder_style=changes.pop("style", "code"))
-    study = Study(digits, "vgg11", SEED, settings, Compute(CPU, dtype)).explained(**changes)
-    decoder, reference = study.decoder(layer, **options), study.reference(layer)
-    explainer = explained(study, layer, settings=settings, **options, **changes)
+    setup = Setup(few, "vgg11", SEED, settings, Compute(CPU, dtype)).explained(**changes)
+    decoder, reference = (models.train(part) for part in (setup.decoder(layer, **options), setup.reference(layer)))
+    explainer = explained(setup, models.train(setup.classifier), layer, **options)
     part = explainer._parts[layer]
     assert same_weights(decoder[1], part.decoder[0])
-    if "channels" not in options:  # else the explainer's reference has the same channels, and the study's has all
+    if "channels" not in options:  # else the explainer's reference has the same channels, and the setup's has all
         assert same_weights(reference[1], part.reference[1][0])
         fitted = part.reference[0][1].model.state_dict()
         assert all(torch.equal(fitted[name], value) for name, value in reference[0].state_dict().items())
-    reconstruction = explainer.explain(digits.test_images).reconstruction
-    torch.testing.assert_close(reconstruction, study.test(decoder), rtol=1e-5, atol=1e-5)
+    reconstruction = explainer.explain(few.test_images).reconstruction
+    torch.testing.assert_close(reconstruction, setup.test(decoder), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.* images are few")
 def test_another_seed_gives_other_weights(few, on, smoke):
-    study = Study(few, "vgg11", SEED, smoke, on)
-    explainer = explained(study, "conv4a", settings=smoke)
-    other = study.changed(seed=SEED + 1, classifier=study.classifier)
-    assert not same_weights(other.decoder("conv4a")[1], explainer._parts["conv4a"].decoder[0])
+    setup, models = Setup(few, "vgg11", SEED, smoke, on), Models()
+    explainer = explained(setup, models.train(setup.classifier), "conv4a")
+    other = models.train(setup.explained(seed=SEED + 1).decoder("conv4a"))
+    assert not same_weights(other[1], explainer._parts["conv4a"].decoder[0])
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ CHANNELS_FIRST = (
 )
 Loss = Callable[..., Tensor]
 # Yields trainings, and is sent the mean losses of each one's epochs.
-Trainings = Generator[list[Job], list[list[float]], None]
+Trainings = Generator[list[Job], Sequence[list[float]], None]
 
 
 def drive(trainings: Trainings) -> None:
@@ -235,7 +235,7 @@ class Notes(list[str]):
         """Keep a text that is not empty, and give it as a warning."""
         if text:
             self.append(text)
-            warnings.warn(text, stacklevel=5)  # where `fit` is called
+            warnings.warn(text, stacklevel=6)  # where `ClaDec.fit` is called
 
 
 @dataclass(frozen=True, eq=False)

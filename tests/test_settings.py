@@ -77,8 +77,8 @@ def identify(value):
 
 @pytest.mark.parametrize(("changes", "shown", "valid"), BAD, ids=lambda value: identify(value)[:40])
 def test_a_bad_value_is_named_beside_the_valid_ones_in_one_line(changes, shown, valid):
+    asked = {"experiment": "layers", "profile": "smoke"} | changes
     with pytest.raises(UsageError) as caught:
-        asked = {"experiment": "layers", "profile": "smoke"} | changes
         settings_for(asked.pop("experiment"), **asked)
     message = str(caught.value)
     assert "\n" not in message

@@ -39,8 +39,13 @@ class Waiting(Training):
 
     recipe: ClassVar[Recipe] = SGD
     kept: ClassVar[bool] = False
-    label: ClassVar[str] = "waiting"
     epochs: ClassVar[int] = 10_000
+    part: str
+
+    @property
+    def label(self) -> str:
+        """See `Training`."""
+        return self.part
 
     def build(self, *needed: nn.Module) -> nn.Module:
         """See `Training`."""
@@ -65,7 +70,7 @@ def run_cell(setup: Any, part: str, keep_samples: bool) -> Any:
         processes.mkdir(parents=True, exist_ok=True)
         pools = [library["num_threads"] for library in threadpool_info()]  # of NumPy and SciPy, too
         (processes / f"{part} {setup.seed}").write_text(f"{os.getpid()} {max([torch.get_num_threads(), *pools])}")
-    yield [Waiting(setup)] if name == "wait" else []
+    yield [Waiting(setup, part)] if name == "wait" else []
     if name in ACTS:
         ACTS[name]()
     return [{"method": "m", "metric": "seed", "value": setup.seed}], {part: np.zeros(1)} if keep_samples else {}

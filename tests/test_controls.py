@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from cladec_companion.engine.study import Study
 from torch import nn
 
 from cladec_companion import papers
 from cladec_companion.engine import runner
+from cladec_companion.engine.models import Models
+from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.controls import experiment as controls
 from cladec_companion.papers.cladec.controls import figures
@@ -17,14 +18,20 @@ from cladec_companion.papers.cladec.controls.experiment import BASELINE, CONTROL
 from cladec_companion.records.record import read_record
 from cladec_core import data, networks, training
 from cladec_core.errors import UsageError
+from tests import cells
 
 LAYER = "conv4a"
 
 
 @pytest.fixture(scope="module")
-def base(digits, on, tmp_path_factory):
-    settings = settings_for("controls", "smoke", train_limit=96, test_limit=48)
-    return Study(digits, "vgg11", 0, settings, on, tmp_path_factory.mktemp("models"))
+def base(digits, on):
+    return Setup(digits, "vgg11", 0, settings_for("controls", "smoke", train_limit=96, test_limit=48), on)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Networks of the baseline and its controls, each trained once for all tests."""
+    return Models()
 
 
 def weights(model):
@@ -60,8 +67,8 @@ def test_halves_are_disjoint_equal_and_other_ones_for_another_seed(digits):
     assert first.test_images is digits.test_images
 
 
-def trained_on(run, monkeypatch):
-    """Label of each training of a layer -> its inputs and targets."""
+def trained_on(run, models, monkeypatch):
+    """Label of each training of a layer -> its inputs and targets; and the explanation."""
     seen, fit = {}, training.fit
 
     def spy(job):
@@ -69,67 +76,80 @@ def trained_on(run, monkeypatch):
         return fit(job)
 
     monkeypatch.setattr(training, "fit", spy)
-    explained, reference = run.decoder(LAYER), run.reference(LAYER)
-    run.evaluation_classifier(explained, "ClaDec")
-    run.evaluation_classifier(reference, "RefAE")
+    explain, reference = run.decoder(LAYER), run.reference(LAYER)
+    explained = models.train(explain)
+    models.train(run.judge(explain, "ClaDec"))
+    models.train(run.judge(reference, "RefAE"))
     return seen, explained
 
 
-def test_other_half_explains_a_classifier_that_never_saw_the_images(base, monkeypatch):
+def test_other_half_explains_a_classifier_that_never_saw_the_images(base, models, monkeypatch):
     first, second = halves(base.data, base.seed)
     run = RUNS["other_half"](base)
-    assert torch.equal(weights(run.classifier), weights(base.changed(data=first).classifier))
-    seen, explained = trained_on(run, monkeypatch)
+    classifier = models.train(run.classifier)
+    assert run.classifier.key == base.changed(data=first).classifier.key
+    seen, explained = trained_on(run, models, monkeypatch)
     assert set(seen) == {f"decoder {LAYER}", f"RefAE {LAYER}", "evaluation ClaDec", "evaluation RefAE"}
     for inputs, targets in seen.values():
         assert len(inputs) == 48
         assert torch.equal(targets[-1], second.train_labels)
     assert torch.equal(seen[f"decoder {LAYER}"][1][0], second.train_images)
     torch.testing.assert_close(seen["evaluation ClaDec"][0], explained(second.train_images).detach())
-    assert explained[0].module[0] is run.classifier[0]
+    assert explained[0].module[0] is classifier[0]
 
 
-def test_same_half_learns_everything_from_the_half_that_other_half_explains(base):
+def test_same_half_learns_everything_from_the_half_that_other_half_explains(base, models):
     same, other = RUNS["same_half"](base), RUNS["other_half"](base)
     assert torch.equal(same.data.train_images, other.data.train_images)
-    assert torch.equal(weights(same.reference(LAYER)), weights(other.reference(LAYER)))
-    assert not torch.equal(weights(same.classifier), weights(other.classifier))
+    references, classifiers = ([getter(run) for run in (same, other)] for getter in (reference_of, classifier_of))
+    assert references[0].key == references[1].key
+    assert not torch.equal(*(weights(models.train(one)) for one in classifiers))
 
 
-def test_one_classifier_trained_on_originals_judges_both(base, monkeypatch):
+def reference_of(run):
+    return run.reference(LAYER)
+
+
+def classifier_of(run):
+    return run.classifier
+
+
+def test_one_classifier_trained_on_originals_judges_both(base, models, monkeypatch):
     seen, fit = [], training.fit
-    monkeypatch.setattr(training, "fit", lambda job: seen.append(job.inputs) or fit(job))
-    explained = {"cladec": nn.Identity(), "refae": nn.Identity()}
-    judges = controls.evaluation_classifiers(base, controls.Part(LAYER, controls.ORIGINALS), explained)
-    assert judges["cladec"] is judges["refae"]
-    assert len(seen) == 1
-    assert torch.equal(seen[0], base.data.train_images)
+    monkeypatch.setattr(training, "fit", lambda job: seen.append(job) or fit(job))
+    cells.measured(controls.run_cell, base, controls.Part(LAYER, controls.ORIGINALS), models=models)
+    judges = [job for job in seen if "evaluation" in job.label]
+    assert len(judges) == 1
+    assert judges[0].inputs is base.data.train_images
 
 
-def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base, monkeypatch):
+def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base):
     output, images = torch.randn(2, 5, 3, 8, 8)
     assert training.ClaDecLoss(None, 0.0, mean=True)(output, images, None).item() == pytest.approx(
         training.reconstruction_loss(output, images).item() / (3 * 8 * 8)
     )
-    used, control = [], RUNS["mean_loss"](base)
-    monkeypatch.setattr(training, "fit", lambda job: used.append(job.loss))
-    for run in (base, control):
-        run.explained(cache=None, mean_loss=run.mean_loss).reference(LAYER)
+    used = []
+    for run in (base, RUNS["mean_loss"](base)):
+        wanted = run.reference(LAYER)
+        used.append(wanted.job(wanted.build()).loss)
     assert used == [training.ClaDecLoss(None, 0.0), training.ClaDecLoss(None, 0.0, mean=True)]
 
 
-def test_the_small_alpha_is_in_the_loss_of_the_explanation_only(base, monkeypatch):
+def test_the_small_alpha_is_in_the_loss_of_the_explanation_only(base, models, monkeypatch):
     used = {}
 
     def spy(job):
         used[job.label.split(" ", 2)[2].split(",")[0]] = job.loss
+        return training.History()
 
-    base.classifier  # noqa: B018 (trained before the spy is there)
+    classifier, untrained = models.train(base.classifier), Models()
+    untrained.have(base.classifier, classifier)
     monkeypatch.setattr(training, "fit", spy)
-    monkeypatch.setattr(controls.metrics, "accuracy", lambda *_: 0.0)
-    controls.run_cell(base.explained(cache=None), controls.Part(LAYER, "small_alpha"), False)
+    monkeypatch.setattr(controls.measures, "accuracy", lambda *_: 0.0)
+    cells.measured(controls.run_cell, base, controls.Part(LAYER, "small_alpha"), models=untrained)
     decoder, reference = used[f"decoder {LAYER} α=0.001"], used[f"RefAE {LAYER}"]
     assert (decoder.alpha, decoder.mean, reference.alpha, reference.mean) == (0.001, True, 0.0, True)
+    assert decoder.classifier is classifier
     images, labels = base.data.test_images[:4], base.data.test_labels[:4]
     output = images + 1
     crossed = training.classification_loss(decoder.classifier(output), labels)
@@ -158,18 +178,19 @@ def test_a_loss_is_the_same_in_whatever_scale_images_are_kept(base):
     assert found["loss_raw_sum"] == pytest.approx(plain / len(reconstructions), rel=1e-5)
 
 
-def test_a_sigmoid_keeps_reconstructions_in_range_and_unit_alone_does_not(base):
-    images = RUNS["sigmoid"](base).test(RUNS["sigmoid"](base).decoder(LAYER))
+def test_a_sigmoid_keeps_reconstructions_in_range_and_unit_alone_does_not(base, models):
+    run = RUNS["sigmoid"](base)
+    images = run.test(models.train(run.decoder(LAYER)))
     assert 0 < images.min() < images.max() < 1
-    linear = RUNS["unit"](base).decoder(LAYER)
+    linear = models.train(RUNS["unit"](base).decoder(LAYER))
     assert not isinstance(linear[1][-1], nn.Sigmoid)
 
 
-def test_the_decoder_of_table_1_explains_the_same_classifier(base):
+def test_the_decoder_of_table_1_explains_the_same_classifier(base, models):
     run = RUNS["table1"](base)
     assert run.classifier is base.classifier
-    kernels = {part.kernel_size for part in run.decoder(LAYER)[1] if isinstance(part, nn.ConvTranspose2d)}
-    assert kernels == {(5, 5)}
+    decoder = models.train(run.decoder(LAYER))[1]
+    assert {part.kernel_size for part in decoder if isinstance(part, nn.ConvTranspose2d)} == {(5, 5)}
 
 
 def test_bilinear_images_are_those_of_the_loader(base):
@@ -202,24 +223,18 @@ def test_controls_that_change_nothing_are_left_out():
     assert "max_pooling" not in {part.control for part in controls.cells(settings, "resnet10")}
 
 
-def test_what_a_control_changes_names_its_models_in_the_cache(base, tmp_path, monkeypatch):
-    """Nothing is taken for another's model, and what a control leaves alone is not trained again."""
-    monkeypatch.setattr(training, "fit", lambda job: [])
-    base = base.changed(cache=tmp_path)
-    kept = {"originals": 0, "mean_loss": 2, "sigmoid": 3, "unit": 2, "table1": 2, "bilinear": 3, "max_pooling": 3}
-    counts = {}
-    for control in (BASELINE, *kept):
-        before = len(list(tmp_path.iterdir()))
+def test_what_a_control_changes_names_its_trainings(base):
+    """Nothing is taken for another's network, and what a control leaves alone is not trained again."""
+    new = {"originals": 0, "mean_loss": 2, "sigmoid": 3, "unit": 2, "table1": 2, "bilinear": 3, "max_pooling": 3}
+    counts, known = {}, set()
+    for control in (BASELINE, *new):
         run = RUNS[control](base)
-        run.decoder(LAYER)
-        run.reference(LAYER)
-        counts[control] = len(list(tmp_path.iterdir())) - before
-    assert counts == {BASELINE: 3} | kept
-    half = RUNS["same_half"](base)
-    names = {
-        run._fingerprint("classifier", training.SGD) for run in (base, half, base.changed(data=halves(base.data, 0)[0]))
-    }
-    assert len(names) == 3
+        keys = {wanted.key for wanted in (run.classifier, run.decoder(LAYER), run.reference(LAYER))}
+        counts[control] = len(keys - known)
+        known |= keys
+    assert counts == {BASELINE: 3} | new
+    halved = RUNS["same_half"](base), base.changed(data=halves(base.data, 0)[0])
+    assert len({run.classifier.key for run in (base, *halved)}) == 3
 
 
 # ---- a run

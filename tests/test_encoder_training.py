@@ -5,12 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from cladec_companion.engine.study import Study
 from scipy import stats
 from torch import nn
 
 from cladec_companion import papers
 from cladec_companion.engine import runner
+from cladec_companion.engine.models import Models
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import new_classifier
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.encoder_training import figures
 from cladec_companion.papers.cladec.encoder_training.claims import evidence, printed, slow_averages
@@ -55,9 +57,18 @@ def test_calibration_averages_batches_and_forgets_what_was_there(on):
 
 
 @pytest.fixture
-def study(digits, on, tmp_path):
-    settings = settings_for("encoder_training", "smoke", width=0.05)
-    return Study(digits, "vgg5", 0, settings, on, tmp_path)
+def setup(digits, on):
+    return Setup(digits, "vgg5", 0, settings_for("encoder_training", "smoke", width=0.05), on)
+
+
+@pytest.fixture
+def models(tmp_path):
+    return Models(tmp_path)
+
+
+def variant(setup, epochs, **changes):
+    """The same run with a classifier to explain that was trained for other epochs."""
+    return setup.changed(encoder_epochs=epochs, **changes)
 
 
 def weights(model):
@@ -68,44 +79,44 @@ def same(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_untrained_variants_have_the_initial_weights(study):
-    initial = weights(study.new_classifier("classifier"))
-    calibrated, raw = (study.variant(0, calibrated=flag).classifier for flag in (True, False))
+def test_untrained_variants_have_the_initial_weights(setup, models, tmp_path):
+    initial = weights(new_classifier(setup, "classifier"))
+    calibrated, raw = (models.train(variant(setup, 0, calibrated=flag).classifier) for flag in (True, False))
     assert same(weights(calibrated), initial)
     assert same(weights(raw), initial)
     assert torch.equal(raw.conv1[1].running_var, torch.ones_like(raw.conv1[1].running_var))
     assert not torch.equal(calibrated.conv1[1].running_var, raw.conv1[1].running_var)
-    assert not list(study.cache.glob("*"))
-    codes = [study.test(model.up_to("conv4")).std(0).mean() for model in (calibrated, raw)]
+    assert not list(tmp_path.glob("*"))
+    codes = [setup.test(model.up_to("conv4")).std(0).mean() for model in (calibrated, raw)]
     assert codes[0] > 10 * codes[1]  # finding 5; the deeper the network, the more
 
 
-def test_epochs_decide_which_classifier_the_cache_gives(study):
-    one = study.variant(1).classifier
-    three = study.variant(3).classifier
-    assert len(list(study.cache.glob("*"))) == 2
+def test_epochs_decide_which_classifier_the_cache_gives(setup, models, tmp_path):
+    one, three = (models.train(variant(setup, epochs).classifier) for epochs in (1, 3))
+    assert len(list(tmp_path.glob("*"))) == 2
     assert not same(weights(one), weights(three))
-    assert same(weights(study.variant(3).classifier), weights(three))
-    # The study itself has one epoch at this profile, which is the same training.
-    assert same(weights(study.classifier), weights(one))
-    assert len(list(study.cache.glob("*"))) == 2
+    assert same(weights(Models(tmp_path).train(variant(setup, 3).classifier)), weights(three))
+    # The run itself has one epoch at this profile, which is the same training.
+    assert same(weights(Models(tmp_path).train(setup.classifier)), weights(one))
+    assert len(list(tmp_path.glob("*"))) == 2
 
 
-def test_slow_averages_change_nothing_but_the_running_statistics(study):
-    usual, slow = study.variant(1), study.variant(1, momentum=0.01)
-    assert same(weights(usual.classifier), weights(slow.classifier))
-    first, second = (run.classifier.conv1[1] for run in (usual, slow))
+def test_slow_averages_change_nothing_but_the_running_statistics(setup, models, tmp_path):
+    usual, slow = (models.train(variant(setup, 1, momentum=momentum).classifier) for momentum in (None, 0.01))
+    assert same(weights(usual), weights(slow))
+    first, second = (model.conv1[1] for model in (usual, slow))
     assert (first.momentum, second.momentum) == (0.1, 0.01)
     # Both started at a variance of 1: the slow one is still nearer to it.
     assert (second.running_var - 1).abs().sum() < (first.running_var - 1).abs().sum()
-    assert len(list(study.cache.glob("*"))) == 2
-    assert same(slow.variant(1, momentum=0.01).classifier.state_dict(), slow.classifier.state_dict())
+    assert len(list(tmp_path.glob("*"))) == 2
+    again = Models(tmp_path).train(variant(setup, 1, momentum=0.01).classifier)
+    assert same(again.state_dict(), slow.state_dict())
 
 
-def test_all_variants_share_one_reference(study):
-    first, second = study.variant(0).reference("conv4"), study.variant(3).reference("conv4")
+def test_all_variants_share_one_reference(setup, models, tmp_path):
+    first, second = (models.train(variant(setup, epochs).reference("conv4")) for epochs in (0, 3))
     assert same(first.state_dict(), second.state_dict())
-    assert len(list(study.cache.glob("*"))) == 1
+    assert len(list(tmp_path.glob("*"))) == 1
 
 
 def test_distance_rank_correlation_is_the_slow_one():

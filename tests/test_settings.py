@@ -7,7 +7,9 @@ import pytest
 
 from cladec_companion.book import build as book
 from cladec_companion.book import notebook
-from cladec_companion.records.settings import PROFILES, SETTINGS, LayersSettings, Settings, settings_for
+from cladec_companion.papers import CHAPTERS, settings_for
+from cladec_companion.papers.cladec.layers.experiment import LayersSettings
+from cladec_companion.records.settings import PROFILES
 from cladec_core.data import DATASETS
 from cladec_core.errors import UsageError
 from cladec_core.networks import ARCHITECTURES
@@ -61,7 +63,7 @@ BAD = [
     ({"test_limit": 2.5}, "test_limit is 2.5 (float)", "int"),
     ({"epochs": 3}, "'epochs'", "decoder_epochs"),
     ({"profile": "papers"}, "'papers'", ", ".join(PROFILES)),
-    ({"experiment": "layer"}, "'layer'", ", ".join(SETTINGS)),
+    ({"experiment": "layer"}, "'layer'", ", ".join(CHAPTERS)),
     ({"experiment": "theory", "dimensions": 0}, "dimensions is 0", "from 1 to 32"),
     ({"experiment": "theory", "draws": 2.5}, "draws is 2.5 (float)", "int"),
     ({"experiment": "theory", "seed": -1}, "seed is -1", "from 0 to"),
@@ -75,8 +77,9 @@ def identify(value):
 
 @pytest.mark.parametrize(("changes", "shown", "valid"), BAD, ids=lambda value: identify(value)[:40])
 def test_a_bad_value_is_named_beside_the_valid_ones_in_one_line(changes, shown, valid):
+    asked = {"experiment": "layers", "profile": "smoke"} | changes
     with pytest.raises(UsageError) as caught:
-        settings_for(**{"experiment": "layers", "profile": "smoke"} | changes)
+        settings_for(asked.pop("experiment"), **asked)
     message = str(caught.value)
     assert "\n" not in message
     assert shown in message
@@ -88,7 +91,7 @@ def test_a_near_miss_is_offered():
         settings_for("layers", datasets=["fashion_minst"])
 
 
-@pytest.mark.parametrize("experiment", [name for name, kind in SETTINGS.items() if issubclass(kind, Settings)])
+@pytest.mark.parametrize("experiment", [name for name, chapter in CHAPTERS.items() if chapter.trains])
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_is_valid_and_needs_data_as_it_says(experiment, profile):
     settings = settings_for(experiment, profile)
@@ -108,8 +111,8 @@ def test_the_paper_profile_is_the_papers_protocol():
 
 
 def test_every_parameter_explains_itself():
-    for kind in SETTINGS.values():
-        for item in dataclasses.fields(kind):
+    for chapter in CHAPTERS.values():
+        for item in dataclasses.fields(chapter.settings):
             assert item.name == "profile" or item.metadata["help"]
 
 

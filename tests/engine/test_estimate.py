@@ -12,7 +12,7 @@ from cladec_companion.engine.runner import Workplace
 from cladec_companion.papers import CHAPTERS
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
 from cladec_companion.records.record import open_record
-from cladec_core import data, measures, training
+from cladec_core import measures, training
 from cladec_core.networks import convolutions
 
 
@@ -24,7 +24,7 @@ def test_the_plan_counts_exactly_the_trainings_that_are_done(monkeypatch, tmp_pa
         if job.label.startswith("digits "):  # explainers are no trainings of the engine
             images = len(job.inputs) // min(job.batch_size, len(job.inputs)) * min(job.batch_size, len(job.inputs))
             done.append(slow_training_step(job.model, job.inputs[:2], job.loss) * images * job.epochs)
-        return [1.0] * job.epochs
+        return training.History([1.0] * job.epochs)
 
     monkeypatch.setattr(training, "fit", fit)
     monkeypatch.setattr(measures, "linear_probe", lambda *_: 0.0)
@@ -138,12 +138,6 @@ def test_what_several_cells_need_is_counted_once_and_only_if_it_is_the_same():
     for change in ({"train_limit": 70}, {"classifier_epochs": 2}, {"width": 0.25}, {"batch_size": 16}):
         other = of_profile(CHAPTERS, "smoke", "occlusion", {"layers": [-1], **change})
         assert "classifier" in {one.label for one in estimate.costs([*tasks, *other])[other[0]]}, change
-
-
-def test_the_sizes_of_the_data_sets_are_those_of_the_data():
-    assert estimate.SIZES.keys() == data.DATASETS.keys()
-    digits = data.load("digits")
-    assert estimate.SIZES["digits"] == (len(digits.train_images), digits.channels, len(digits.classes))
 
 
 def test_the_memory_of_a_training_is_that_of_what_it_is_given_and_of_its_weights():

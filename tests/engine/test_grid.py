@@ -1,5 +1,6 @@
 """A grid: what is trained within a time, what becomes of cells that fail, the live table."""
 
+import itertools
 import os
 import platform
 import re
@@ -20,6 +21,7 @@ from cladec_companion.records.files import locked
 from cladec_companion.records.record import FILES, open_record, read_record
 from cladec_core import data, training
 from cladec_core.errors import RunError, UsageError
+from cladec_core.training.state import progress_of
 
 
 def content(folder):
@@ -198,7 +200,7 @@ def here_alone(on, tmp_path):
     """Make the grid of some tasks, for `train_here`."""
 
     def begin(tasks):
-        written = {one.settings: open_record(one.settings, tmp_path) for one in tasks}
+        written = {one.settings: open_record(one.settings, tmp_path, runner.conditions_of(on)) for one in tasks}
         found = estimate.costs([])
         found |= {task: [] for task in tasks}
         return grid._Grid(written, found, {}, grid.Board(1e9), grid.Console(), deadline=float("inf"))
@@ -240,24 +242,18 @@ def test_data_that_are_not_there_end_no_other_group(pretend, here_alone, on, mon
     assert list(whole.records[tasks[0].settings].cells) == [str(task.cell) for task in tasks[3:]]
 
 
-def test_a_training_that_takes_too_long_ends_and_goes_on_the_next_time(here_alone, on, monkeypatch, tmp_path):
+def test_a_training_that_takes_too_long_ends_and_goes_on_the_next_time(here_alone, on, tmp_path):
     """On a device, in this process."""
     (task,) = tasks = of_profile(CHAPTERS, "smoke", "layers/digits/vgg11/classifier/0")
-    steps, step = [], training.classification_loss
-
-    def counted(output, labels):
-        steps.append(len(steps))
-        return step(output, labels)
-
-    monkeypatch.setattr(training, "classification_loss", counted)
+    asked = itertools.count(1)
     whole = here_alone(tasks)
-    whole.train_here(grid.grouped(tasks, 1), Workplace(on, interrupt=lambda: len(steps) == 2))
+    whole.train_here(grid.grouped(tasks, 1), Workplace(on, interrupt=lambda: next(asked) > 3))
     assert whole.stopped == f"the time was over in {task}, which goes on from where it is"
     assert not whole.records[task.settings].cells
-    assert len(steps) == 2
+    (state,) = (tmp_path / "models").glob("*.state")
+    assert progress_of(state)["done"] == 3
     again = here_alone(tasks)
     again.train_here(grid.grouped(tasks, 1), Workplace(on))
-    assert len(steps) == 5  # of 160 images in batches of 32
     assert len(again.records[task.settings].cells) == 1
     assert not [*(tmp_path / "models").glob("*.state")]
 

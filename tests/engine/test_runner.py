@@ -192,9 +192,10 @@ def test_cells_of_several_seeds_at_once_give_the_record_of_one_after_the_other(m
     settings = settings_for("layers", "smoke", seeds=[0, 1])
     run(settings, tmp_path / "one", chapter)
     monkeypatch.setenv("CLADEC_MODELS", str(tmp_path / "other models"))
-    record, workplace = open_record(settings, tmp_path / "many"), Workplace(training.compute("cpu"))
-    orders = [runner.order_of(chapter, settings, cell, record) for cell in runner.plan(chapter, settings)]
     with runner.one_thread():
+        workplace = Workplace(training.compute("cpu"))
+        record = open_record(settings, tmp_path / "many", runner.conditions_of(workplace.on))
+        orders = [runner.order_of(chapter, settings, cell, record) for cell in runner.plan(chapter, settings)]
         workplace.prepare(orders)
         for order, measured in zip(orders, workplace.measure(orders), strict=True):
             runner.keep(record, order, measured)

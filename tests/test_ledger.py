@@ -9,7 +9,7 @@ import pytest
 
 from cladec_companion.book import ledger, pages, provenance
 from cladec_companion.evidence import tables
-from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED
+from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, STATES, UNDECIDED
 from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.papers.cladec.layers import claims as layers
 from cladec_companion.records.files import RECORDED
@@ -57,7 +57,11 @@ def test_the_ledger_has_every_claim_once_and_in_order(record):
     assert "participants" in rows["B55"]
     assert all("../notebooks/" in row for row in rows.values())
     counted = next(line for line in page.splitlines() if line.startswith("| laptop"))
-    assert sum(map(int, re.findall(r"\d+", counted))) == len(CLAIMED)
+    *states, surviving = map(int, re.findall(r"\d+", counted))
+    assert sum(states) == len(CLAIMED)
+    head = page.splitlines()[0]
+    assert all(f"| {state} |" in head for state in (*STATES, "not recorded", "decided after Holm"))
+    assert 0 < surviving <= sum(states[:2])
 
 
 def test_every_claim_says_what_decides_it():

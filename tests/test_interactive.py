@@ -15,6 +15,7 @@ from PIL import Image
 from cladec_companion.book import build as book
 from cladec_companion.book import heads as chapters
 from cladec_companion.book import pdf as printing
+from cladec_companion.evidence.explorer import Control, explorer
 from cladec_companion.evidence.style import apart, signed_difference, unit
 from cladec_companion.papers.cladec import pictures as front
 from cladec_companion.papers.cladec.alpha import figures as alpha
@@ -127,6 +128,15 @@ def test_square_covers_the_place_that_is_named(made):
     assert data["notes"][2] == "The classifier says Dress, not Pullover."
     assert data["notes"][1] == "The classifier says Pullover, as without the square."
     assert data["drag"] == {"corners": [0, 20], "square": 12}
+
+
+def test_no_text_ends_the_script_of_a_figure():
+    said = "</script><script>alert(1)</script><!--<script>"
+    made = explorer([Control("Angle", ["0"])], [said], "about", kind="plane")
+    data, _ = content(made)
+    assert data["notes"] == [said]
+    assert made.data.count("<script") == made.data.count("</script>") == 2
+    assert "<!--" not in made.data
 
 
 def test_a_record_without_the_moved_square_is_recognised(made):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from cladec_companion.commands import main as cli
+from cladec_companion.papers import settings_for
 from cladec_companion.records import record as records
 from cladec_companion.records.cells import Cost, Misfit
 from cladec_companion.records.files import RECORDED
 from cladec_companion.records.merge import merge
 from cladec_companion.records.record import find_records, open_record, read_record
 from cladec_companion.records.schema import FILES
-from cladec_companion.records.settings import settings_for
 from cladec_core.errors import RunError
 from tests.made_up import CPU, same
 

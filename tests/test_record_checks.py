@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cladec_companion.papers import settings_for
 from cladec_companion.records import schema
 from cladec_companion.records.files import digest
 from cladec_companion.records.merge import merge
 from cladec_companion.records.record import open_record, read_record
-from cladec_companion.records.settings import settings_for
 from cladec_core.errors import RunError
 from tests.made_up import CPU, cell, same
 

@@ -424,6 +424,9 @@ def test_parameters_that_differ_in_the_last_digit_are_two_cells(tmp_path):
     assert sorted(found.rows["alpha"].unique()) == [0.1, 0.5, 0.500000000001]
     assert found.rows.groupby("alpha").size().tolist() == [4, 4, 4]
     record.add(**weighted("conv4 α=0.0", 0.0))
+    alone = open_record(settings_for("alpha", "smoke"), tmp_path / "alone", CPU)
+    alone.add(**weighted("conv4 α=-0.0", -0.0))
+    assert ",-0," not in (alone.folder / "metrics.csv").read_text()
     with pytest.raises(RunError, match=r"conv4 α=-0.0/0 measures what .* has already.*alpha 0.0"):
         record.add(**weighted("conv4 α=-0.0", -0.0))
 

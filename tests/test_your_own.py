@@ -96,16 +96,16 @@ def test_classifiers_are_trained_once_and_what_knows_no_layer_is_measured_once(r
 
 
 def test_every_figure_can_be_drawn(record):
-    again = record.rows[record.rows["layer"] == "conv4"].assign(layer="conv5")
-    renamed = {name.replace("conv4", "conv5"): images for name, images in record.samples.items()}
+    again = record.rows[record.rows["layer"] == "conv4"].assign(layer="penultimate")
+    renamed = {name.replace("conv4", "penultimate"): images for name, images in record.samples.items()}
     both = replace(record, rows=pd.concat([record.rows, again]), samples=record.samples | renamed)
     for kind in ("marked", "others"):
         assert len(figures.reconstructions(both, kind).axes) == your_own.SHOWN * (1 + 2 * 3)
         assert len(figures.maps(both, kind).axes) == your_own.SHOWN * (1 + 2 * 2 + 2)
     lines = [label.get_text() for label in figures.shares(both).axes[0].get_yticklabels()]
-    assert lines[:3] == ["LIME", "occlusion", "GradCAM, conv5"]
+    assert lines[:3] == ["LIME", "occlusion", "GradCAM, penultimate"]
     assert len(lines) == 2 + 2 * 3
-    assert list(figures.kept(both).loc["conv5"].index) == ["ClaDec, biased", "ClaDec, honest", "reference"]
+    assert list(figures.kept(both).loc["penultimate"].index) == ["ClaDec, biased", "ClaDec, honest", "reference"]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def explorer(
         What that function needs.
     """
     data = {"kind": kind, "controls": [asdict(control) for control in controls], "notes": notes} | data
-    embedded = json.dumps(data).replace("</", "<\\/")
+    embedded = json.dumps(data).replace("<", "\\u003c")  # no text in it can end the script
     static = f'<img alt="{about}" src="{_static(fallback)}">' if fallback else ""
     return HTML(
         f'<div class="explorer" role="group" aria-label="{about}">{static}'

@@ -8,8 +8,8 @@ import pandas as pd
 
 from cladec_companion.records.cells import CellName, Misfit
 from cladec_companion.records.files import locked
-from cladec_companion.records.record import SEED, Record, exists, read_record
-from cladec_companion.records.samples import ImageName
+from cladec_companion.records.record import Record, exists, read_record
+from cladec_companion.records.samples import SEED, ImageName
 from cladec_companion.records.schema import VALUE, keys
 from cladec_core.errors import RunError
 

@@ -39,7 +39,7 @@ import pandas as pd
 
 from cladec_companion.records.cells import CellName, Conditions, Cost, Misfit
 from cladec_companion.records.files import BUILT, RECORDED, ROOT, digest, refuse_unwritable, write_synced
-from cladec_companion.records.samples import ImageName, fingerprint
+from cladec_companion.records.samples import INDEX, ImageName, fingerprint
 from cladec_companion.records.schema import (
     FILES,
     MANIFEST,
@@ -60,7 +60,6 @@ from cladec_companion.records.schema import (
 from cladec_companion.records.settings import Settings
 from cladec_core.errors import RunError
 
-SEED, INDEX = "seed", "index"
 _FINGERPRINTS = 2  # the first schema with fingerprints
 
 

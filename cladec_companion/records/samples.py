@@ -27,6 +27,7 @@ import numpy as np
 
 from cladec_core.errors import RunError, one_of
 
+SEED, INDEX = "seed", "index"
 INDEX_MAP = "code"  # of records whose experiment has no such parameter
 
 
@@ -203,7 +204,7 @@ class RunImages:
     @property
     def index(self) -> np.ndarray:
         """Places of the test images in the test set, (n,)."""
-        return self["index"]
+        return self[INDEX]
 
     @property
     def original(self) -> np.ndarray:

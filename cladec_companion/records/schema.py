@@ -23,7 +23,7 @@ import pandas as pd
 
 from cladec_companion.records.cells import CellName
 from cladec_companion.records.files import digest
-from cladec_companion.records.samples import ImageName
+from cladec_companion.records.samples import INDEX, SEED, ImageName
 from cladec_core.errors import RunError
 
 SCHEMA = 2
@@ -39,8 +39,8 @@ MAX_UNPACKED = 512 * MEGABYTE  # of all arrays of a record together
 MAX_ARRAYS = 10_000
 MAX_TEXT = 10_000  # characters; the label of a training may list 512 channels
 MAX_DEPTH = 6
-OF_A_RUN = ("seed", "index", "label", "predicted", "original")  # what all images of a run share
-DIMENSIONS = {"seed": 0, "original": 4}  # of those that are no list
+OF_A_RUN = (SEED, INDEX, "label", "predicted", "original")  # what all images of a run share
+DIMENSIONS = {SEED: 0, "original": 4}  # of those that are no list
 
 _KINDS = {"text": str, "integer": np.int64, "number": np.float64}
 _HEX = re.compile(r"[0-9a-f]{8,64}")
@@ -414,7 +414,7 @@ def _check_run(arrays: dict[str, np.ndarray | None], run: tuple[str, str], path:
     for part, array in arrays.items():
         if array is not None and (array.dtype.kind == "f" or array.ndim != DIMENSIONS.get(part, 1)):
             raise RunError(f"{path} holds {'/'.join(run)}/{part} as {array.dtype} {array.shape}, which cannot be.")
-    counts = {part: len(array) for part, array in arrays.items() if array is not None and part != "seed"}
+    counts = {part: len(array) for part, array in arrays.items() if array is not None and part != SEED}
     if len(set(counts.values())) > 1:
         raise RunError(f"{path} holds other numbers of test images of {'/'.join(run)}: {counts}.")
 

@@ -1,10 +1,12 @@
 """ClaDec as a tool: explain any layer of any image classifier.
 
-`cladec` has the class that users meet. It reads images (`intake`), takes activations from a model (`taps`), builds and
-trains decoders of them (`fitting`), shows what these make (`explanation`) and measures it (`evaluation`).
+`cladec` has the class that users meet. It reads images (`intake`), takes activations from a model (`taps`), builds
+decoders of them (`building`) and trains these (`fitting`, as a `protocol` says), shows what they make (`explanation`),
+measures it (`evaluation`) and keeps it (`saving`).
 """
 
 from cladec_core.explainer.cladec import ClaDec
 from cladec_core.explainer.explanation import Comparison, Explanation, Explanations
+from cladec_core.explainer.protocol import PAPER, PRACTICAL, Protocol
 
-__all__ = ["ClaDec", "Comparison", "Explanation", "Explanations"]
+__all__ = ["PAPER", "PRACTICAL", "ClaDec", "Comparison", "Explanation", "Explanations", "Protocol"]

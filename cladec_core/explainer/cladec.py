@@ -1,10 +1,8 @@
 """`ClaDec`: what does a layer of your own classifier keep? Any module, any named layer, in five lines."""
 
 import copy
-import math
-import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +10,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cladec_core import networks, training
-from cladec_core.errors import RunError, UsageError, one_of
-from cladec_core.explainer import fitting, intake, taps
+from cladec_core import measures, networks, training
+from cladec_core.errors import UsageError, one_of
+from cladec_core.explainer import fitting, intake, saving, taps
+from cladec_core.explainer.building import REFERENCES, Part, Space
 from cladec_core.explainer.evaluation import Evaluation
 from cladec_core.explainer.explanation import Comparison, Explanation, Explanations
-from cladec_core.explainer.fitting import REFERENCES, Job, Part, Space
+from cladec_core.explainer.fitting import Notes, Task, Training, Trainings
 from cladec_core.explainer.intake import Images, Labels
-from cladec_core.explainer.taps import Logits, Preprocess, Tap
+from cladec_core.explainer.protocol import PRACTICAL, Protocol
+from cladec_core.explainer.taps import Adapters, Logits, Preprocess, Tap
 
-FILE = "explainer.pt"
-FEWEST, FEW = 32, 1000  # images without which there is no batch, and below which the reference suffers
-FEW_IMAGES = (
-    "{} images are few: reference and reconstruction then also show what little data allows, not only what the layer "
-    "keeps (section 7). Read the difference of the two; better {} or more."
-)
-CHANNELS_FIRST = (
-    "Layer {0!r}: {1} is read as (channels, height, width); if the channels come last, pass adapter={{{0!r}: lambda "
-    "output: output.movedim(3, 1)}}."
-)
-Adapter = Callable[[Any], Tensor] | Mapping[str, Callable[[Any], Tensor]] | None
+FEWEST = 32  # images, without which there is no batch
+Adapter = Callable[[Any], Tensor] | Adapters | None
 
 
 class ClaDec:
@@ -67,6 +58,8 @@ class ClaDec:
         "auto" or a name that torch knows.
     seed
         Decides weights and the order of the images.
+    protocol
+        How decoders and references are trained: `protocol.PRACTICAL` (in minutes), `protocol.PAPER` or your own.
 
     Attributes
     ----------
@@ -95,6 +88,7 @@ class ClaDec:
         reference: str = "auto",
         device: str = "auto",
         seed: int = 0,
+        protocol: Protocol = PRACTICAL,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise UsageError(f"model is a {type(model).__name__}; valid: a torch.nn.Module.")
@@ -104,20 +98,21 @@ class ClaDec:
             raise UsageError(f"alpha is {alpha}; valid: 0 (reconstruction only) to 1 (classification only).")
         one_of("class_token", class_token, taps.CLASS_TOKEN)
         one_of("reference", reference, ["auto", *REFERENCES])
-        self.layers = tuple(dict.fromkeys(layers or [layer]))
+        self.layers: tuple[str, ...] = tuple(dict.fromkeys(layers or [str(layer)]))
         for name in self.layers:
             networks.check_layer(model, name)
         self.channels = [channels] if isinstance(channels, int) else channels and list(channels)
-        self.alpha, self.class_token, self.reference, self.seed = alpha, class_token, reference, seed
-        self.preprocess, self.adapters = preprocess, adapter if isinstance(adapter, Mapping) else {"": adapter}
-        self.adapters = {name: function for name, function in self.adapters.items() if function}
+        self.alpha, self.class_token, self.reference = alpha, class_token, reference
+        self.seed, self.protocol, self.preprocess = seed, protocol, preprocess
+        named = adapter if isinstance(adapter, Mapping) else {"": adapter}
+        self.adapters = {name: function for name, function in named.items() if function}
         self.on = training.compute(device)
         try:
             copied, preprocess = copy.deepcopy((model, preprocess))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise UsageError(f"The model cannot be copied ({reason}); load its weights into a new one.") from error
-        self._shapes, self._fingerprint = _shapes(model), taps.fingerprint(model)
+        self._shapes, self._fingerprint = saving.shapes(model), taps.fingerprint(model)
         copied = copied.to(self.on.device).float().requires_grad_(False)
         self._logits = Logits(copied, preprocess, self.adapters).eval()
         self._space: Space | None = None
@@ -177,93 +172,63 @@ class ClaDec:
         RunError
             If a training diverges.
         """
-        images, labels = intake.gather(images, labels, unit=self.preprocess is not None)
-        if len(images) < FEWEST or (epochs or 1) < 1:
-            raise UsageError(
-                f"{len(images)} images, epochs={epochs}; valid: at least {FEWEST} images (a batch), 1 epoch."
-            )
-        classes = taps.probe(self._logits, self.layers, images[:3].to(self.on.device)).shape[1]
-        if self.alpha:
-            _check_labels(labels, classes)
-        notes = _Notes(progress)
-        if len(images) < FEW:
-            notes.warn(FEW_IMAGES.format(len(images), FEW))
-        space = Space.of(images)
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
-        standard = space.standardise(images[order]).to(self.on.device)
-        parts = {layer: self._part(layer, space, standard, notes) for layer in self.layers}
-        truth = labels[order].to(self.on.device) if self.alpha else None
-        jobs: dict[tuple[str, str], Job] = {}
-        for layer, part in parts.items():
-            jobs |= self._jobs(layer, part, space, standard, truth, notes)
-        epochs = self._plan(list(jobs.values()), epochs, time_budget * len(parts), notes)
-        for (layer, name), job in jobs.items():
-            parts[layer].epochs[name] = job.train(epochs, self.seed, progress)
-        self._space, self._parts, self._data, self.notes = space, parts, (images, labels), notes
+        fitting.drive(self.trainings(images, labels, epochs=epochs, time_budget=time_budget, progress=progress))
         return self
 
-    def _part(self, layer: str, space: Space, images: Tensor, notes: "_Notes") -> Part:
-        """The modules of a layer, untrained."""
-        tap, raw = self._tap(layer), space.restore().to(images.device)(images[:2])
-        code = training.apply(tap, raw, self.on, exact=True).shape[1:]
-        ambiguous = len(code) == 3 and all(taps.like_image(sides, space.shape[1:]) for sides in (code[:2], code[1:]))
-        if ambiguous and layer not in self.adapters:
-            notes.say(CHANNELS_FIRST.format(layer, tuple(code)))
-        if self.channels is not None:
-            if not self.channels or min(self.channels) < 0 or max(self.channels) >= code[0]:
-                raise UsageError(f"channels is {self.channels}; valid for layer {layer!r}: 0 to {code[0] - 1}.")
-            code = (len(self.channels), *code[1:])
-        kind, note = fitting.choose_reference(self.reference, tap, raw, len(images))
-        notes.warn(note)
-        width = fitting.decoder_width(len(images))
-        part = fitting.assemble(tap, space, self.channels, self.seed, kind=kind, width=width, code=code)
-        trained_on = [(part.encoder, part.decoder)]
-        if kind == "random":
-            training.calibrate(part.reference[0], images, self.on, batch_size=space.at_once)
-            trained_on.append(part.reference)
-        for encoder, decoder in trained_on:
-            codes = training.apply(encoder, images[:1024], self.on, batch_size=space.at_once)
-            if not codes.isfinite().all():
-                raise UsageError(f"Layer {layer!r} puts out values that are NaN or infinite for some of the images.")
-            decoder[0].standardise(codes)
-        return part
+    def trainings(
+        self,
+        images: Images,
+        labels: Labels = None,
+        *,
+        epochs: int | None = None,
+        time_budget: float = 300.0,
+        progress: bool = True,
+    ) -> Trainings:
+        """Name the trainings of `fit` without doing them, for a driver that has others to do beside them.
+
+        Parameters
+        ----------
+        images, labels, epochs, time_budget, progress
+            As for `fit`.
+
+        Returns
+        -------
+        generator
+            For each layer, it yields the `training.Job` of the decoder and of its reference, and waits for the mean
+            losses of their epochs, as `training.fit_many` returns them; at its end, the explainer is fitted.
+            `fitting.drive` is the plainest driver.
+
+        Raises
+        ------
+        UsageError
+            As `fit`.
+        """
+        given, known = intake.gather(images, labels, unit=self.preprocess is not None)
+        if len(given) < FEWEST or (epochs or 1) < 1:
+            raise UsageError(
+                f"{len(given)} images, epochs={epochs}; valid: at least {FEWEST} images (a batch), 1 epoch."
+            )
+        classes = taps.probe(self._logits, self.layers, given[:3].to(self.on.device)).shape[1]
+        truth = intake.checked_labels(known, classes) if self.alpha else None
+        notes, names = Notes(progress), ("channels", "alpha", "reference", "seed", "protocol", "on")
+        how = {name: getattr(self, name) for name in names}
+        task = Task.of(given, truth, self._logits, notes, **how)
+        parts: dict[str, Part] = {}
+        planned: dict[str, dict[str, Training]] = {}
+        for layer in self.layers:
+            design = task.design(self._tap(layer))
+            parts[layer] = part = task.part(design)
+            decoding = task.decoding(design, part.encoder, part.decoder)
+            planned[layer] = {"cladec": decoding, "reference": task.referring(design, part.reference)}
+        every = [training for pair in planned.values() for training in pair.values()]
+        count = task.epochs(every, epochs, time_budget * len(parts))
+        for layer, pair in planned.items():
+            histories = yield [training.job(count, progress) for training in pair.values()]
+            parts[layer].epochs = {name: len(history) for name, history in zip(pair, histories, strict=True)}
+        self._space, self._parts, self._data, self.notes = task.space, parts, (given, known), notes
 
     def _tap(self, layer: str) -> Tap:
         return Tap(layer, self.class_token, self._logits.model, self._logits.preprocess, self.adapters)
-
-    def _jobs(
-        self, layer: str, part: Part, space: Space, images: Tensor, labels: Tensor | None, notes: "_Notes"
-    ) -> dict[tuple[str, str], Job]:
-        """The two trainings of a layer."""
-        units, *grid = code = part.settings["code"]
-        size = len(images) * math.prod(code) * self.on.dtype.itemsize
-        fits = size <= fitting.MEMORY_SHARE * intake.free_memory(self.on.device)
-        done = "kept" if fits else "recomputed for each batch: too much for the memory"
-        what = f"{units} channels of {'x'.join(map(str, grid))}" if grid else f"{units} units"
-        notes.say(f"Activations of {layer} ({what}, {size / 2**20:.0f} MB) are {done}.")
-        loss, targets = training.reconstruction_loss, (images,)
-        common = (fitting.held_out(len(images)), self.on, space.at_once)
-        kept = size if fits and part.settings["kind"] == "random" else 0
-        reference = Job(f"{layer} reference", *part.reference, kept, loss, targets, *common)
-        if labels is not None:
-            classifier = nn.Sequential(space.restore(), self._logits).to(self.on.device).eval()
-            loss, targets = training.ClaDecLoss(classifier, self.alpha), (images, labels)
-        cladec = Job(f"{layer} ClaDec", part.encoder, part.decoder, size * fits, loss, targets, *common)
-        return {(layer, "cladec"): cladec, (layer, "reference"): reference}
-
-    def _plan(self, jobs: list[Job], epochs: int | None, time_budget: float, notes: "_Notes") -> int:
-        """Decide on the number of epochs, and say what they will cost."""
-        batch, wanted, steps = jobs[0].plan
-        seconds = sum(job.seconds_per_step() for job in jobs) * steps
-        planned = epochs or max(1, min(wanted, int(time_budget / seconds)))
-        if not epochs and planned < wanted:
-            notes.warn(f"{planned} epochs instead of {wanted}, to stay within {time_budget:.0f} s.")
-        memory = intake.peak_memory(self.on.device) + max(job.kept for job in jobs)
-        notes.say(
-            f"On {self.on.device}: at most {planned} epochs of {steps} steps of {batch} images, about "
-            f"{seconds * planned:.0f} s and {memory / 1e9:.1f} GB."
-        )
-        return planned
 
     def explain(self, x: Tensor) -> Explanation | Explanations:
         """Explain images.
@@ -288,12 +253,47 @@ class ClaDec:
         probability, prediction = self._run(self._logits, images, space).softmax(1).max(1)
         found = Explanations()
         for layer, part in self._parts.items():
-            modules = (nn.Sequential(module, space.restore()) for module in (part.reference, part.explain))
-            made = [self._run(module, space.standardise(images), space) for module in modules]
-            if not made[1].isfinite().all():
+            reference, reconstruction = (
+                self._run(nn.Sequential(module, space.restore()), space.standardise(images), space)
+                for module in (part.reference, part.explain)
+            )
+            if not reconstruction.isfinite().all():
                 raise UsageError(f"Layer {layer!r} puts out values that are NaN or infinite for these images.")
-            label = self.references[layer]
-            found[layer] = Explanation(layer, images, *made, prediction, probability, label, space.value_range)
+            found[layer] = Explanation(
+                layer, images, reference, reconstruction, prediction, probability, self.references[layer],
+                space.value_range,
+            )  # fmt: skip
+        return found if len(self.layers) > 1 else found[self.layers[0]]
+
+    def gradcam(self, x: Tensor) -> Tensor | dict[str, Tensor]:
+        """Make heat maps by GradCAM, of the predicted class, to be set beside explanations of the same images.
+
+        Parameters
+        ----------
+        x
+            As for `explain`.
+
+        Returns
+        -------
+        Tensor or dict of str to Tensor
+            (n, height, width), from 0 to 1, as `measures.gradcam`; for `layers=`, by the name of the layer.
+
+        Raises
+        ------
+        UsageError
+            Before `fit`, for images that cannot be used, or for a layer without maps before it.
+        """
+        space = self._ready()
+        images = intake.as_images(x, unit=self.preprocess is not None, shape=space.shape)
+        found = {}
+        for layer, part in self._parts.items():
+            size = self._logits.preprocess(images[:1].to(self.on.device)).shape[-2:]
+            tap = Tap(layer, "drop", self._logits.model, self._logits.preprocess, self.adapters)
+            vector = len(part.settings["code"]) == 1
+            layout = None if vector else partial(tap.as_maps, size=size)
+            batches = (batch.to(self.on.device) for batch in images.split(space.at_once))
+            maps = [measures.gradcam(self._logits, f"model.{layer}", batch, layout=layout) for batch in batches]
+            found[layer] = torch.cat(maps).cpu()
         return found if len(self.layers) > 1 else found[self.layers[0]]
 
     def _ready(self) -> Space:
@@ -336,18 +336,19 @@ class ClaDec:
             Before `fit`, for images or labels that cannot be used, or for several seeds after `load`.
         """
         space = self._ready()
-        images, labels = intake.gather(images, labels, unit=self.preprocess is not None)
-        images = intake.as_images(images, unit=False, shape=space.shape)
-        if len(images) < 2 * FEWEST or seeds < 1:
-            raise UsageError(f"{len(images)} images, seeds={seeds}; valid: at least {2 * FEWEST} images, 1 seed.")
-        classes = self._run(self._logits, images[:1], space).shape[1]
-        _check_labels(labels, classes)
+        given, known = intake.gather(images, labels, unit=self.preprocess is not None)
+        given = intake.as_images(given, unit=False, shape=space.shape)
+        if len(given) < 2 * FEWEST or seeds < 1:
+            raise UsageError(f"{len(given)} images, seeds={seeds}; valid: at least {2 * FEWEST} images, 1 seed.")
+        classes = self._run(self._logits, given[:1], space).shape[1]
+        truth = intake.checked_labels(known, classes).to(self.on.device)
         explainers = [self, *(self._again(self.seed + more) for more in range(1, seeds))]
-        on_device = (space.standardise(images).to(self.on.device), labels.to(self.on.device))
-        evaluation = Evaluation(self._logits, classes, space, self.on, *on_device)
+        standard = space.standardise(given).to(self.on.device)
+        evaluation = Evaluation(self._logits, classes, space, self.on, standard, truth)
         right, rows = evaluation.right_when_hidden(), []
         for one in explainers:
             if one is not self:
+                assert self._data is not None  # `_again` has asked for it
                 one.fit(*self._data, epochs=max(max(done.values()) for done in self.epochs.values()), progress=progress)
             for layer, part in one._parts.items():
                 row = {"layer": layer, "seed": one.seed, "reference": one.references[layer]}
@@ -364,7 +365,7 @@ class ClaDec:
 
     @property
     def _options(self) -> dict[str, Any]:
-        names = ("layers", "channels", "alpha", "class_token", "reference", "seed")
+        names = ("layers", "channels", "alpha", "class_token", "reference", "seed", "protocol")
         return {name: getattr(self, name) for name in names}
 
     def compare(
@@ -396,15 +397,17 @@ class ClaDec:
         """
         if len(self.layers) + len(other.layers) > 2:
             raise UsageError("Only explainers of one layer each can be compared.")
-        images, labels = intake.gather(images, labels, unit=self.preprocess is not None)
-        first, second = self.explain(images), other.explain(images)
+        given, known = intake.gather(images, labels, unit=self.preprocess is not None)
+        first, second = self.explain(given), other.explain(given)
+        assert isinstance(first, Explanation)  # of one layer
+        assert isinstance(second, Explanation)
         if classes is not None:
-            known = [first.prediction, second.prediction] if labels is None else [labels]
-            chosen = torch.stack([torch.isin(part, torch.tensor(list(classes))) for part in known]).any(0)
+            by = [first.prediction, second.prediction] if known is None else [known]
+            chosen = torch.stack([torch.isin(part, torch.tensor(list(classes))) for part in by]).any(0)
             if not chosen.any():
-                raise UsageError(f"None of the {len(images)} images is of the classes {list(classes)}.")
-            first, second, labels = first[chosen], second[chosen], None if labels is None else labels[chosen]
-        return Comparison.of(first, second, labels)
+                raise UsageError(f"None of the {len(given)} images is of the classes {list(classes)}.")
+            first, second, known = first[chosen], second[chosen], None if known is None else known[chosen]
+        return Comparison.of(first, second, known)
 
     def save(self, directory: Path | str) -> Path:
         """Keep decoders and references, not the classifier and the images, in a folder.
@@ -427,27 +430,15 @@ class ClaDec:
             Before `fit`.
         """
         space = self._ready()
-        parts = {
-            layer: {
-                "settings": part.settings, "epochs": part.epochs,
-                "decoder": part.decoder.state_dict(), "reference": part.reference.state_dict(),
-            }
-            for layer, part in self._parts.items()
-        }  # fmt: skip
-        kept = {
-            "options": self._options, "space": vars(space), "parts": parts, "notes": list(self.notes),
-            "shapes": self._shapes, "fingerprint": self._fingerprint, "probed": self._probed(space),
-            "preprocess": _described(self.preprocess), "adapters": sorted(self.adapters),
-        }  # fmt: skip
-        path = Path(directory) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.new")
-        try:
-            torch.save(kept, temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return path
+        return saving.write(
+            directory,
+            {
+                "options": saving.described_options(self._options), "space": vars(space), "notes": list(self.notes),
+                "parts": {layer: part.described for layer, part in self._parts.items()},
+                "shapes": self._shapes, "fingerprint": self._fingerprint, "probed": self._probed(space),
+                "preprocess": saving.described_preprocess(self.preprocess), "adapters": sorted(self.adapters),
+            },
+        )  # fmt: skip
 
     @classmethod
     def load(
@@ -484,29 +475,20 @@ class ClaDec:
         RunError
             If the file is damaged.
         """
-        path = Path(directory) / FILE
-        if not path.is_file():
-            raise UsageError(f"No explainer in {directory}: {FILE} is missing.")
-        try:
-            kept = torch.load(path, map_location="cpu", weights_only=True)
-            options, space = kept["options"], Space(**kept["space"])
-        except Exception as error:
-            raise RunError(f"{path} is damaged, or no explainer ({type(error).__name__}); fit again.") from error
+        kept = saving.read(directory)
+        space: Space = kept["space"]
         if taps.fingerprint(model) != kept["fingerprint"]:
-            raise UsageError(f"It was fitted on another model: {_differences(kept['shapes'], _shapes(model))}.")
-        preprocess = _restored(kept["preprocess"], preprocess)
-        explainer = cls(model, **options, preprocess=preprocess, adapter=adapter, device=device)
+            difference = saving.differences(kept["shapes"], saving.shapes(model))
+            raise UsageError(f"It was fitted on another model: {difference}.")
+        preprocess = saving.restored_preprocess(kept["preprocess"], preprocess)
+        explainer = cls(model, **kept["options"], preprocess=preprocess, adapter=adapter, device=device)
         if sorted(explainer.adapters) != kept["adapters"]:
             raise UsageError(f"It was fitted with an adapter for {kept['adapters']}; pass the same one.")
         if not torch.allclose(explainer._probed(space), kept["probed"], rtol=1e-2, atol=1e-3):
             raise UsageError("The model has the same weights but other outputs: its forward or preprocess has changed.")
-        for layer, saved in kept["parts"].items():
-            tap = explainer._tap(layer)
-            part = fitting.assemble(tap, space, explainer.channels, explainer.seed, **saved["settings"])
-            part.decoder.load_state_dict(saved["decoder"])
-            part.reference.load_state_dict(saved["reference"])
-            part.epochs = saved["epochs"]
-            explainer._parts[layer] = part
+        how = {name: getattr(explainer, name) for name in ("channels", "protocol", "seed")}
+        for layer, part in kept["parts"].items():
+            explainer._parts[layer] = Part.restored(part, explainer._tap(layer), space, **how)
         explainer._space, explainer.notes = space, kept["notes"]
         return explainer
 
@@ -515,57 +497,3 @@ class ClaDec:
         noise = torch.rand(2, *space.shape, generator=torch.Generator().manual_seed(0))
         low, high = space.value_range
         return self._run(self._logits, low + (high - low) * noise, space)
-
-
-class _Notes(list[str]):
-    """What is said while fitting: kept, and printed or given as a warning."""
-
-    def __init__(self, progress: bool) -> None:
-        self.progress = progress
-
-    def say(self, text: str) -> None:
-        self.append(text)
-        if self.progress:
-            print(text)
-
-    def warn(self, text: str) -> None:
-        if text:
-            self.append(text)
-            warnings.warn(text, stacklevel=3)
-
-
-def _check_labels(labels: Tensor | None, classes: int) -> None:
-    if labels is None:
-        pairs = f"a Dataset or DataLoader of (image, label), integers 0 to {classes - 1}"
-        raise UsageError(f"Labels are missing; pass labels=..., or {pairs}.")
-    if not 0 <= labels.min() <= labels.max() < classes:
-        raise UsageError(f"labels are {labels.min()} to {labels.max()}; valid for this model: 0 to {classes - 1}.")
-
-
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
-
-
-def _differences(fitted: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]) -> str:
-    sides = {"missing": fitted.items() - given.items(), "unexpected": given.items() - fitted.items()}
-    return "; ".join(
-        f"{kind}: {', '.join(f'{name} {shape}' for name, shape in sorted(side)[:3])}, {len(side)} in all"
-        for kind, side in sides.items() if side
-    ) or "the weights differ"  # fmt: skip
-
-
-def _described(preprocess: Preprocess) -> dict[str, list[float]] | str | None:
-    """What of a preprocessing is saved: the numbers of a `Normalize`, else only its name."""
-    if type(preprocess).__name__ == "Normalize" and type(preprocess).__module__.startswith("torchvision."):
-        return {name: [float(value) for value in getattr(preprocess, name)] for name in ("mean", "std")}
-    return preprocess and getattr(preprocess, "__name__", type(preprocess).__name__)
-
-
-def _restored(saved: dict[str, list[float]] | str | None, given: Preprocess) -> Preprocess:
-    if isinstance(saved, dict) and given is None:
-        from torchvision.transforms import Normalize
-
-        return Normalize(**saved)
-    if bool(saved) != (given is not None):
-        raise UsageError(f"It was fitted with preprocess={saved}; pass the same one.")
-    return given

@@ -1,6 +1,5 @@
 """How faithful explanations of a user's classifier are: ΔRec, ΔAcc and occlusion, as in sections 5 and 6.6."""
 
-import copy
 import math
 from dataclasses import dataclass
 from itertools import product
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from cladec_core import networks, training
-from cladec_core.explainer import fitting, taps
-from cladec_core.explainer.fitting import Part, Space
+from cladec_core.explainer import fitting
+from cladec_core.explainer.building import WEIGHTS_PER_VALUE, Part, Space, fresh_classifier
+from cladec_core.explainer.protocol import PRACTICAL
 from cladec_core.explainer.taps import Logits
 from cladec_core.training import Compute
 
@@ -74,7 +74,7 @@ class Evaluation:
         model, label = self.classifier(len(train), training.derive_seed(seed, "evaluation"))
         batch, epochs, _ = fitting.plan(len(train), math.prod(self.space.shape), STEPS)
         job = training.Job(
-            model, images[train], (self.labels[train],), training.classification_loss, fitting.RECIPE, epochs=epochs,
+            model, images[train], (self.labels[train],), training.classification_loss, PRACTICAL.recipe, epochs=epochs,
             seed=training.derive_seed(seed, "evaluation order"), on=self.on, batch_size=batch, label="evaluation",
         )  # fmt: skip
         training.fit(job)
@@ -87,11 +87,11 @@ class Evaluation:
         A copy of the explained one if every layer can be re-initialised and it is not too large for the images; else
         the project's VGG-5, on images brought to its size.
         """
-        fresh = copy.deepcopy(self.logits).requires_grad_(True)
-        weights = sum(value.numel() for value in fresh.parameters())
+        weights = sum(value.numel() for value in self.logits.parameters())
         with training.seeded(seed):
-            stuck = taps.reinitialise(fresh.model)
-            if not stuck and weights <= fitting.WEIGHTS_PER_VALUE * count * math.prod(self.space.shape):
+            model, stuck = fresh_classifier(self.logits.model)
+            if not stuck and weights <= WEIGHTS_PER_VALUE * count * math.prod(self.space.shape):
+                fresh = Logits(model, self.logits.preprocess, self.logits.adapters)
                 return nn.Sequential(self.space.restore(), fresh), "fresh copy of the classifier"
             small = networks.classifier("vgg5", self.space.shape[0], self.classes)
         return nn.Sequential(networks.resize((SIDE, SIDE)), small), "the project's VGG-5"

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,14 @@ DIFFERENCE_COLOURS = ("#0072b2", "white", "#d55e00")  # blue to orange, as every
 
 
 class Shown:
-    """Something with a figure of its own, which a notebook shows; `rows` names its batches of images."""
+    """Something with a figure of its own, which a notebook shows."""
 
-    rows: dict[str, Tensor]
     value_range: tuple[float, float]
+
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        """Name the batches of images that `show` draws, (n, channels, height, width)."""
+        raise NotImplementedError
 
     def show(self, images: int = 8) -> "Figure":
         """Draw the first images, one in each column.
@@ -124,7 +128,8 @@ class Explanation(Shown):
         return len(self.original)
 
     def __getitem__(self, index: slice | Sequence[int] | Tensor) -> "Explanation":
-        return replace(self, **{name: part[index] for name, part in vars(self).items() if isinstance(part, Tensor)})
+        chosen: dict[str, Any] = {name: part[index] for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return replace(self, **chosen)
 
     def __repr__(self) -> str:
         loss = self.losses.mean()
@@ -143,7 +148,7 @@ class Explanations(dict[str, Explanation], Shown):
         return {name: images for one in self.values() for name, images in one.rows.items()}
 
     @property
-    def value_range(self) -> tuple[float, float]:
+    def value_range(self) -> tuple[float, float]:  # type: ignore[override]  # there is no dictionary that has fields
         """As of each explanation."""
         return next(iter(self.values())).value_range
 

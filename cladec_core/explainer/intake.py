@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cladec_core.errors import UsageError
 
-Images = Tensor | Dataset | DataLoader
+Images = Tensor | Dataset[Any] | DataLoader[Any]
 Labels = Tensor | Sequence[int] | None
 BATCH = 64
 
@@ -60,6 +60,22 @@ def _as_labels(labels: Any, images: int) -> Tensor:
     return torch.from_numpy(found.astype(np.int64))
 
 
+def checked_labels(labels: Tensor | None, classes: int) -> Tensor:
+    """Check labels against the number of a classifier's classes, and return them.
+
+    Raises
+    ------
+    UsageError
+        If there are none, or other integers than 0 to classes - 1 among them.
+    """
+    if labels is None:
+        pairs = f"a Dataset or DataLoader of (image, label), integers 0 to {classes - 1}"
+        raise UsageError(f"Labels are missing; pass labels=..., or {pairs}.")
+    if not 0 <= labels.min() <= labels.max() < classes:
+        raise UsageError(f"labels are {labels.min()} to {labels.max()}; valid for this model: 0 to {classes - 1}.")
+    return labels
+
+
 def as_images(images: Any, *, unit: bool, shape: Sequence[int] | None = None) -> Tensor:
     """Check images, or a single one, and return them as float32 (n, channels, height, width) on the CPU.
 
@@ -71,24 +87,25 @@ def as_images(images: Any, *, unit: bool, shape: Sequence[int] | None = None) ->
     if not isinstance(images, Tensor) or not (images.is_floating_point() or images.dtype == torch.uint8):
         what = getattr(images, "dtype", type(images).__name__)
         raise UsageError(f"Images are {what}; valid: a floating-point or uint8 Tensor, a Dataset or a DataLoader.")
-    images = images.detach().cpu()[None] if images.ndim == 3 else images.detach().cpu()
-    if images.ndim != 4 or not images.numel() or (shape is not None and images.shape[1:] != torch.Size(shape)):
+    batch: Tensor = images.detach().cpu()
+    batch = batch[None] if batch.ndim == 3 else batch
+    if batch.ndim != 4 or not batch.numel() or (shape is not None and batch.shape[1:] != torch.Size(shape)):
         wanted = "(n, channels, height, width)" if shape is None else f"(n, {', '.join(map(str, shape))}), as in fit"
-        raise UsageError(f"Images have the shape {tuple(images.shape)}; valid: {wanted}.")
-    images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    damaged = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        raise UsageError(f"Images have the shape {tuple(batch.shape)}; valid: {wanted}.")
+    batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
+    damaged = (~batch.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
     if damaged:
-        raise UsageError(f"{len(damaged)} of {len(images)} images have NaN or infinite values, first {damaged[0]}.")
-    low, high = images.min().item(), images.max().item()
+        raise UsageError(f"{len(damaged)} of {len(batch)} images have NaN or infinite values, first {damaged[0]}.")
+    low, high = batch.min().item(), batch.max().item()
     if unit and (low < -1e-3 or high > 1 + 1e-3):
         raise UsageError(
             f"Images have values from {low:.3g} to {high:.3g}, but preprocess expects [0, 1] (or uint8); leave it out "
             f"if they are preprocessed already."
         )
-    return images
+    return batch
 
 
-def _read(loader: DataLoader) -> tuple[Tensor, Tensor | None]:
+def _read(loader: DataLoader[Any]) -> tuple[Tensor, Tensor | None]:
     images, labels = [], []
     try:
         for batch in loader:

@@ -74,7 +74,7 @@ class Tap(Logits):
         if len(shape) != 2:
             return activation
         extra, grid = token_grid(self.layer, shape[0], size)
-        maps = activation[:, extra:].transpose(1, 2).unflatten(2, grid)
+        maps: Tensor = activation[:, extra:].transpose(1, 2).unflatten(2, grid)
         if not extra or self.class_token == "drop":
             return maps
         others = activation[:, :extra].flatten(1)[:, :, None, None].expand(-1, -1, *grid)
@@ -187,12 +187,14 @@ def _described(tensor: Tensor) -> str:
 
 
 def reinitialise(model: nn.Module) -> list[nn.Module]:
-    """Give every layer fresh weights by its own rule, in place; torch's global generator draws them.
+    """Give every layer fresh weights by its own rule, in place.
+
+    Torch's global generator draws them on the CPU: they are the same for every device.
 
     Parameters
     ----------
     model
-        Any module.
+        Any module, on one device.
 
     Returns
     -------
@@ -201,6 +203,8 @@ def reinitialise(model: nn.Module) -> list[nn.Module]:
         Their values are put in random order, which keeps the spread and takes away what was learnt.
     """
     stuck = []
+    device = next((value.device for value in model.parameters()), torch.device("cpu"))
+    model.cpu()
     for part in model.modules():
         values = list(part.parameters(recurse=False))
         before = [value.detach().clone() for value in values]
@@ -213,6 +217,7 @@ def reinitialise(model: nn.Module) -> list[nn.Module]:
             with torch.no_grad():
                 for value in values:
                     value.copy_(value.flatten()[torch.randperm(value.numel())].view_as(value))
+    model.to(device)
     return stuck
 
 
@@ -220,7 +225,8 @@ def without_dropout(model: nn.Module) -> None:
     """Drop nothing in training mode, in place: an auto-encoder only suffers from it (reading C-5)."""
     for part in model.modules():
         if "Drop" in type(part).__name__ or type(part).__name__ == "StochasticDepth":
-            part.p = part.drop_prob = 0.0
+            for name in ("p", "drop_prob"):
+                setattr(part, name, 0.0)
 
 
 def fingerprint(model: nn.Module) -> str:

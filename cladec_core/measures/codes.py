@@ -13,10 +13,9 @@ class Pool(nn.Module):
 
     def forward(self, activations: Tensor) -> Tensor:
         """Apply to a batch of any shape."""
-        size = list(activations.shape[2:])
-        while activations.ndim == 4 and activations[0].numel() > PROBE_FEATURES and max(size) > 1:
-            size = [max(1, side // 2) for side in size]
-            activations = F.adaptive_avg_pool2d(activations, size)
+        while activations.ndim == 4 and activations[0].numel() > PROBE_FEATURES and max(activations.shape[2:]) > 1:
+            height, width = (max(1, side // 2) for side in activations.shape[2:])
+            activations = F.adaptive_avg_pool2d(activations, (height, width))
         return activations.flatten(1)
 
 

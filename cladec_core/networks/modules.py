@@ -27,7 +27,8 @@ class Frozen(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Apply the module without recording gradients; shapes as the module's."""
         with torch.no_grad():
-            return self.module(images)
+            output: Tensor = self.module(images)
+        return output
 
 
 class Select(nn.Module):

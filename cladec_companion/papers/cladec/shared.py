@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cladec_companion.engine.trainings import CLASSIFIER, Training
+from cladec_companion.records.samples import INDEX
 from cladec_companion.records.settings import Settings, parameter
 from cladec_core import networks
 from cladec_core.data import SIZE, ImageData
@@ -79,11 +80,15 @@ def as_uint8(unit_images: Tensor) -> np.ndarray:
     return unit_images.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
 
 
+def places(at: Tensor) -> Samples:
+    """Places in the test set of the images that are shown; every cell that keeps images says of which they are."""
+    return {INDEX: at.cpu().numpy().astype(np.int32)}
+
+
 def originals(data: ImageData, at: Tensor, predicted: Tensor) -> Samples:
     """The test images that are shown: their places, classes and predictions, and themselves."""
     at = at.to(predicted.device)
-    return {
-        "index": at.cpu().numpy().astype(np.int32),
+    return places(at) | {
         "label": data.test_labels[at].cpu().numpy().astype(np.uint8),
         "predicted": predicted[at].cpu().numpy().astype(np.uint8),
         "original": as_uint8(data.to_unit(data.test_images[at])),

@@ -9,7 +9,7 @@ import torch
 
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
-from cladec_companion.papers.cladec.shared import Cell, LayeredSettings, as_uint8, sample_indices
+from cladec_companion.papers.cladec.shared import Cell, LayeredSettings, as_uint8, places, sample_indices
 from cladec_companion.records.settings import (
     WIDTHS,
     classifiers,
@@ -161,7 +161,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     pictures["original"] = setup.data.to_unit(setup.data.test_images)
     samples = {name: as_uint8(found[at]) for name, found in pictures.items()}
     samples["label"] = labels[at].cpu().numpy().astype(np.uint8)
-    return rows, samples if keep_samples else {}
+    return rows, samples | places(at) if keep_samples else {}
 
 
 def judges_of(run: Setup, part: Part, explain: Training, reference: Training) -> list[Training]:

@@ -14,6 +14,7 @@ from cladec_companion.papers.cladec.shared import (
     Samples,
     as_uint8,
     originals,
+    places,
     rows_of,
     sample_indices,
 )
@@ -97,6 +98,7 @@ def _measure_layer(
         at = sample_indices(labels, predicted).to(labels.device)
         samples = {f"{layer}/{method}": as_uint8(data.to_unit(images[method][at])) for method in images}
         samples[f"{layer}/gradcam"] = as_uint8(measures.gradcam(classifier, layer, data.test_images[at]))
+        samples |= places(at)
     return rows_of(values), samples
 
 

@@ -19,6 +19,7 @@ from cladec_companion.papers.cladec.shared import (
     Samples,
     as_uint8,
     layer_cells,
+    places,
     sample_indices,
 )
 from cladec_companion.records.settings import check_axis, parameter
@@ -212,7 +213,7 @@ def _shown(setup: Setup, classifier: nn.Module) -> Tensor:
 
 def _originals(setup: Setup, classifier: nn.Module) -> Samples:
     data, at = setup.data, _shown(setup, classifier)
-    samples = {
+    samples = places(at) | {
         "label": data.test_labels[at].cpu().numpy().astype(np.uint8),
         "original": as_uint8(data.to_unit(data.test_images[at])),
         "filling": as_uint8(data.to_unit(torch.zeros_like(data.test_images[:1, :, :1, :1]))),
@@ -260,4 +261,4 @@ def _pictures(
         moved = _covered(images[-MOVED:], squares(setup.settings.square, _all_corners(setup.settings)))
         made = setup.test(decoder, moved.flatten(0, 1)).unflatten(0, moved.shape[:2])
         samples[f"{layer}/moved reconstruction"] = as_uint8(setup.data.to_unit(made))
-    return samples
+    return samples | places(at)

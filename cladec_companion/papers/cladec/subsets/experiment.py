@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import Cell, as_uint8, last_convolution, sample_indices
+from cladec_companion.papers.cladec.shared import Cell, as_uint8, last_convolution, places, sample_indices
 from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core import measures, networks, training
 from cladec_core.errors import UsageError
@@ -128,8 +128,10 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     at = sample_indices(data.test_labels, clean, wrong=0, bags=0).to(data.test_labels.device)
     if part.subset == FLOORS:
         labels = data.test_labels[at].cpu().numpy().astype(np.uint8)
-        return rows, {"label": labels, "original": as_uint8(data.to_unit(data.test_images[at]))}
-    return rows, {f"{part.subset}/{part.size}/{part.number}": as_uint8(data.to_unit(reconstructions[at]))}
+        samples = {"label": labels, "original": as_uint8(data.to_unit(data.test_images[at]))}
+    else:
+        samples = {f"{part.subset}/{part.size}/{part.number}": as_uint8(data.to_unit(reconstructions[at]))}
+    return rows, samples | places(at)
 
 
 Found = tuple[str, str, float]  # class, metric, value

@@ -9,7 +9,7 @@ from cladec_companion.evidence.style import COLOURS, drawn, grid
 from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.papers.cladec.your_own.experiment import BIASED, HONEST, MARKED, OTHERS
 from cladec_companion.records.record import Record
-from cladec_companion.records.samples import RunImages
+from cladec_companion.records.samples import RunImages, by_depth
 
 PAIR = "two models"
 STYLES = {  # colour, marker, and how far from the middle of its line
@@ -20,8 +20,9 @@ KINDS = {MARKED: "the marked class", OTHERS: "other classes"}
 
 
 def layers(record: Record) -> list[str]:
-    """The layers of a record."""
-    return [layer for layer in sorted(record.rows["layer"].unique()) if layer != CLASSIFIER]
+    """The layers of a record, from the input to the output."""
+    found = set(record.rows["layer"]) - {CLASSIFIER}
+    return [layer.name for layer in by_depth(record.rows["architecture"].iloc[0], found)[::-1]]
 
 
 def reconstructions(record: Record, kind: str) -> Figure:

@@ -1,0 +1,280 @@
+"""What is built for a layer: a decoder behind the frozen encoder, a reference, and classifiers with fresh weights."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cladec_core import networks, training
+from cladec_core.errors import UsageError
+from cladec_core.explainer import intake, taps
+from cladec_core.explainer.protocol import Protocol
+from cladec_core.explainer.taps import Tap
+from cladec_core.networks import Frozen, Select
+
+VALUES_AT_ONCE = 2**22  # in a batch where nothing is trained, so that it fits into memory
+WEIGHTS_PER_VALUE = 10  # with more for each value of all images, a network is too large to be trained on them
+MEMORY_SHARE = 0.25  # of what is free, for the activations of a layer, or for the training of a reference
+REFERENCES = {
+    "copy": "RefAE (copied encoder)",
+    "own": "RefAE (the project's encoder)",
+    "random": "reference (random encoder)",
+}
+
+
+class Affine(nn.Module):
+    """Scale and shift each channel: standardised images to the user's units, or activations to unit variance."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, shift: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(n, channels, ...) -> the same shape."""
+        return values * self.scale + self.shift
+
+    def standardise(self, values: Tensor) -> None:
+        """Choose scale and shift such that each channel of these values, (n, channels, ...), is standardised."""
+        mean, std = _statistics(values.float())
+        self.shift, self.scale = -mean / std, 1 / std
+
+
+def _statistics(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel; 1 for a constant channel."""
+    std, mean = torch.std_mean(values, [0, *range(2, values.ndim)], correction=0, keepdim=True)
+    return mean[0], torch.where(std > 0, std, 1.0)[0]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is known of the images, and how they reach the networks.
+
+    Attributes
+    ----------
+    shape
+        (channels, height, width).
+    mean, std
+        Per channel, (channels, 1, 1); 0 and 1 where images are taken as they are.
+    value_range
+        Lowest and highest value, for drawing.
+    """
+
+    shape: tuple[int, ...]
+    mean: Tensor
+    std: Tensor
+    value_range: tuple[float, float]
+
+    @classmethod
+    def of(cls, images: Tensor, *, standardise: bool = True) -> "Space":
+        """Measure images (n, channels, height, width); see `Protocol.standardise`."""
+        low, high = images.min().item(), images.max().item()
+        span = (0.0, 1.0) if low >= 0 and 0 < high <= 1 else (low, max(high, low + 1e-6))
+        mean, std = _statistics(images)
+        if not standardise:
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
+        return cls(tuple(images.shape[1:]), mean, std, span)
+
+    @property
+    def at_once(self) -> int:
+        """Images in a batch where nothing is trained."""
+        return max(8, min(1024, VALUES_AT_ONCE // math.prod(self.shape)))
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """Zero mean and unit variance per channel over the images measured, if they are standardised at all."""
+        return (images - self.mean) / self.std
+
+    def restore(self) -> nn.Module:
+        """Build the module that undoes `standardise`."""
+        plain = not self.mean.any() and bool((self.std == 1).all())
+        return nn.Identity() if plain else Affine(self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class Design:
+    """From what the modules of one layer are built; they take standardised images, and those that decode make them.
+
+    Attributes
+    ----------
+    tap
+        The classifier up to the layer.
+    space
+        The images.
+    code
+        Shape of the activation, or of the chosen channels, without the batch.
+    channels
+        The channels (or units) that are explained; None: all.
+    kind
+        Of the reference: one of `REFERENCES`.
+    width
+        Of decoders, and of the project's encoder.
+    protocol, seed
+        They decide the rest, and the weights.
+    """
+
+    tap: Tap
+    space: Space
+    code: tuple[int, ...]
+    channels: Sequence[int] | None
+    kind: str
+    width: int
+    protocol: Protocol
+    seed: int
+
+    def encoder(self) -> Frozen:
+        """Build the frozen encoder: images to the layer's activation, `(n, *code)`."""
+        return Frozen(self._encode(self.tap))
+
+    def decoder(self) -> nn.Sequential:
+        """Build ClaDec's decoder with fresh weights: `(n, *code)` to images."""
+        with training.seeded(self._seed("decoder")):
+            return self._decoder()
+
+    def reference(self) -> nn.Sequential:
+        """Build the reference with fresh weights: an encoder, which is frozen where it stays random, and a decoder."""
+        with training.seeded(self._seed("reference")):
+            if self.kind == "own":
+                encoder: nn.Module = networks.encoder(self.code, self.space.shape, width=self.width)
+            else:
+                copied = copy.deepcopy(self.tap).requires_grad_(self.kind == "copy")
+                taps.reinitialise(copied.model)
+                taps.without_dropout(copied.model)
+                encoder = self._encode(copied) if self.kind == "copy" else Frozen(self._encode(copied))
+            if not self.protocol.seeds.again:
+                return nn.Sequential(encoder, self._decoder())
+        with training.seeded(self._seed("reference")):
+            return nn.Sequential(encoder, self._decoder())
+
+    def _encode(self, tap: Tap) -> nn.Sequential:
+        chosen = [] if self.channels is None else [Select(self.channels)]
+        return nn.Sequential(self.space.restore(), tap, *chosen)
+
+    def _decoder(self) -> nn.Sequential:
+        units, *grid = self.code
+        sides = [1] * len(grid)
+        scaled = [Affine(torch.zeros(units, *sides), torch.ones(units, *sides))] if self.protocol.scale_codes else []
+        how: dict[str, Any] = {"style": self.protocol.style, "width": self.width, "sigmoid": self.protocol.sigmoid}
+        return nn.Sequential(*scaled, networks.decoder(self.code, self.space.shape, **how))
+
+    def _seed(self, which: str) -> int:
+        return self.protocol.seeds.derive(which, self.seed, self.tap.layer, self.channels, 0.0)
+
+
+@dataclass
+class Part:
+    """The modules of one layer, as `Design` builds them, with what decides their shapes and the epochs of training."""
+
+    encoder: nn.Module
+    decoder: nn.Sequential
+    reference: nn.Sequential
+    settings: dict[str, Any]
+    epochs: dict[str, int]
+
+    @classmethod
+    def of(cls, design: Design) -> "Part":
+        """Build all modules of a layer, untrained."""
+        settings = {"kind": design.kind, "width": design.width, "code": list(design.code)}
+        return cls(design.encoder(), design.decoder(), design.reference(), settings, {})
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a file keeps of it; the frozen encoder is the classifier's."""
+        return {
+            "settings": self.settings, "epochs": self.epochs,
+            "decoder": self.decoder.state_dict(), "reference": self.reference.state_dict(),
+        }  # fmt: skip
+
+    @classmethod
+    def restored(cls, described: dict[str, Any], tap: Tap, space: Space, **how: Any) -> "Part":
+        """Build a layer's modules as `described`; `how` are the other attributes of `Design`."""
+        settings = described["settings"]
+        design = Design(tap, space, tuple(settings["code"]), kind=settings["kind"], width=settings["width"], **how)
+        part = cls.of(design)
+        part.decoder.load_state_dict(described["decoder"])
+        part.reference.load_state_dict(described["reference"])
+        part.epochs = described["epochs"]
+        return part
+
+    @property
+    def explain(self) -> nn.Module:
+        """From images to what the decoder makes of the layer."""
+        return nn.Sequential(self.encoder, self.decoder)
+
+
+def fresh_classifier(model: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
+    """Copy a classifier with fresh weights, such as for an evaluation classifier; its dropout stays.
+
+    Torch's global generator draws the weights.
+
+    Parameters
+    ----------
+    model
+        Any module. For the project's classifiers, the weights are those of a new one.
+
+    Returns
+    -------
+    fresh
+        The copy, whose parameters are trained.
+    stuck
+        Its modules that could not be re-initialised (`taps.reinitialise`).
+    """
+    fresh = copy.deepcopy(model).requires_grad_(True)
+    return fresh, taps.reinitialise(fresh)
+
+
+def choose_reference(kind: str, tap: Tap, images: Tensor, count: int) -> tuple[str, str]:
+    """Decide on one of `REFERENCES` for a layer, and say why where it is not the paper's.
+
+    Parameters
+    ----------
+    kind
+        "auto" or one of `REFERENCES`.
+    tap, images, count
+        The layer, a few images in the user's units, and how many there are to train on.
+
+    Returns
+    -------
+    kind
+        One of `REFERENCES`.
+    note
+        The reason; empty for the paper's.
+
+    Raises
+    ------
+    UsageError
+        If a copy is asked for and a layer cannot be re-initialised.
+    """
+    trial = copy.deepcopy(tap).requires_grad_(True)
+    activation = trial(images)
+    if activation.requires_grad:  # then only what the layer depends on gets a gradient
+        activation.sum().backward()
+    used = {
+        part: name
+        for name, part in trial.model.named_modules()
+        if any(value.grad is not None for value in part.parameters(recurse=False))
+    }
+    weights = sum(value.numel() for value in trial.parameters() if value.grad is not None)
+    with training.seeded(training.derive_seed(0, "trial")):
+        stuck = [used[part] or "the model's own values" for part in taps.reinitialise(trial.model) if part in used]
+    names = ", ".join(stuck[:4]) + (", ..." if len(stuck) > 4 else "") + " cannot be re-initialised"
+    if kind == "copy" and stuck:
+        raise UsageError(f"reference='copy': {names}; add a reset_parameters(), or use reference='own' or 'random'.")
+    if kind == "random":
+        shuffled = f"; {names} and got the same values in random order" if stuck else ""
+        return kind, f"Reference of {tap.layer}: an encoder with random weights instead of a RefAE{shuffled}."
+    too_many = weights > WEIGHTS_PER_VALUE * count * images[0].numel()
+    no_room = 16 * weights > MEMORY_SHARE * intake.free_memory(images.device)  # with gradients and Adam's state
+    if kind != "auto" or not (stuck or too_many or no_room):
+        return kind.replace("auto", "copy"), ""
+    why = names if stuck else f"the encoder's {weights:,} weights are too many for {count} images or for the memory"
+    return "own", (
+        f"Reference of {tap.layer}: {why}, so the RefAE has the project's own encoder of the same code size. Another "
+        f"choice is reference='random'."
+    )

@@ -1,0 +1,188 @@
+"""Decoders and references of somebody else's classifier: how they are built, and how long they are trained on what."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from cladec_core import ClaDec, training
+from cladec_core.errors import UsageError
+from cladec_core.explainer import PAPER, PRACTICAL, building, fitting, intake, taps
+from tests.foreign import (
+    CLASSES,
+    GOOD,
+    fitted,
+    small_net,
+    vit,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* images are few", "ignore:Reference of")
+
+
+def test_reinitialised_layers_are_fresh_and_the_others_are_named():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.arange(12.0).view(3, 4))
+            self.norm = nn.BatchNorm2d(3)
+            self.linear = nn.Linear(3, 4)
+
+    model = Scaled()
+    model.norm.running_mean.fill_(7)
+    before = copy.deepcopy(model)
+    assert taps.reinitialise(model) == [model]
+    assert model.norm.running_mean.abs().max() == 0
+    assert not torch.equal(model.linear.weight, before.linear.weight)
+    assert not torch.equal(model.scale, before.scale)
+    assert torch.equal(model.scale.flatten().sort().values, before.scale.flatten())
+
+
+def test_reference_is_a_fresh_copy_without_dropout_or_what_was_asked_for():
+    net = small_net()
+    copied = fitted(net, "conv2")._parts["conv2"].reference[0][1].model
+    assert not torch.equal(copied.conv1[0].weight, net.conv1[0].weight)
+    assert copied.conv2[2].p == 0
+    assert net.conv2[2].p == 0.5
+    random = fitted(net, "conv2", reference="random")
+    assert "random" in random.references["conv2"]
+    assert "instead of a RefAE" in random.notes[1]
+    assert "the project's" in fitted(net, "conv2", reference="own").references["conv2"]
+    with pytest.raises(UsageError, match="the model's own values, encoder cannot be re-initialised; add a reset"):
+        fitted(vit(), "encoder.layers.encoder_layer_0", (3, 32, 32), reference="copy")
+
+
+def test_an_encoder_too_large_for_the_images_is_replaced(monkeypatch):
+    monkeypatch.setattr(building, "WEIGHTS_PER_VALUE", 1e-4)
+    with pytest.warns(UserWarning, match="weights are too many for 32 images"):
+        explainer = fitted(small_net())
+    assert explainer.references == {"conv1": "RefAE (the project's encoder)"}
+
+
+def test_few_images_are_warned_of():
+    with pytest.warns(UserWarning, match="32 images are few: reference and reconstruction"):
+        fitted(small_net())
+
+
+def test_says_what_it_costs_before_it_trains(capsys):
+    ClaDec(small_net(), "conv1", device="cpu").fit(GOOD, epochs=2)
+    said = capsys.readouterr().out
+    assert "Activations of conv1 (6 channels of 8x8, 0 MB) are kept" in said
+    assert "On cpu: at most 2 epochs of 1 steps of 16 images, about" in said
+
+
+def test_time_budget_cuts_the_epochs():
+    with pytest.warns(UserWarning, match="1 epochs instead of 100, to stay within 0 s"):
+        explainer = ClaDec(small_net(), "conv1", device="cpu").fit(GOOD, time_budget=1e-9, progress=False)
+    assert explainer.epochs == {"conv1": {"cladec": 1, "reference": 1}}
+
+
+def test_training_ends_when_the_loss_is_flat(monkeypatch):
+    monkeypatch.setattr(fitting, "PATIENCE", 5)  # steps, and each epoch is one
+    monkeypatch.setattr(fitting, "FLAT", 1.0)  # no progress is enough
+    assert fitted(small_net(), epochs=40).epochs == {"conv1": {"cladec": 6, "reference": 6}}
+    monkeypatch.setattr(fitting, "FLAT", -1e9)  # any is
+    assert fitted(small_net(), epochs=8).epochs == {"conv1": {"cladec": 8, "reference": 8}}
+
+
+def test_activations_are_recomputed_where_they_do_not_fit(monkeypatch):
+    kept = fitted(small_net(), reference="own", epochs=3)
+    monkeypatch.setattr(intake, "free_memory", lambda device: 1000)
+    torch.manual_seed(0)
+    recomputed = fitted(copy.deepcopy(kept._logits.model), reference="own", epochs=3)
+    assert any("recomputed for each batch" in note for note in recomputed.notes)
+    assert any("are kept" in note for note in kept.notes)
+    first, second = (explainer.explain(GOOD[:4]).reconstruction for explainer in (kept, recomputed))
+    torch.testing.assert_close(first, second, atol=2e-2, rtol=0)  # bfloat16 where the CPU has it
+
+
+def test_same_seed_repeats_and_another_does_not():
+    net = small_net()
+    first, second, other = (fitted(net, seed=seed).explain(GOOD[:4]).reconstruction for seed in (0, 0, 1))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_decoder_learns():
+    blobs = torch.zeros(64, 1, 16, 16)
+    for image, (row, column) in zip(blobs, torch.randint(0, 12, (64, 2)), strict=True):
+        image[0, row : row + 4, column : column + 4] = 1
+    explainer = ClaDec(small_net(1), "conv2", device="cpu").fit(blobs, epochs=60, progress=False)
+    mean = (blobs - blobs.mean(0)).square().mean().item()
+    assert explainer.explain(blobs).losses.cladec.mean() < 0.7 * mean
+
+
+@pytest.mark.parametrize("labels_in", ["argument", "dataset", "loader"])
+def test_alpha_needs_labels_and_changes_what_is_learnt(labels_in):
+    net, labels = small_net(), torch.arange(32) % CLASSES
+    plain = fitted(net, epochs=2).explain(GOOD[:4])
+    source = TensorDataset(GOOD, labels)
+    given = {"argument": (GOOD, labels.tolist()), "dataset": (source,), "loader": (DataLoader(source, 8),)}[labels_in]
+    mixed = ClaDec(net, "conv1", alpha=0.999, device="cpu").fit(*given, epochs=2, progress=False).explain(GOOD[:4])
+    assert not torch.equal(plain.reconstruction, mixed.reconstruction)
+    assert torch.equal(plain.reference, mixed.reference)
+
+
+def test_several_layers_and_a_single_neuron():
+    explainer = ClaDec(small_net(), layers=["conv1", "head"], channels=2, device="cpu").fit(
+        GOOD, epochs=1, progress=False
+    )
+    found = explainer.explain((GOOD[:3] * 255).byte())
+    assert list(found) == ["conv1", "head"]
+    assert [part.settings["code"] for part in explainer._parts.values()] == [[1, 8, 8], [1]]
+    assert len(found.show(images=1).axes) == 7
+    assert torch.equal(found["head"].original, (GOOD[:3] * 255).byte().float() / 255)
+
+
+def test_trainings_can_be_done_by_another_driver_side_by_side():
+    whole = fitted(small_net(), "conv2", epochs=2)
+    explainers = [ClaDec(whole._logits.model, "conv2", seed=seed, device="cpu") for seed in (0, 1)]
+    asked = [one.trainings(GOOD, epochs=2, progress=False) for one in explainers]
+    jobs = [next(trainings) for trainings in asked]
+    assert [[job.label for job in pair] for pair in jobs] == [["conv2 ClaDec", "conv2 reference"]] * 2
+    with pytest.raises(UsageError, match="not fitted"):
+        explainers[0].explain(GOOD)
+    histories = training.fit_many([job for pair in jobs for job in pair], branches=4)
+    for trainings, found, one in zip(asked, (histories[:2], histories[2:]), explainers, strict=True):
+        with pytest.raises(StopIteration):
+            trainings.send(found)
+        assert one.epochs == {"conv2": {"cladec": 2, "reference": 2}}
+    first, second = (one.explain(GOOD[:4]).reconstruction for one in explainers)
+    assert torch.equal(first, whole.explain(GOOD[:4]).reconstruction)
+    assert not torch.equal(first, second)
+
+
+def test_a_protocol_decides_how_long_and_on_which_images(monkeypatch):
+    asked = []
+    monkeypatch.setattr(training, "fit_many", lambda jobs: asked.extend(jobs) or [[0.0] * job.epochs for job in jobs])
+    how = replace(PAPER, epochs=3, mean_loss=True, sigmoid=True)
+    explainer = ClaDec(small_net(), "conv1", device="cpu", protocol=how).fit(GOOD, time_budget=1e-9, progress=False)
+    assert explainer.epochs == {"conv1": {"cladec": 3, "reference": 3}}
+    assert all(job.stop is None and torch.equal(job.targets[0], GOOD) for job in asked)  # nothing moved, or held out
+    assert {job.recipe for job in asked} == {training.ADAM}
+    assert [job.batch_size for job in asked] == [32, 32]  # the paper's 128, but there are no more images
+    assert [job.loss(torch.ones(2, 3), torch.zeros(2, 3)) for job in asked] == [1, 1]
+    decoder = explainer._parts["conv1"].decoder
+    assert [type(part).__name__ for part in decoder] == ["Sequential"]  # codes are not scaled
+    assert isinstance(decoder[0][-1], nn.Sigmoid)
+    asked.clear()
+    fitted(small_net())
+    assert all(job.stop is not None and len(job.targets[0]) == 16 for job in asked)
+    assert {job.recipe for job in asked} == {PRACTICAL.recipe}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"style": "table2"}, "Unknown decoder style 'table2'; valid: code"), ({"epochs": 0}, "epochs is 0; valid")],
+)
+def test_a_protocol_that_cannot_be_followed_is_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        replace(PAPER, **changes)
+
+
+def test_the_width_of_a_decoder_follows_the_images_and_the_protocol():
+    assert [fitting.decoder_width(count) for count in (4999, 5000)] == [32, 64]
+    assert fitting.decoder_width(100, PAPER) == 64
+    assert fitting.decoder_width(100, replace(PAPER, style="table1")) == 32

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from cladec_companion.engine.study import Study
+
 from cladec_companion.records.settings import settings_for
 from cladec_core import ClaDec, data, training
 from cladec_core.explainer import protocol

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from cladec_companion.records.settings import Settings
 from cladec_core import networks, training
 from cladec_core.data import ImageData
+from cladec_core.explainer import building, fitting, protocol
+from cladec_core.explainer.protocol import PAPER, span
 from cladec_core.networks import Classifier, Frozen
 from cladec_core.training import Compute, Recipe
 
-# Activations above this size are computed per batch instead of being kept.
-ACTIVATION_BYTES = 1_500_000_000
+ACTIVATION_BYTES = PAPER.keep_bytes or 0  # larger activations are computed per batch instead of being kept
+AT_ONCE = 1024  # images in a batch where nothing is trained
 CLASSIFIER = "classifier"  # label of the classifier to explain
 
 
@@ -128,19 +130,36 @@ class Training(ABC):
             self.epochs, shared,
         ]  # fmt: skip
 
-    def _job(self, model: nn.Module, inputs: Tensor, targets: tuple[Tensor, ...], loss: Any) -> training.Job:
+    @property
+    def title(self) -> str:
+        """Of the progress bar."""
         setup = self.setup
-        return training.Job(
-            model, inputs, targets, loss, self.recipe,
-            epochs=self.epochs, seed=training.derive_seed(setup.seed, self.label, "order"), on=setup.on,
-            batch_size=setup.settings.batch_size,
-            label=f"{setup.data.name} {setup.architecture} {self.label}, seed {setup.seed}",
+        return f"{setup.data.name} {setup.architecture} {self.label}, seed {setup.seed}"
+
+    def _judging(self, model: nn.Module, images: Tensor) -> training.Job:
+        """The training of a classifier on images, or on reconstructions of them."""
+        setup = self.setup
+        return fitting.judging(
+            model, images, setup.data.train_labels, self.recipe, setup.on, epochs=self.epochs,
+            seed=training.derive_seed(setup.seed, self.label, "order"), batch_size=setup.settings.batch_size,
+            label=self.title,
         )  # fmt: skip
 
-    def _images_job(self, model: nn.Module, inputs: Tensor, alpha: float, classifier: nn.Module | None) -> training.Job:
-        data = self.setup.data
-        loss = training.ClaDecLoss(classifier, alpha, self.setup.mean_loss)
-        return self._job(model, inputs, (data.train_images, data.train_labels), loss)
+    def _decoding(self, encoder: nn.Module, decoder: nn.Module, loss: Any, *targets: Tensor) -> training.Job:
+        """The training of a decoder behind an encoder, as the explainer describes it (`explainer.fitting.Training`).
+
+        Activations of a frozen encoder are computed once, if the protocol keeps so many.
+        """
+        setup, images = self.setup, self.setup.data.train_images
+        kept = 0
+        if isinstance(encoder, Frozen):
+            size = len(images) * math.prod(shape_of(encoder, images.shape[1:])) * setup.on.dtype.itemsize
+            kept = size if size <= ACTIVATION_BYTES else 0
+        order = training.derive_seed(setup.seed, self.label, "order")
+        described = fitting.Training(
+            self.title, encoder, decoder, kept, loss, (images, *targets), order, protocol_of(setup), setup.on, AT_ONCE
+        )
+        return described.job(self.epochs, codes=setup.codes(encoder, images) if kept else None)
 
 
 def new_classifier(setup: Setup, *labels: object) -> Classifier:
@@ -154,9 +173,8 @@ def new_classifier(setup: Setup, *labels: object) -> Classifier:
 def new_decoder(setup: Setup, encoder: nn.Module, *labels: object) -> nn.Sequential:
     """A freshly initialised decoder for what an encoder puts out."""
     image = setup.data.train_images.shape[1:]
-    shape = shape_of(encoder, image)
     with fresh_weights(setup, *labels):
-        return networks.decoder(shape, image, style=setup.settings.decoder_style, sigmoid=setup.sigmoid)
+        return building.fresh_decoder(shape_of(encoder, image), image, protocol_of(setup))
 
 
 @contextmanager
@@ -210,8 +228,7 @@ class ClassifierTraining(Training):
         """Without epochs only BatchNorm's statistics are estimated, if the setup says so."""
         setup = self.setup
         if self.epochs:
-            images, labels = setup.data.train_images, setup.data.train_labels
-            return self._job(model, images, (labels,), training.classification_loss)
+            return self._judging(model, setup.data.train_images)
         if setup.shapes_only:
             return None
         model.to(setup.on.device)
@@ -266,13 +283,12 @@ class DecoderTraining(Training):
         return new_decoder(self.setup, self.encoder(*needed), self.start)
 
     def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
-        """Activations are computed once if they fit into `ACTIVATION_BYTES`."""
-        setup, encoder = self.setup, self.encoder(*needed)
-        images, judge = setup.data.train_images, needed[0] if self.alpha else None
-        values = len(images) * math.prod(shape_of(encoder, images.shape[1:]))
-        if values * setup.on.dtype.itemsize <= ACTIVATION_BYTES:
-            return self._images_job(model, setup.codes(encoder, images), self.alpha, judge)
-        return self._images_job(nn.Sequential(encoder, model), images, self.alpha, judge)
+        """With α = 0 the classifier is only read; else its loss is a part of the decoder's (Eq. 1)."""
+        setup = self.setup
+        if not self.alpha:
+            return self._decoding(self.encoder(*needed), model, fitting.reconstruction(setup.mean_loss))
+        loss = training.ClaDecLoss(needed[0], self.alpha, setup.mean_loss)
+        return self._decoding(self.encoder(*needed), model, loss, setup.data.train_labels)
 
     def finish(self, model: nn.Module, *needed: nn.Module) -> nn.Module:
         """From images to reconstructions."""
@@ -303,7 +319,8 @@ class ReferenceTraining(Training):
 
     def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
         """See `Training`."""
-        return self._images_job(model, self.setup.data.train_images, 0.0, None)
+        encoder, decoder = model.children()
+        return self._decoding(encoder, decoder, fitting.reconstruction(self.setup.mean_loss))
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,8 +355,7 @@ class JudgeTraining(Training):
     def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
         """See `Training`."""
         data = self.setup.data
-        images = self.setup.codes(*needed, data.train_images) if needed else data.train_images
-        return self._job(model, images, (data.train_labels,), training.classification_loss)
+        return self._judging(model, self.setup.codes(*needed, data.train_images) if needed else data.train_images)
 
 
 _shapes: dict[str, tuple[int, ...]] = {}
@@ -355,6 +371,15 @@ def shape_of(encoder: nn.Module, image: Sequence[int]) -> tuple[int, ...]:
 
 def _digest(values: list[Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def protocol_of(setup: Setup) -> protocol.Protocol:
+    """The paper's protocol with the parameters of a setup."""
+    settings = setup.settings
+    return replace(
+        PAPER, epochs=settings.decoder_epochs, batch_size=settings.batch_size, style=settings.decoder_style,
+        sigmoid=setup.sigmoid, mean_loss=setup.mean_loss,
+    )  # fmt: skip
 
 
 def how(setup: Setup) -> str:
@@ -380,9 +405,3 @@ def training_code() -> str:
                 del node.body[0]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
-
-
-def span(channels: Sequence[int]) -> str:
-    """Name a subset briefly where it is a run of neighbours: `0-9`; else list it."""
-    first, last = channels[0], channels[-1]
-    return f"{first}-{last}" if list(channels) == list(range(first, last + 1)) else ",".join(map(str, channels))

@@ -27,7 +27,7 @@ LABELS = {"original": "X", "refae": r"$\hat X_R$ (RefAE)", "cladec": r"$\hat X_E
 @contextmanager
 def style() -> Iterator[None]:
     """The house style, for a block; matplotlib's own settings come back afterwards."""
-    settings = {
+    settings: Any = {
         "figure.dpi": 110, "savefig.dpi": 220, "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
         "legend.frameon": False, "figure.constrained_layout.use": True, "axes.spines.top": False,
         "axes.spines.right": False,
@@ -125,6 +125,11 @@ def show(axis: plt.Axes, image: np.ndarray, cmap: str = "gray_r") -> None:
         spine.set_color("#cccccc")
 
 
+def close_up(figure: Figure, pad: float) -> None:
+    """Leave no more than `pad` inches between the panels of a figure."""
+    figure.set_layout_engine("constrained", w_pad=pad, h_pad=pad, wspace=0, hspace=0)
+
+
 @drawn
 def grid(rows: list[tuple[str, list[np.ndarray]]], titles: list[str], size: float = 0.78) -> Figure:
     """Images in rows with a name at the left of each and a title above each column."""
@@ -137,5 +142,5 @@ def grid(rows: list[tuple[str, list[np.ndarray]]], titles: list[str], size: floa
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=7.5)
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    close_up(figure, 0.01)
     return figure

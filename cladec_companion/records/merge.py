@@ -103,7 +103,7 @@ def _union(source: Record, target: Record) -> tuple[pd.DataFrame, dict[str, np.n
     for text, array in source.samples.items():
         name = ImageName.read(text)
         seed = str(name.beside(SEED))
-        if seed in target.samples and not np.array_equal(source.samples.get(seed), target.samples[seed]):
+        if seed in target.samples and not np.array_equal(source.samples.get(seed, np.array([])), target.samples[seed]):
             left_out.add(name.run)  # all images of a run are of one seed: the one that came first
         elif not np.array_equal(array, samples.setdefault(text, array)):
             raise RunError(f"{source.folder} and {target.folder} differ in the images {text!r}.")

@@ -379,7 +379,8 @@ def _check_old_cells(rows: pd.DataFrame, manifest: dict[str, Any], path: Path) -
 def samples_bytes(samples: Mapping[str, np.ndarray]) -> bytes:
     """Arrays as the file holds them."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **dict(sorted(samples.items())))
+    arrays: dict[str, Any] = dict(sorted(samples.items()))
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

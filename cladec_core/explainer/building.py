@@ -160,8 +160,7 @@ class Design:
         units, *grid = self.code
         sides = [1] * len(grid)
         scaled = [Affine(torch.zeros(units, *sides), torch.ones(units, *sides))] if self.protocol.scale_codes else []
-        how: dict[str, Any] = {"style": self.protocol.style, "width": self.width, "sigmoid": self.protocol.sigmoid}
-        return nn.Sequential(*scaled, networks.decoder(self.code, self.space.shape, **how))
+        return nn.Sequential(*scaled, fresh_decoder(self.code, self.space.shape, self.protocol, self.width))
 
     def _seed(self, which: str) -> int:
         return self.protocol.seeds.derive(which, self.seed, self.tap.layer, self.channels, 0.0)
@@ -206,6 +205,24 @@ class Part:
     def explain(self) -> nn.Module:
         """From images to what the decoder makes of the layer."""
         return nn.Sequential(self.encoder, self.decoder)
+
+
+def fresh_decoder(
+    code: Sequence[int], image: Sequence[int], protocol: Protocol, width: int | None = None
+) -> nn.Sequential:
+    """Build a decoder for an activation, of which torch's global generator draws the weights.
+
+    Parameters
+    ----------
+    code, image
+        Shapes of an activation and of an image, without the batch.
+    protocol
+        Says of which style the decoder is, and whether a sigmoid ends it.
+    width
+        As of `networks.decoder`; None: the style's own.
+    """
+    how: dict[str, Any] = {} if width is None else {"width": width}
+    return networks.decoder(code, image, style=protocol.style, sigmoid=protocol.sigmoid, **how)
 
 
 def fresh_classifier(model: nn.Module) -> tuple[nn.Module, list[nn.Module]]:

@@ -73,9 +73,9 @@ class Evaluation:
         train, test = order.tensor_split(2)
         model, label = self.classifier(len(train), training.derive_seed(seed, "evaluation"))
         batch, epochs, _ = fitting.plan(len(train), math.prod(self.space.shape), STEPS)
-        job = training.Job(
-            model, images[train], (self.labels[train],), training.classification_loss, PRACTICAL.recipe, epochs=epochs,
-            seed=training.derive_seed(seed, "evaluation order"), on=self.on, batch_size=batch, label="evaluation",
+        job = fitting.judging(
+            model, images[train], self.labels[train], PRACTICAL.recipe, self.on, epochs=epochs,
+            seed=training.derive_seed(seed, "evaluation order"), batch_size=batch, label="evaluation",
         )  # fmt: skip
         training.fit(job)
         right = self.run(model, images[test]).argmax(1) == self.labels[test]

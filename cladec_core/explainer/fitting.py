@@ -20,7 +20,7 @@ from cladec_core.explainer.building import MEMORY_SHARE, Affine, Design, Part, S
 from cladec_core.explainer.protocol import PRACTICAL, Protocol
 from cladec_core.explainer.taps import Logits, Tap
 from cladec_core.networks import WIDTHS
-from cladec_core.training import Compute, Job
+from cladec_core.training import Compute, Job, Recipe
 
 STEPS = 1000  # of a training, as far as the number of epochs stays between these bounds
 FEWEST_EPOCHS, MOST_EPOCHS = 6, 100
@@ -136,7 +136,7 @@ class Training:
             steps = images // batch
         return batch, self.protocol.epochs or epochs, steps
 
-    def job(self, epochs: int, progress: bool = False) -> Job:
+    def job(self, epochs: int, progress: bool = False, codes: Tensor | None = None) -> Job:
         """Ask for the training; the activations are computed here, if they are kept.
 
         Parameters
@@ -145,13 +145,16 @@ class Training:
             At most so many: with images held out, the training ends when their loss is flat.
         progress
             Show a progress bar.
+        codes
+            The activations of all images, where somebody has them.
 
         Returns
         -------
         Job
             It trains the modules of this object.
         """
-        inputs, count = self._inputs(self.targets[0]), len(self.targets[0]) - self.held_out
+        inputs = self._inputs(self.targets[0]) if codes is None else codes
+        count = len(self.targets[0]) - self.held_out
         job = self._job(self._model, inputs, count, epochs)
         return replace(job, progress=progress, seed=self.order, stop=self._flat(inputs) if self.held_out else None)
 
@@ -194,6 +197,26 @@ class Training:
             return len(losses) > patience and min(losses[-patience:]) > (1 - FLAT) * min(losses[:-patience])
 
         return stop
+
+
+def judging(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, on: Compute, **how: Any) -> Job:
+    """Describe the training of an evaluation classifier: on reconstructions, with the true labels (reading C-10).
+
+    Parameters
+    ----------
+    model
+        The classifier, with fresh weights.
+    images, labels
+        Reconstructions (n, channels, height, width), and labels (n,) of what they are reconstructions of.
+    recipe, on, how
+        As of `training.Job`.
+    """
+    return Job(model, images, (labels,), training.classification_loss, recipe, on=on, **how)
+
+
+def reconstruction(mean: bool) -> Loss:
+    """The loss of a reconstruction: squared errors summed over pixels, or averaged."""
+    return F.mse_loss if mean else training.reconstruction_loss
 
 
 class Notes(list[str]):
@@ -375,7 +398,7 @@ class Task:
 
     @property
     def _reconstruction(self) -> Loss:
-        return F.mse_loss if self.protocol.mean_loss else training.reconstruction_loss
+        return reconstruction(self.protocol.mean_loss)
 
     @property
     def _targets(self) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ from cladec_companion.evidence.style import (
     COLOURS,
     LABELS,
     apart,
+    close_up,
     data_url,
     picture,
     show,
@@ -114,7 +115,7 @@ def front_picture(record: Record) -> Figure:
             note.plot(0.04, height, "s", color=COLOURS[method], markersize=9)
             note.text(0.14, height, text, fontsize=11, va="center")
         note.set(xlim=(0, 1), ylim=(0, 1))
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+        close_up(figure, 0.02)
     plt.close(figure)
     return figure
 
@@ -137,7 +138,7 @@ def case_picture(record: Record, case: Case) -> Figure:
             _framed(axis, image, COLOURS.get(name, "#cccccc"))
             axis.set_title(titles[name], fontsize=12)
             axis.set_xlabel(below[name], fontsize=11)
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+        close_up(figure, 0.02)
     plt.close(figure)
     return figure
 

@@ -11,6 +11,7 @@ from cladec_companion.evidence.style import (
     COLOURS,
     LABELS,
     apart,
+    close_up,
     drawn,
     grid,
     picture,
@@ -88,7 +89,7 @@ def layers_by_samples(
     labels = {layer.name: layer.label for layer in by_depth(images.architecture, set(layers), images.index_map)}
     for row, name in enumerate(["X", *(labels[layer] for layer in layers)]):
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
-    figure.get_layout_engine().set(w_pad=0.008, h_pad=0.008, wspace=0, hspace=0)
+    close_up(figure, 0.008)
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from cladec_companion.evidence.explorer import Control, classes_of, explore
 from cladec_companion.evidence.lines import first_run, heading
-from cladec_companion.evidence.style import COLOURS, drawn, picture, show, signed_difference, unit
+from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, show, signed_difference, unit
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.occlusion.claims import Evidence
 from cladec_companion.papers.cladec.shared import CLASSIFIER
@@ -67,7 +67,7 @@ def occluded_images(record: Record, run: tuple[str, str] | None = None, images: 
                     axis.set_title(COLUMNS[name], fontsize=7.5)
         line[0].set_ylabel(layer, rotation=0, ha="right", va="center")
     figure.suptitle(heading(record, run), fontsize=8)
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    close_up(figure, 0.01)
     return figure
 
 

@@ -76,10 +76,12 @@ class PrototypeTraining(Training):
 
     def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
         """See `Training`."""
-        data, loss = self.setup.data, prototype_network.PrototypeLoss(model)
-        job = self._job(model, data.to_unit(data.train_images), (data.train_labels,), loss)
-        exact = replace(self.setup.on, dtype=torch.float32)
-        return replace(job, on=exact, batch_size=self.setup.settings.prototype_batch_size)
+        data, settings = self.setup.data, self.setup.settings
+        return training.Job(
+            model, data.to_unit(data.train_images), (data.train_labels,), prototype_network.PrototypeLoss(model),
+            self.recipe, epochs=self.epochs, seed=training.derive_seed(self.setup.seed, self.label, "order"),
+            on=replace(self.setup.on, dtype=torch.float32), batch_size=settings.prototype_batch_size, label=self.title,
+        )  # fmt: skip
 
     def finish(self, model: nn.Module, *needed: nn.Module) -> nn.Module:
         """See `Training`."""

@@ -1,5 +1,7 @@
 """Figures of the chapter `subsets` (the paper's Figures 13 and 14)."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
@@ -16,7 +18,7 @@ KINDS = {"nested": "o-", "disjoint": "s", "random": "x"}
 
 
 def _pictures(
-    record: Record, images: RunImages, subset: str, names: dict[tuple[int, ...], str], classes: tuple[str, ...]
+    record: Record, images: RunImages, subset: str, names: Mapping[tuple[int, int], str], classes: tuple[str, ...]
 ) -> Figure:
     """Test images above their reconstructions from subsets of a kind, by (size, number)."""
     rows = [("X", list(images.original))]

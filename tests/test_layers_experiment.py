@@ -8,9 +8,10 @@ import torch
 
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
+from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.layers import experiment as layers
 from cladec_companion.papers.cladec.shared import sample_indices
-from cladec_core import measures
+from cladec_core import measures, networks, training
 from tests import cells
 
 
@@ -63,17 +64,62 @@ def test_the_numbers_of_a_layer_are_those_made_by_hand(setup, hand, measured):
 
 
 @torch.no_grad()
-def test_the_drift_of_a_layer_is_that_made_by_hand(setup, hand, measured):
+def test_the_drift_of_a_layer_is_that_made_by_hand(setup, hand, measured, models):
     values, _ = measured
-    drift = hand.refae.judge(hand.cladec.images).argmax(1).tolist()
-    wrong = [
-        (seen, guess, label)
-        for seen, guess, label in zip(drift, hand.predicted.tolist(), setup.data.test_labels.tolist(), strict=True)
+    judge = models.train(setup.changed(seed=layers.JUDGE_SEED).classifier)
+    assert not torch.equal(judge.conv0[0].weight, hand.classifier.conv0[0].weight)
+    seen = [judge(images).argmax(1).tolist() for images in (setup.data.test_images, hand.cladec.images)]
+    changes = [
+        float(after == guess) - float(before == guess)
+        for before, after, guess, label in zip(
+            *seen, hand.predicted.tolist(), setup.data.test_labels.tolist(), strict=True
+        )
         if guess != label
     ]
-    assert values["cladec", "misclassified"] == len(wrong) > 0
-    assert values["cladec", "drift_to_predicted"] == sum(seen == guess for seen, guess, _ in wrong) / len(wrong)
-    assert values["cladec", "drift_to_true"] == sum(seen == label for seen, _, label in wrong) / len(wrong)
+    assert values["cladec", "misclassified"] == len(changes) > 1
+    assert values["cladec", "judge_drift"] == pytest.approx(np.mean(changes))
+    assert values["cladec", "judge_drift_error"] == pytest.approx(np.std(changes, ddof=1) / len(changes) ** 0.5)
+
+
+def test_the_judge_is_the_same_for_every_layer_and_every_run(setup, digits, smoke, on):
+    judges = {Setup(digits, "vgg11", seed, smoke, on).changed(seed=layers.JUDGE_SEED).classifier.key for seed in (0, 1)}
+    assert len(judges) == 1
+    assert setup.classifier.key not in judges
+
+
+@torch.no_grad()
+def test_what_is_said_of_units_and_of_classes_is_made_by_hand(setup, hand, measured, models):
+    values, _ = measured
+    labels = setup.data.test_labels.tolist()
+    for method in ("cladec", "refae"):
+        images = getattr(hand, method).images.flatten(1).double().numpy()
+        total = ((images - images.mean(0)) ** 2).sum()
+        means = {
+            label: np.mean([x for x, own in zip(images, labels, strict=True) if own == label], 0) for label in labels
+        }
+        within = sum(((x - means[label]) ** 2).sum() for x, label in zip(images, labels, strict=True))
+        assert values[method, "within_class_share"] == pytest.approx(within / total, rel=1e-4)
+    units = hand.classifier.up_to("conv4a")(setup.data.test_images)
+    assert values["activation", "active_unaveraged"] == pytest.approx((units > 0).double().mean().item(), abs=1e-3)
+    averaged = layers._read_layer(setup, hand.classifier, "penultimate")["activation"]
+    last = hand.classifier.up_to("conv4")(setup.data.test_images)
+    assert averaged["active_unaveraged"] == pytest.approx((last > 0).double().mean().item(), abs=1e-3)
+    assert "active_unaveraged" not in layers._read_layer(setup, hand.classifier, "logits")["activation"]
+
+
+def test_a_resnets_units_are_counted_before_they_are_averaged(digits, on):
+    setup = Setup(digits, "resnet10", 0, settings_for("layers", "smoke", width=0.1), on)
+    classifier = networks.classifier("resnet10", 1, 10, 0.1).eval()
+    found = layers._read_layer(setup, classifier, "penultimate")["activation"]
+    assert found["active"] > found["active_unaveraged"] + 0.2
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_a_training_that_was_still_falling_is_marked(setup, models, monkeypatch, falls):
+    monkeypatch.setattr(training, "still_falling", lambda history: falls)
+    rows, _ = cells.measured(layers.run_cell, setup, "conv4a", False, models)
+    marks = {row["method"]: row["value"] for row in rows if row["metric"] == "still_falling"}
+    assert marks == {"cladec": float(falls), "refae": float(falls)}
 
 
 def test_the_samples_of_a_layer_are_its_reconstructions(setup, hand, measured):

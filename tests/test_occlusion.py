@@ -148,8 +148,11 @@ def test_random_relevance_makes_no_difference_but_a_good_one_does(made_up):
 
 def test_rank_agreement_is_the_mean_of_spearmans_correlations():
     first, second = torch.rand(20, 16), torch.rand(20, 16).round(decimals=1)
-    slow = np.mean([spearmanr(a, b).statistic for a, b in zip(first.numpy(), second.numpy(), strict=True)])
-    assert occlusion.rank_agreement(first, second)["contrast_correlation"] == pytest.approx(slow)
+    each = [spearmanr(a, b).statistic for a, b in zip(first.numpy(), second.numpy(), strict=True)]
+    slow = np.mean(each)
+    found = occlusion.rank_agreement(first, second)
+    assert found["contrast_correlation"] == pytest.approx(slow)
+    assert found["contrast_correlation_error"] == pytest.approx(np.std(each, ddof=1) / 20**0.5)
     assert occlusion.rank_agreement(torch.zeros(3, 16), torch.rand(3, 16)) == {}
 
 

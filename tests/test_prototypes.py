@@ -13,7 +13,7 @@ from cladec_companion.book.notebook import class_names
 from cladec_companion.engine import runner
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.prototypes import claims, figures
-from cladec_companion.papers.cladec.prototypes.experiment import beside, distances, nearer_reconstruction
+from cladec_companion.papers.cladec.prototypes.experiment import beside, distances, ordinary
 from cladec_companion.papers.cladec.prototypes.network import (
     ADAM,
     CODE,
@@ -123,7 +123,19 @@ def test_distances_and_the_control_are_the_slow_ones():
     # Image 0 is a reconstruction, but its own; image 1 is that of another image; 2 and 3 are class means.
     others[0], others[5], means[0], means[1] = images[0], images[1], images[2], images[3]
     expected = [min(slow[0][1:5]) < min(squared(images[0].flatten(), mean.flatten()) / 9 for mean in means), True]
-    assert nearer_reconstruction(images, others, means) == sum(expected) / 4
+    assert ordinary(images, others, means)["nearer_reconstruction"] == sum(expected) / 4
+
+
+def test_the_ratio_of_distances_of_ordinary_images_is_the_slow_one():
+    images, others, means = torch.rand(4, 1, 3, 3), torch.rand(6, 1, 3, 3), torch.rand(2, 1, 3, 3)
+    logs = []
+    for place, image in enumerate(images):
+        near = min(squared(image.flatten(), other.flatten()) for own, other in enumerate(others) if own != place)
+        logs.append(np.log(near / min(squared(image.flatten(), mean.flatten()) for mean in means)))
+    found = ordinary(images, others, means)
+    assert found["images"] == 4
+    assert found["log_distance_ratio"] == pytest.approx(np.mean(logs), rel=1e-5)
+    assert found["log_distance_ratio_sd"] == pytest.approx(np.std(logs, ddof=1), rel=1e-5)
 
 
 def test_each_prototype_stands_beside_what_is_nearest():

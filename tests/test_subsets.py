@@ -124,6 +124,7 @@ def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
     pd.testing.assert_frame_equal(read_record(smoke_record.folder).rows, rows, check_dtype=False, rtol=1e-6)
     assert set(zip(rows["subset"], rows["size"], rows["number"], strict=True)) == {
         ("floors", 0, 0), ("nested", 64, 0), ("nested", 1, 0), ("disjoint", 10, 0), ("random", 10, 0),
+        ("random", 1, 0),
     }  # fmt: skip
     assert set(rows["layer"]) == {"conv4"}
     assert set(rows["class"]) == {"", *map(str, range(10))}

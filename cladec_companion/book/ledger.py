@@ -1,5 +1,6 @@
 """The ledger of all claims, and where our numbers and verdicts depart from the printed ones."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pandas as pd
 
 from cladec_companion.book import provenance
 from cladec_companion.evidence import tables
-from cladec_companion.evidence.claims import FAILS, HOLDS, RUN, STATES, Claim, Verdict, undecided
+from cladec_companion.evidence.claims import FAILS, HOLDS, RUN, STATES, Claim, Verdict, corrected, undecided
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.record import Record
 
@@ -39,7 +40,7 @@ def judged(chapters: Chapters, records: list[Record]) -> Iterator[Judged]:
 
 def ledger(chapters: Chapters, records: list[Record]) -> str:
     """All claims in one table: what decides them, and the verdicts from the printed numbers and from each record."""
-    rows, found = [], []
+    rows, found = [], defaultdict(dict)  # source -> claim -> verdict
     for chapter, claim, printed, verdicts in judged(chapters, records):
         absent = undecided(chapter.unrecorded) if chapter.unrecorded else ABSENT
         ours = [f"*{name}*, n = {runs}: {_marked(verdict)}" for name, (runs, verdict) in verdicts.items()]
@@ -51,15 +52,20 @@ def ledger(chapters: Chapters, records: list[Record]) -> str:
                 "our records": "<br>".join(ours) or _marked(absent),
             }
         )  # fmt: skip
-        found += [
-            ("printed numbers", printed.verdict),
-            *((name, verdict.verdict) for name, (_, verdict) in verdicts.items()),
-        ]
-    counts = pd.DataFrame(found, columns=["verdicts from", "verdict"]).value_counts(sort=False).unstack(fill_value=0)
-    counts = counts.reindex(dict.fromkeys(source for source, _ in found)).reindex(columns=list(MARKS), fill_value=0)
-    counts["not recorded"] = len(rows) - counts.sum(axis=1)
+        found["printed numbers"][claim.key] = printed
+        for name, (_, verdict) in verdicts.items():
+            found[name][claim.key] = verdict
+    counts = pd.DataFrame([_counts(source, verdicts, len(rows)) for source, verdicts in found.items()])
     rows.sort(key=lambda row: int(row["claim, section, chapter"].partition(",")[0].removeprefix("B")))
-    return f"{tables.markdown(counts.reset_index())}\n\n:::{{div}} ledger\n{tables.markdown(pd.DataFrame(rows))}\n:::"
+    return f"{tables.markdown(counts)}\n\n:::{{div}} ledger\n{tables.markdown(pd.DataFrame(rows))}\n:::"
+
+
+def _counts(source: str, verdicts: dict[str, Verdict], claims: int) -> dict[str, str | int]:
+    """How many claims of a source are in which state, and how many are decided after Holm's correction over all."""
+    states = pd.Series([verdict.verdict for verdict in verdicts.values()]).value_counts()
+    counts = {state: int(states.get(state, 0)) for state in MARKS}
+    surviving = int(corrected(verdicts)["survives"].sum())
+    return {"verdicts from": source, **counts, "not recorded": claims - len(verdicts), "decided after Holm": surviving}
 
 
 def _chapter(experiment: str) -> str:

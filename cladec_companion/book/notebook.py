@@ -84,13 +84,13 @@ def side_by_side(evidence: dict[str, Any], *args: Any, **kwargs: Any) -> pd.Data
 
 
 def verdicts(chapter: ModuleType, evidence: dict[str, Any]) -> Styler:
-    """A verdict per claim and source: holds, does not hold, undecided (why)."""
+    """A verdict per claim and source: one of `claims.STATES`, and what it rests on."""
     return wrapped(claims.ledger(chapter.CLAIMS, evidence))
 
 
 def wrapped(table: pd.DataFrame) -> Styler:
     """A table of sentences, or of many short cells: lines wrap, and verdicts are coloured as well as named."""
-    colours = {claims.HOLDS: "#009e73", claims.FAILS: "#d55e00", claims.UNDECIDED: "#8a8f98"}
+    colours = dict.fromkeys(claims.STATES, "#8a8f98") | {claims.HOLDS: "#009e73", claims.FAILS: "#d55e00"}
 
     def mark(text: object) -> str:
         colour = colours.get(str(text).split(":")[0])

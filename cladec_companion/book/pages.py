@@ -8,7 +8,7 @@ import pandas as pd
 from cladec_companion.book import provenance
 from cladec_companion.book.ledger import differences, ledger, of
 from cladec_companion.engine import runner
-from cladec_companion.evidence import tables
+from cladec_companion.evidence import noise, tables, thresholds
 from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.escape import markdown
@@ -35,6 +35,8 @@ def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHA
         "published.md": published_against_reproduced(records, chapters),
         "claims.md": ledger(chapters, records),
         "differences.md": differences(chapters, records),
+        "thresholds.md": tables.markdown(thresholds.table().reset_index()),
+        "noise.md": tables.markdown(noise.table().reset_index()),
     }
     for name, text in parts.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")

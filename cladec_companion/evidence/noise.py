@@ -38,7 +38,7 @@ RELATIVE = {
     "distance_to_refae", "within_class_variance", "texture", "effective_rank", "changed", "changed_others",
     "loss_standardised", "loss_raw_sum",
 }  # fmt: skip
-COUNTS = {"test_images", "train_images", "units", "misclassified", "still_falling"}
+COUNTS = {"test_images", "train_images", "units", "misclassified", "still_falling", "images"}
 RECORDS, PRINT = "records", "print"
 FEWEST = 4  # degrees of freedom below which the records do not know a kind's noise
 

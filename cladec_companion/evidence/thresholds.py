@@ -40,7 +40,7 @@ ALMOST_ALWAYS = Threshold(
 )
 CONSTANT = Threshold(
     "fairly constant", 0.01, ("B7",),
-    "change of an accuracy over all layers below the last: twice the largest printed seed-to-seed sd of that table",
+    "change of an accuracy over all layers below the last: a point, over twice the largest seed-to-seed sd printed",
     "2026-11-21", after_data=True,
 )  # fmt: skip
 ABOUT = Threshold(

@@ -19,6 +19,7 @@ from cladec_core.measures.reconstructions import (
     pixel_correlation,
     reconstruction_losses,
     sharpness,
+    within_class_share,
     within_class_variance,
 )
 from cladec_core.measures.saliency import gradcam
@@ -26,5 +27,6 @@ from cladec_core.measures.saliency import gradcam
 __all__ = [
     "PROBE_FEATURES", "PROBE_IMAGES", "Pool", "accuracy", "class_means", "code_statistics", "concepts_kept",
     "cross_entropy", "distance", "distance_rank_correlation", "gradcam", "linear_probe", "loss_rank_correlation",
-    "mean_image", "pixel_correlation", "reconstruction_losses", "sharpness", "within_class_variance",
+    "mean_image", "pixel_correlation", "reconstruction_losses", "sharpness", "within_class_share",
+    "within_class_variance",
 ]  # fmt: skip

@@ -92,6 +92,16 @@ def within_class_variance(images: Tensor, labels: Tensor) -> float:
     return total / images.numel()
 
 
+def within_class_share(images: Tensor, labels: Tensor) -> float:
+    """Share of the variance of images that lies within classes, not between them (claim B13).
+
+    Blurred images vary less altogether; the share says whether those of one class have become alike.
+    """
+    spread = images.double() - images.double().mean(0)
+    total = spread.square().sum().item() / images.numel()
+    return within_class_variance(images, labels) / total if total else 0.0
+
+
 def _correlation(first: Tensor, second: Tensor) -> float:
     return float(np.corrcoef(first.cpu().numpy(), second.cpu().numpy())[0, 1])
 

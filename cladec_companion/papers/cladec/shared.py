@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cladec_companion.engine.trainings import CLASSIFIER, Training
 from cladec_companion.records.samples import INDEX
 from cladec_companion.records.settings import Settings, parameter
-from cladec_core import networks
+from cladec_core import networks, training
 from cladec_core.data import SIZE, ImageData
 from cladec_core.errors import UsageError
 
@@ -93,6 +93,11 @@ def originals(data: ImageData, at: Tensor, predicted: Tensor) -> Samples:
         "predicted": predicted[at].cpu().numpy().astype(np.uint8),
         "original": as_uint8(data.to_unit(data.test_images[at])),
     }
+
+
+def still_falling(model: nn.Module) -> dict[str, float]:
+    """The row that says whether a training would have gone on: its loss was still falling when it ended (1) or not."""
+    return {"still_falling": float(training.still_falling(model.history))}
 
 
 def rows_of(values: dict[str, dict[str, float]], **axes: Any) -> Rows:

@@ -9,7 +9,7 @@ import torch
 
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
-from cladec_companion.papers.cladec.shared import Cell, LayeredSettings, as_uint8, places, sample_indices
+from cladec_companion.papers.cladec.shared import Cell, LayeredSettings, as_uint8, places, sample_indices, still_falling
 from cladec_companion.records.settings import (
     WIDTHS,
     classifiers,
@@ -147,8 +147,9 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
             "test_images": len(labels),
         }
     }
-    for method, judge in zip(METHODS, explained[2:], strict=True):
-        values[method] = {"accuracy": measures.accuracy(run.test(judge, images[method]), labels)}
+    for method, model, judge in zip(METHODS, explained[:2], explained[2:], strict=True):
+        accuracy = measures.accuracy(run.test(judge, images[method]), labels)
+        values[method] = {"accuracy": accuracy, **still_falling(model)}
         if part.control != ORIGINALS:
             values[method] |= losses(run.data, images[method], setup.data)
     rows = [

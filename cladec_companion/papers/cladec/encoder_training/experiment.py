@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import Cell, last_convolution, pictures, rows_of
+from cladec_companion.papers.cladec.shared import Cell, last_convolution, pictures, rows_of, still_falling
 from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
-from cladec_core import measures
+from cladec_core import measures, training
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class EncoderTrainingSettings(Settings):
     )  # fmt: skip
 
 
+PROJECTIONS = 5  # that stand for all random ones
 CODE_IMAGES = 500  # their pairs are compared: half a million distances would add nothing
 REFERENCE, TRAINED, CALIBRATED, INITIAL, SLOW = "RefAE", "trained", "calibrated", "initial", "slow"
 SLOW_MOMENTUM = 0.01  # TensorFlow's default, in PyTorch's terms
@@ -88,6 +90,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     values[method] = {
         **measures.reconstruction_losses(data.test_images, images, data.std),
         "accuracy": measures.accuracy(setup.test(judge, images), labels),
+        **still_falling(explain),
     }
     if method == "cladec":
         predicted = setup.test(classifier).argmax(1)
@@ -109,7 +112,19 @@ def _encoder(setup: Setup, classifier: nn.Module, layer: str) -> dict[str, dict[
         },
         "activation": {
             "distance_rank_correlation": measures.distance_rank_correlation(images, codes),
+            "projection_rank_correlation": _projected(images, codes[0].numel(), setup.seed),
             "spread": codes.std(0).mean().item(),
             **measures.code_statistics(codes),
         },
     }
+
+
+def _projected(images: Tensor, size: int, seed: int) -> float:
+    """What a random projection to as many values as the code has keeps of the distances, averaged over some (B31)."""
+    flat = images.flatten(1).double().cpu()
+    draws = torch.Generator().manual_seed(training.derive_seed(seed, "projections", size))
+    kept = [
+        measures.distance_rank_correlation(flat, flat @ torch.randn(flat.shape[1], size, generator=draws).double())
+        for _ in range(PROJECTIONS)
+    ]
+    return sum(kept) / PROJECTIONS

@@ -17,6 +17,7 @@ from cladec_companion.papers.cladec.shared import (
     places,
     rows_of,
     sample_indices,
+    still_falling,
 )
 from cladec_core import measures, training
 
@@ -29,6 +30,7 @@ class LayersSettings(LayeredSettings):
 
 
 CODE_IMAGES = 2_000
+JUDGE_SEED = 2**31 - 1  # of the classifier that judges what misclassified images turn into; no run is asked for it
 
 
 def run_cell(setup: Setup, layer: str, keep_samples: bool) -> Cell:
@@ -45,7 +47,9 @@ def run_cell(setup: Setup, layer: str, keep_samples: bool) -> Cell:
         return _measure_classifier(setup, keep_samples, *(yield [setup.classifier]))
     explain, reference = setup.decoder(layer), setup.reference(layer)
     judges = setup.judge(explain, f"ClaDec {layer}"), setup.judge(reference, f"RefAE {layer}")
-    return _measure_layer(setup, layer, keep_samples, *(yield [setup.classifier, explain, reference, *judges]))
+    independent = setup.changed(seed=JUDGE_SEED).classifier
+    wanted = [setup.classifier, independent, explain, reference, *judges]
+    return _measure_layer(setup, layer, keep_samples, *(yield wanted))
 
 
 def _measure_classifier(setup: Setup, keep_samples: bool, classifier: nn.Module) -> tuple[Rows, Samples]:
@@ -70,8 +74,8 @@ def _measure_classifier(setup: Setup, keep_samples: bool, classifier: nn.Module)
 
 
 def _measure_layer(
-    setup: Setup, layer: str, keep_samples: bool, classifier: nn.Module, explain: nn.Module, reference: nn.Module,
-    *judges: nn.Module,
+    setup: Setup, layer: str, keep_samples: bool, classifier: nn.Module, independent: nn.Module, explain: nn.Module,
+    reference: nn.Module, *judges: nn.Module,
 ) -> tuple[Rows, Samples]:  # fmt: skip
     data, labels, std = setup.data, setup.data.test_labels, setup.data.std
     images = {"cladec": setup.test(explain), "refae": setup.test(reference)}
@@ -85,14 +89,16 @@ def _measure_layer(
             "accuracy": measures.accuracy(setup.test(evaluation[method], reconstructions), labels),
             "agreement": measures.accuracy(setup.test(classifier, reconstructions), predicted),
             "within_class_variance": measures.within_class_variance(reconstructions, labels),
+            "within_class_share": measures.within_class_share(reconstructions, labels),
+            **still_falling({"cladec": explain, "refae": reference}[method]),
             **measures.concepts_kept(data.to_unit(data.test_images[chosen]), data.to_unit(reconstructions[chosen])),
         }
     values["cladec"] |= {
         "distance_to_refae": measures.distance(*images.values()),
         "loss_rank_correlation": measures.loss_rank_correlation(data.test_images, *images.values()),
-        **_drift(setup, images["cladec"], evaluation["refae"], predicted),
+        **_drift(setup, images["cladec"], independent, predicted),
     }
-    values |= _read_layer(setup, classifier.up_to(layer))
+    values |= _read_layer(setup, classifier, layer)
     samples = {}
     if keep_samples:
         at = sample_indices(labels, predicted).to(labels.device)
@@ -103,33 +109,53 @@ def _measure_layer(
 
 
 def _drift(setup: Setup, reconstructions: Tensor, judge: nn.Module, predicted: Tensor) -> dict[str, float]:
-    """Of the misclassified test images, how many look like the predicted, or still like the true class (B11).
+    """How many misclassified test images come to look like the class that they are mistaken for (B11).
 
-    The judge is the evaluation classifier of the RefAE, which has seen neither the classifier nor its codes.
+    The judge is a classifier of another seed, trained on originals, and the same for every layer and run. It mistakes
+    many of these images itself, for the same class: what counts is how many more of the reconstructions than of
+    the originals it sees in that class.
+
+    Returns
+    -------
+    dict
+        `misclassified`: how many there are. `judge_drift`: the difference of the two shares.
+        `judge_drift_error`: its standard error over these images. Without such images only the first.
     """
-    labels = setup.data.test_labels
-    wrong = predicted != labels
-    seen_as = setup.test(judge, reconstructions).argmax(1)
-    count = wrong.sum().clamp(min=1)
+    wrong = predicted != setup.data.test_labels
+    count, mistaken_for = int(wrong.sum()), predicted[wrong]
+    if count < 2:
+        return {"misclassified": count}
+    before, after = (
+        (setup.test(judge, images[wrong]).argmax(1) == mistaken_for).double()
+        for images in (setup.data.test_images, reconstructions)
+    )
+    change = after - before
     return {
-        "misclassified": wrong.sum().item(),
-        "drift_to_predicted": ((seen_as == predicted) & wrong).sum().item() / count.item(),
-        "drift_to_true": ((seen_as == labels) & wrong).sum().item() / count.item(),
+        "misclassified": count,
+        "judge_drift": change.mean().item(),
+        "judge_drift_error": (change.std() / count**0.5).item(),
     }
 
 
-def _read_layer(setup: Setup, encoder: nn.Module) -> dict[str, dict[str, float]]:
+def _read_layer(setup: Setup, classifier: nn.Module, layer: str) -> dict[str, dict[str, float]]:
     """What the activations themselves tell: how much of the layer is used, and a linear probe of it."""
-    data = setup.data
+    data, encoder = setup.data, classifier.up_to(layer)
     pooled = nn.Sequential(encoder, measures.Pool())
     count = measures.PROBE_IMAGES
     train = training.apply(pooled, data.train_images[:count], setup.on)
-    return {
-        "activation": measures.code_statistics(setup.test(encoder, data.test_images[:CODE_IMAGES])),
+    some = data.test_images[:CODE_IMAGES]
+    values = {
+        "activation": measures.code_statistics(setup.test(encoder, some)),
         "probe": {
             "accuracy": measures.linear_probe(train, data.train_labels[:count], setup.test(pooled), data.test_labels)
         },
     }
+    if layer != "logits":  # which no ReLU makes
+        # An average over a map is above 0 where one of its values is: the units are those before it is taken.
+        last = classifier.layers[classifier.layers.index("penultimate") - 1] if layer == "penultimate" else layer
+        units = setup.test(classifier.up_to(last), some)
+        values["activation"]["active_unaveraged"] = (units > 0).double().mean().item()
+    return values
 
 
 def _concept_images(setup: Setup) -> Tensor:

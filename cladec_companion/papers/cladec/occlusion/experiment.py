@@ -190,12 +190,15 @@ def deletion_curve(setup: Setup, classifier: nn.Module, order: Tensor, masks: Te
 
 
 def rank_agreement(relevance: Tensor, contrast: Tensor) -> dict[str, float]:
-    """Mean over images of Spearman's correlation of relevance and contrast; nothing where it is undefined (B49)."""
+    """Spearman's correlation of relevance and contrast: mean over images, and its error; nothing if undefined (B49)."""
     ranks = [rankdata(part.cpu().numpy(), axis=1) for part in (relevance, contrast)]
     first, second = (part - part.mean(1, keepdims=True) for part in ranks)
     norms = np.sqrt(np.square(first).sum(1) * np.square(second).sum(1))
     values = (first * second).sum(1)[norms > 0] / norms[norms > 0]
-    return {"contrast_correlation": float(values.mean())} if len(values) else {}
+    if len(values) < 2:
+        return {"contrast_correlation": float(values.mean())} if len(values) else {}
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return {"contrast_correlation": float(values.mean()), "contrast_correlation_error": float(error)}
 
 
 def _right(setup: Setup, classifier: nn.Module, images: Tensor) -> Tensor:

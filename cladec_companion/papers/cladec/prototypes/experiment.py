@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training, fresh_weights
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
-from cladec_companion.papers.cladec.shared import Cell, as_uint8, last_convolution
+from cladec_companion.papers.cladec.shared import Cell, as_uint8, last_convolution, still_falling
 from cladec_companion.records.settings import Settings, classifiers, data_sets, epochs_of, parameter
 from cladec_core import measures, training
 
@@ -115,6 +115,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     codes, errors = output[:, : prototype_network.CODE], output[:, prototype_network.CODE :]
     own = images + errors.view_as(images)
     terms = prototype_network.PrototypeLoss(network).parts(output, labels)
+    usual = ordinary(own[:ORDINARY_IMAGES], reconstructions, means)
     overall = {
         ("classifier", "accuracy"): measures.accuracy(setup.test(classifier), labels),
         ("classifier", "test_images"): len(labels),
@@ -123,7 +124,8 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
         ("network", "loss_fall"): 1 - history[-1] / history[(len(history) - 1) // 2],
         ("network", "texture"): measures.sharpness(own).mean(),
         ("class mean", "texture"): measures.sharpness(means).mean(),
-        ("ordinary", "nearer_reconstruction"): nearer_reconstruction(own[:ORDINARY_IMAGES], reconstructions, means),
+        **{("network", name): value for name, value in still_falling(network).items()},
+        **{("ordinary", name): value for name, value in usual.items()},
     }
     each, shown = beside(network, codes, images, reconstructions, means)
     found = [(0, *name, value) for name, value in overall.items()]
@@ -175,8 +177,8 @@ def beside(
     return values, shown
 
 
-def nearer_reconstruction(images: Tensor, reconstructions: Tensor, means: Tensor) -> float:
-    """Share of ordinary images that are nearer to a reconstruction of *another* image than to every class mean.
+def ordinary(images: Tensor, reconstructions: Tensor, means: Tensor) -> dict[str, float]:
+    """How near ordinary images are to a reconstruction of *another* image, and how near to a class mean.
 
     Parameters
     ----------
@@ -186,10 +188,24 @@ def nearer_reconstruction(images: Tensor, reconstructions: Tensor, means: Tensor
         ClaDec's, of the same test images and more.
     means
         Of the classes.
+
+    Returns
+    -------
+    dict
+        `images`: how many. `nearer_reconstruction`: share that is nearer to one than to every class mean.
+        `log_distance_ratio` and `_sd`: mean and standard deviation of log(distance to the nearest reconstruction /
+        distance to the nearest class mean), both mean squared differences.
     """
     others = distances(images, reconstructions)
     others.fill_diagonal_(torch.inf)
-    return (others.amin(1) < distances(images, means).amin(1)).double().mean().item()
+    nearest = others.amin(1), distances(images, means).amin(1)
+    ratios = (nearest[0] / nearest[1]).log()
+    return {
+        "images": len(images),
+        "nearer_reconstruction": (nearest[0] < nearest[1]).double().mean().item(),
+        "log_distance_ratio": ratios.mean().item(),
+        "log_distance_ratio_sd": ratios.std().item(),
+    }
 
 
 def distances(first: Tensor, second: Tensor) -> Tensor:

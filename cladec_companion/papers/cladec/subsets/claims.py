@@ -202,7 +202,8 @@ def b36(evidence: Evidence) -> Verdict:
     """Mean losses of disjoint and of random subsets of equal size differ by less than a tenth."""
     rows = evidence.values("cladec", LOSS)
     found: list[Comparison] = []
-    for run, part in rows[rows["subset"].isin(["disjoint", "random"])].groupby(RUN):
+    rows = rows[rows["subset"].isin(["disjoint", "random"])]
+    for run, part in rows[rows["size"] == rows.loc[rows["subset"] == "disjoint", "size"].max()].groupby(RUN):
         kinds = {kind: group["value"].to_numpy() for kind, group in part.groupby("subset")}
         if len(kinds) < 2:
             continue

@@ -89,7 +89,9 @@ def cells(settings: SubsetsSettings, architecture: str) -> Iterator[Part]:
     yield Part(layer, FLOORS, 0, 0)
     yield from (Part(layer, "nested", size, 0) for size in settings.sizes)
     yield from (Part(layer, "disjoint", settings.disjoint_size, number) for number in range(settings.disjoint_count))
-    yield from (Part(layer, "random", settings.disjoint_size, number) for number in range(settings.random_repeats))
+    # Random ones, and as many single channels: one alone says nothing of the others (B35).
+    for size in dict.fromkeys((settings.disjoint_size, 1)):
+        yield from (Part(layer, "random", size, number) for number in range(settings.random_repeats))
 
 
 def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:

@@ -4,16 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cladec_companion.engine.study import Study, span
 
 from cladec_companion import papers
 from cladec_companion.book.notebook import class_names
 from cladec_companion.engine import runner
+from cladec_companion.engine.models import Models
+from cladec_companion.engine.setup import Setup
+from cladec_companion.papers import settings_for
+from cladec_companion.papers.cladec.shared import last_convolution
 from cladec_companion.papers.cladec.subsets import claims, figures
 from cladec_companion.papers.cladec.subsets import experiment as subsets
 from cladec_companion.papers.cladec.subsets.experiment import Part
 from cladec_companion.records.record import read_record
-from cladec_companion.records.settings import last_convolution, settings_for
 from cladec_core.errors import UsageError
 from cladec_core.measures import mean_image
 from cladec_core.networks import Select
@@ -46,18 +48,12 @@ def test_nested_disjoint_and_random_subsets_are_what_they_say():
 def test_select_keeps_the_chosen_channels_and_the_decoder_follows_their_number(digits, smoke, on):
     activations = torch.randn(2, 5, 3, 3)
     assert torch.equal(Select([1, 4])(activations), activations[:, [1, 4]])
-    study = Study(digits, "vgg11", 0, smoke, on)
-    study._fit_images = lambda *_: None  # only the shapes are of interest
+    setup = Setup(digits, "vgg11", 0, smoke, on)
+    classifier = Models().train(setup.classifier)
     for channels in ([0], [3, 5, 8], range(64)):
-        decoder = study.decoder("conv4", channels=list(channels))
-        assert decoder(digits.test_images[:2]).shape == (2, 1, 32, 32)
-        assert decoder[1][1].in_features == len(channels)
-
-
-def test_a_subset_is_named_briefly():
-    assert span(range(10, 20)) == "10-19"
-    assert span([7]) == "7-7"
-    assert span([1, 2, 5]) == "1,2,5"
+        decoder = setup.decoder("conv4", channels=list(channels)).build(classifier)
+        (first, *_) = [part for part in decoder.modules() if isinstance(part, torch.nn.Linear)]
+        assert first.in_features == len(channels)
 
 
 def test_the_last_convolution_and_its_channels():
@@ -86,17 +82,17 @@ def test_impossible_subsets_are_refused_by_name(changes, named):
 
 
 def test_measures_are_those_of_slow_loops(digits):
-    study = SimpleNamespace(data=digits)
+    setup = SimpleNamespace(data=digits)
     reconstructions = digits.test_images + 0.1 * digits.test_labels.view(-1, 1, 1, 1)
     predicted = torch.where(digits.test_labels < 5, digits.test_labels, 0)
-    found = {(name, metric): value for name, metric, value in subsets._measure(study, reconstructions, predicted)}
+    found = {(name, metric): value for name, metric, value in subsets._measure(setup, reconstructions, predicted)}
     assert found["3", "loss_standardised"] == pytest.approx(0.09, rel=1e-3)
     assert (found["3", "accuracy"], found["7", "accuracy"]) == (1, 0)
     assert found["", "accuracy"] == pytest.approx((digits.test_labels < 5).double().mean().item())
     slow = np.mean([(0.1 * label.item()) ** 2 for label in digits.test_labels])
     assert found["", "loss_standardised"] == pytest.approx(slow, rel=1e-3)
     assert ("3", "loss_raw_sum") not in found
-    assert all(metric != "accuracy" for _, metric, _ in subsets._measure(study, mean_image(digits), None))
+    assert all(metric != "accuracy" for _, metric, _ in subsets._measure(setup, mean_image(digits), None))
 
 
 def test_dead_channels_are_counted_and_a_telling_subset_is_read(digits, on):
@@ -107,8 +103,8 @@ def test_dead_channels_are_counted_and_a_telling_subset_is_read(digits, on):
             mean = images.mean((1, 2, 3))
             return torch.stack([torch.zeros_like(mean), torch.relu(mean), torch.ones_like(mean)], 1)
 
-    study = SimpleNamespace(data=digits, on=on, test=lambda model: model(digits.test_images))
-    found = {(method, name): value for method, name, _, value in subsets._read(study, Units(), 3)}
+    setup = SimpleNamespace(data=digits, on=on, test=lambda model: model(digits.test_images))
+    found = {(method, name): value for method, name, _, value in subsets._read(setup, Units(), 3)}
     assert found["activation", ""] == 1
     overall = found["probe", ""]
     counts = torch.bincount(digits.test_labels, minlength=10)

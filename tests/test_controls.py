@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from cladec_companion.engine.study import Study
 from torch import nn
 
 from cladec_companion import papers
 from cladec_companion.engine import runner
+from cladec_companion.engine.models import Models
+from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.controls import experiment as controls
 from cladec_companion.papers.cladec.controls import figures
@@ -22,13 +23,25 @@ LAYER = "conv4a"
 
 
 @pytest.fixture(scope="module")
-def base(digits, on, tmp_path_factory):
+def base(digits, on):
     settings = settings_for("controls", "smoke", train_limit=96, test_limit=48)
-    return Study(digits, "vgg11", 0, settings, on, tmp_path_factory.mktemp("models"))
+    return Setup(digits, "vgg11", 0, settings, on)
 
 
-def weights(model):
-    return torch.cat([tensor.flatten().float() for tensor in model.state_dict().values()])
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return Models(tmp_path_factory.mktemp("models"))
+
+
+def job_of(models, wanted):
+    """What a training would be given."""
+    needed = [models.train(one) for one in wanted.needs]
+    return wanted.job(wanted.build(*needed), *needed)
+
+
+def judges_of(run):
+    explain, reference = run.decoder(LAYER), run.reference(LAYER)
+    return controls.judges_of(run, controls.Part(LAYER, BASELINE), explain, reference)
 
 
 # ---- what each control changes
@@ -60,80 +73,55 @@ def test_halves_are_disjoint_equal_and_other_ones_for_another_seed(digits):
     assert first.test_images is digits.test_images
 
 
-def trained_on(run, monkeypatch):
-    """Label of each training of a layer -> its inputs and targets."""
-    seen, fit = {}, training.fit
-
-    def spy(job):
-        seen[job.label.split(" ", 2)[2].split(",")[0]] = job.inputs, job.targets
-        return fit(job)
-
-    monkeypatch.setattr(training, "fit", spy)
-    explained, reference = run.decoder(LAYER), run.reference(LAYER)
-    run.evaluation_classifier(explained, "ClaDec")
-    run.evaluation_classifier(reference, "RefAE")
-    return seen, explained
-
-
-def test_other_half_explains_a_classifier_that_never_saw_the_images(base, monkeypatch):
+def test_other_half_explains_a_classifier_that_never_saw_the_images(base, models):
     first, second = halves(base.data, base.seed)
     run = RUNS["other_half"](base)
-    assert torch.equal(weights(run.classifier), weights(base.changed(data=first).classifier))
-    seen, explained = trained_on(run, monkeypatch)
-    assert set(seen) == {f"decoder {LAYER}", f"RefAE {LAYER}", "evaluation ClaDec", "evaluation RefAE"}
-    for inputs, targets in seen.values():
-        assert len(inputs) == 48
-        assert torch.equal(targets[-1], second.train_labels)
-    assert torch.equal(seen[f"decoder {LAYER}"][1][0], second.train_images)
-    torch.testing.assert_close(seen["evaluation ClaDec"][0], explained(second.train_images).detach())
-    assert explained[0].module[0] is run.classifier[0]
+    assert run.classifier.key == base.changed(data=first).classifier.key
+    wanted = [run.decoder(LAYER), run.reference(LAYER), *judges_of(run)]
+    jobs = [job_of(models, one) for one in wanted]
+    for job in jobs:
+        assert len(job.inputs) == 48
+    for job, expected in zip(jobs, [second.train_images] * 2 + [second.train_labels] * 2, strict=True):
+        assert torch.equal(job.targets[0], expected)
+    explained = models.train(wanted[0])
+    torch.testing.assert_close(jobs[2].inputs, explained(second.train_images).detach())
+    assert explained[0].module[0] is models.train(run.classifier)[0]
 
 
 def test_same_half_learns_everything_from_the_half_that_other_half_explains(base):
     same, other = RUNS["same_half"](base), RUNS["other_half"](base)
     assert torch.equal(same.data.train_images, other.data.train_images)
-    assert torch.equal(weights(same.reference(LAYER)), weights(other.reference(LAYER)))
-    assert not torch.equal(weights(same.classifier), weights(other.classifier))
+    assert same.reference(LAYER).key == other.reference(LAYER).key
+    assert same.classifier.key != other.classifier.key
 
 
-def test_one_classifier_trained_on_originals_judges_both(base, monkeypatch):
-    seen, fit = [], training.fit
-    monkeypatch.setattr(training, "fit", lambda job: seen.append(job.inputs) or fit(job))
-    explained = {"cladec": nn.Identity(), "refae": nn.Identity()}
-    judges = controls.evaluation_classifiers(base, controls.Part(LAYER, controls.ORIGINALS), explained)
-    assert judges["cladec"] is judges["refae"]
-    assert len(seen) == 1
-    assert torch.equal(seen[0], base.data.train_images)
+def test_one_classifier_trained_on_originals_judges_both(base, models):
+    part = controls.Part(LAYER, controls.ORIGINALS)
+    first, second = controls.judges_of(base, part, base.decoder(LAYER), base.reference(LAYER))
+    assert first is second
+    assert torch.equal(job_of(models, first).inputs, base.data.train_images)
 
 
-def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base, monkeypatch):
-    output, images = torch.randn(2, 5, 3, 8, 8)
-    assert training.ClaDecLoss(None, 0.0, mean=True)(output, images, None).item() == pytest.approx(
-        training.reconstruction_loss(output, images).item() / (3 * 8 * 8)
-    )
-    used, control = [], RUNS["mean_loss"](base)
-    monkeypatch.setattr(training, "fit", lambda job: used.append(job.loss))
-    for run in (base, control):
-        run.explained(cache=None, mean_loss=run.mean_loss).reference(LAYER)
-    assert used == [training.ClaDecLoss(None, 0.0), training.ClaDecLoss(None, 0.0, mean=True)]
+def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base, models):
+    output, images = torch.randn(2, 5, 1, 32, 32)
+    losses = [
+        job_of(models, wanted).loss(output, images).item()
+        for run in (base, RUNS["mean_loss"](base)) for wanted in (run.reference(LAYER), run.decoder(LAYER))
+    ]  # fmt: skip
+    summed = training.reconstruction_loss(output, images).item()
+    assert losses == pytest.approx([summed] * 2 + [summed / 1024] * 2, rel=1e-5)
 
 
-def test_the_small_alpha_is_in_the_loss_of_the_explanation_only(base, monkeypatch):
-    used = {}
-
-    def spy(job):
-        used[job.label.split(" ", 2)[2].split(",")[0]] = job.loss
-
-    base.classifier  # noqa: B018 (trained before the spy is there)
-    monkeypatch.setattr(training, "fit", spy)
-    monkeypatch.setattr(controls.metrics, "accuracy", lambda *_: 0.0)
-    controls.run_cell(base.explained(cache=None), controls.Part(LAYER, "small_alpha"), False)
-    decoder, reference = used[f"decoder {LAYER} α=0.001"], used[f"RefAE {LAYER}"]
-    assert (decoder.alpha, decoder.mean, reference.alpha, reference.mean) == (0.001, True, 0.0, True)
+def test_the_small_alpha_is_in_the_loss_of_the_explanation_only(base, models):
+    wanted = next(controls.run_cell(base, controls.Part(LAYER, controls.SMALL_ALPHA), False))
+    decoder, reference = (job_of(models, one) for one in wanted[1:3])
     images, labels = base.data.test_images[:4], base.data.test_labels[:4]
     output = images + 1
-    crossed = training.classification_loss(decoder.classifier(output), labels)
-    assert decoder(output, images, labels).item() == pytest.approx(0.999 * 1 + 0.001 * crossed.item(), rel=1e-5)
+    crossed = training.classification_loss(models.train(base.classifier)(output), labels)
+    assert len(decoder.targets) == 2
+    assert decoder.loss(output, images, labels).item() == pytest.approx(0.999 + 0.001 * crossed.item(), rel=1e-4)
+    assert len(reference.targets) == 1
+    assert reference.loss(output, images).item() == pytest.approx(1, rel=1e-5)
 
 
 def test_unit_inputs_are_the_grey_values_themselves(base):
@@ -158,18 +146,19 @@ def test_a_loss_is_the_same_in_whatever_scale_images_are_kept(base):
     assert found["loss_raw_sum"] == pytest.approx(plain / len(reconstructions), rel=1e-5)
 
 
-def test_a_sigmoid_keeps_reconstructions_in_range_and_unit_alone_does_not(base):
-    images = RUNS["sigmoid"](base).test(RUNS["sigmoid"](base).decoder(LAYER))
+def test_a_sigmoid_keeps_reconstructions_in_range_and_unit_alone_does_not(base, models):
+    run = RUNS["sigmoid"](base)
+    images = run.test(models.train(run.decoder(LAYER)))
     assert 0 < images.min() < images.max() < 1
-    linear = RUNS["unit"](base).decoder(LAYER)
-    assert not isinstance(linear[1][-1], nn.Sigmoid)
+    linear = models.train(RUNS["unit"](base).decoder(LAYER))
+    assert not any(isinstance(part, nn.Sigmoid) for part in linear[1].modules())
 
 
-def test_the_decoder_of_table_1_explains_the_same_classifier(base):
+def test_the_decoder_of_table_1_explains_the_same_classifier(base, models):
     run = RUNS["table1"](base)
     assert run.classifier is base.classifier
-    kernels = {part.kernel_size for part in run.decoder(LAYER)[1] if isinstance(part, nn.ConvTranspose2d)}
-    assert kernels == {(5, 5)}
+    decoder = models.train(run.decoder(LAYER))[1]
+    assert {part.kernel_size for part in decoder.modules() if isinstance(part, nn.ConvTranspose2d)} == {(5, 5)}
 
 
 def test_bilinear_images_are_those_of_the_loader(base):
@@ -202,24 +191,20 @@ def test_controls_that_change_nothing_are_left_out():
     assert "max_pooling" not in {part.control for part in controls.cells(settings, "resnet10")}
 
 
-def test_what_a_control_changes_names_its_models_in_the_cache(base, tmp_path, monkeypatch):
-    """Nothing is taken for another's model, and what a control leaves alone is not trained again."""
-    monkeypatch.setattr(training, "fit", lambda job: [])
-    base = base.changed(cache=tmp_path)
-    kept = {"originals": 0, "mean_loss": 2, "sigmoid": 3, "unit": 2, "table1": 2, "bilinear": 3, "max_pooling": 3}
-    counts = {}
-    for control in (BASELINE, *kept):
-        before = len(list(tmp_path.iterdir()))
+def test_what_a_control_changes_names_its_trainings(base):
+    """Nothing is taken for another's network, and what a control leaves alone is not trained again."""
+    new = {BASELINE: 3, "originals": 0, "mean_loss": 2, "sigmoid": 3, "unit": 2, "table1": 2, "bilinear": 3}
+    new |= {"max_pooling": 3}
+    counts, known = {}, set()
+    for control in new:
         run = RUNS[control](base)
-        run.decoder(LAYER)
-        run.reference(LAYER)
-        counts[control] = len(list(tmp_path.iterdir())) - before
-    assert counts == {BASELINE: 3} | kept
-    half = RUNS["same_half"](base)
-    names = {
-        run._fingerprint("classifier", training.SGD) for run in (base, half, base.changed(data=halves(base.data, 0)[0]))
-    }
-    assert len(names) == 3
+        own = {one.key for one in (run.classifier, run.decoder(LAYER), run.reference(LAYER))}
+        counts[control] = len(own - known)
+        known |= own
+    assert counts == new
+    first, second = halves(base.data, 0)
+    parts = (base, base.changed(data=first), base.changed(data=second))
+    assert len({part.classifier.key for part in parts}) == 3
 
 
 # ---- a run

@@ -14,7 +14,7 @@ from cladec_companion.book import build as book
 from cladec_companion.book import notebook
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.controls.experiment import BASELINE
-from tests import test_controls, test_prototypes, test_subsets
+from tests.claims import test_controls, test_prototypes, test_subsets
 from tests.made_up import as_claimed, made_up
 
 CLASSES = [(0.1 * label, 0.5, 0.5) for label in range(10)]

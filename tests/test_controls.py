@@ -18,24 +18,30 @@ from cladec_companion.papers.cladec.controls.experiment import BASELINE, CONTROL
 from cladec_companion.records.record import read_record
 from cladec_core import data, networks, training
 from cladec_core.errors import UsageError
-from tests import cells
 
 LAYER = "conv4a"
 
 
 @pytest.fixture(scope="module")
 def base(digits, on):
-    return Setup(digits, "vgg11", 0, settings_for("controls", "smoke", train_limit=96, test_limit=48), on)
+    settings = settings_for("controls", "smoke", train_limit=96, test_limit=48)
+    return Setup(digits, "vgg11", 0, settings, on)
 
 
 @pytest.fixture(scope="module")
-def models():
-    """Networks of the baseline and its controls, each trained once for all tests."""
-    return Models()
+def models(tmp_path_factory):
+    return Models(tmp_path_factory.mktemp("models"))
 
 
-def weights(model):
-    return torch.cat([tensor.flatten().float() for tensor in model.state_dict().values()])
+def job_of(models, wanted):
+    """What a training would be given."""
+    needed = [models.train(one) for one in wanted.needs]
+    return wanted.job(wanted.build(*needed), *needed)
+
+
+def judges_of(run):
+    explain, reference = run.decoder(LAYER), run.reference(LAYER)
+    return controls.judges_of(run, controls.Part(LAYER, BASELINE), explain, reference)
 
 
 # ---- what each control changes
@@ -67,93 +73,55 @@ def test_halves_are_disjoint_equal_and_other_ones_for_another_seed(digits):
     assert first.test_images is digits.test_images
 
 
-def trained_on(run, models, monkeypatch):
-    """Label of each training of a layer -> its inputs and targets; and the explanation."""
-    seen, fit = {}, training.fit
-
-    def spy(job):
-        seen[job.label.split(" ", 2)[2].split(",")[0]] = job.inputs, job.targets
-        return fit(job)
-
-    monkeypatch.setattr(training, "fit", spy)
-    explain, reference = run.decoder(LAYER), run.reference(LAYER)
-    explained = models.train(explain)
-    models.train(run.judge(explain, "ClaDec"))
-    models.train(run.judge(reference, "RefAE"))
-    return seen, explained
-
-
-def test_other_half_explains_a_classifier_that_never_saw_the_images(base, models, monkeypatch):
+def test_other_half_explains_a_classifier_that_never_saw_the_images(base, models):
     first, second = halves(base.data, base.seed)
     run = RUNS["other_half"](base)
-    classifier = models.train(run.classifier)
     assert run.classifier.key == base.changed(data=first).classifier.key
-    seen, explained = trained_on(run, models, monkeypatch)
-    assert set(seen) == {f"decoder {LAYER}", f"RefAE {LAYER}", "evaluation ClaDec", "evaluation RefAE"}
-    for inputs, targets in seen.values():
-        assert len(inputs) == 48
-        assert torch.equal(targets[-1], second.train_labels)
-    assert torch.equal(seen[f"decoder {LAYER}"][1][0], second.train_images)
-    torch.testing.assert_close(seen["evaluation ClaDec"][0], explained(second.train_images).detach())
-    assert explained[0].module[0] is classifier[0]
+    wanted = [run.decoder(LAYER), run.reference(LAYER), *judges_of(run)]
+    jobs = [job_of(models, one) for one in wanted]
+    for job in jobs:
+        assert len(job.inputs) == 48
+    for job, expected in zip(jobs, [second.train_images] * 2 + [second.train_labels] * 2, strict=True):
+        assert torch.equal(job.targets[0], expected)
+    explained = models.train(wanted[0])
+    torch.testing.assert_close(jobs[2].inputs, explained(second.train_images).detach())
+    assert explained[0].module[0] is models.train(run.classifier)[0]
 
 
-def test_same_half_learns_everything_from_the_half_that_other_half_explains(base, models):
+def test_same_half_learns_everything_from_the_half_that_other_half_explains(base):
     same, other = RUNS["same_half"](base), RUNS["other_half"](base)
     assert torch.equal(same.data.train_images, other.data.train_images)
-    references, classifiers = ([getter(run) for run in (same, other)] for getter in (reference_of, classifier_of))
-    assert references[0].key == references[1].key
-    assert not torch.equal(*(weights(models.train(one)) for one in classifiers))
+    assert same.reference(LAYER).key == other.reference(LAYER).key
+    assert same.classifier.key != other.classifier.key
 
 
-def reference_of(run):
-    return run.reference(LAYER)
+def test_one_classifier_trained_on_originals_judges_both(base, models):
+    part = controls.Part(LAYER, controls.ORIGINALS)
+    first, second = controls.judges_of(base, part, base.decoder(LAYER), base.reference(LAYER))
+    assert first is second
+    assert torch.equal(job_of(models, first).inputs, base.data.train_images)
 
 
-def classifier_of(run):
-    return run.classifier
+def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base, models):
+    output, images = torch.randn(2, 5, 1, 32, 32)
+    losses = [
+        job_of(models, wanted).loss(output, images).item()
+        for run in (base, RUNS["mean_loss"](base)) for wanted in (run.reference(LAYER), run.decoder(LAYER))
+    ]  # fmt: skip
+    summed = training.reconstruction_loss(output, images).item()
+    assert losses == pytest.approx([summed] * 2 + [summed / 1024] * 2, rel=1e-5)
 
 
-def test_one_classifier_trained_on_originals_judges_both(base, models, monkeypatch):
-    seen, fit = [], training.fit
-    monkeypatch.setattr(training, "fit", lambda job: seen.append(job) or fit(job))
-    cells.measured(controls.run_cell, base, controls.Part(LAYER, controls.ORIGINALS), models=models)
-    judges = [job for job in seen if "evaluation" in job.label]
-    assert len(judges) == 1
-    assert judges[0].inputs is base.data.train_images
-
-
-def test_the_mean_loss_is_the_sum_divided_by_the_pixels(base):
-    output, images = torch.randn(2, 5, 3, 8, 8)
-    assert training.ClaDecLoss(None, 0.0, mean=True)(output, images, None).item() == pytest.approx(
-        training.reconstruction_loss(output, images).item() / (3 * 8 * 8)
-    )
-    used = []
-    for run in (base, RUNS["mean_loss"](base)):
-        wanted = run.reference(LAYER)
-        used.append(wanted.job(wanted.build()).loss)
-    assert used == [training.ClaDecLoss(None, 0.0), training.ClaDecLoss(None, 0.0, mean=True)]
-
-
-def test_the_small_alpha_is_in_the_loss_of_the_explanation_only(base, models, monkeypatch):
-    used = {}
-
-    def spy(job):
-        used[job.label.split(" ", 2)[2].split(",")[0]] = job.loss
-        return training.History()
-
-    classifier, untrained = models.train(base.classifier), Models()
-    untrained.have(base.classifier, classifier)
-    monkeypatch.setattr(training, "fit", spy)
-    monkeypatch.setattr(controls.measures, "accuracy", lambda *_: 0.0)
-    cells.measured(controls.run_cell, base, controls.Part(LAYER, "small_alpha"), models=untrained)
-    decoder, reference = used[f"decoder {LAYER} α=0.001"], used[f"RefAE {LAYER}"]
-    assert (decoder.alpha, decoder.mean, reference.alpha, reference.mean) == (0.001, True, 0.0, True)
-    assert decoder.classifier is classifier
+def test_the_small_alpha_is_in_the_loss_of_the_explanation_only(base, models):
+    wanted = next(controls.run_cell(base, controls.Part(LAYER, controls.SMALL_ALPHA), False))
+    decoder, reference = (job_of(models, one) for one in wanted[1:3])
     images, labels = base.data.test_images[:4], base.data.test_labels[:4]
     output = images + 1
-    crossed = training.classification_loss(decoder.classifier(output), labels)
-    assert decoder(output, images, labels).item() == pytest.approx(0.999 * 1 + 0.001 * crossed.item(), rel=1e-5)
+    crossed = training.classification_loss(models.train(base.classifier)(output), labels)
+    assert len(decoder.targets) == 2
+    assert decoder.loss(output, images, labels).item() == pytest.approx(0.999 + 0.001 * crossed.item(), rel=1e-4)
+    assert len(reference.targets) == 1
+    assert reference.loss(output, images).item() == pytest.approx(1, rel=1e-5)
 
 
 def test_unit_inputs_are_the_grey_values_themselves(base):
@@ -183,14 +151,14 @@ def test_a_sigmoid_keeps_reconstructions_in_range_and_unit_alone_does_not(base, 
     images = run.test(models.train(run.decoder(LAYER)))
     assert 0 < images.min() < images.max() < 1
     linear = models.train(RUNS["unit"](base).decoder(LAYER))
-    assert not isinstance(linear[1][-1], nn.Sigmoid)
+    assert not any(isinstance(part, nn.Sigmoid) for part in linear[1].modules())
 
 
 def test_the_decoder_of_table_1_explains_the_same_classifier(base, models):
     run = RUNS["table1"](base)
     assert run.classifier is base.classifier
     decoder = models.train(run.decoder(LAYER))[1]
-    assert {part.kernel_size for part in decoder if isinstance(part, nn.ConvTranspose2d)} == {(5, 5)}
+    assert {part.kernel_size for part in decoder.modules() if isinstance(part, nn.ConvTranspose2d)} == {(5, 5)}
 
 
 def test_bilinear_images_are_those_of_the_loader(base):
@@ -225,16 +193,18 @@ def test_controls_that_change_nothing_are_left_out():
 
 def test_what_a_control_changes_names_its_trainings(base):
     """Nothing is taken for another's network, and what a control leaves alone is not trained again."""
-    new = {"originals": 0, "mean_loss": 2, "sigmoid": 3, "unit": 2, "table1": 2, "bilinear": 3, "max_pooling": 3}
+    new = {BASELINE: 3, "originals": 0, "mean_loss": 2, "sigmoid": 3, "unit": 2, "table1": 2, "bilinear": 3}
+    new |= {"max_pooling": 3}
     counts, known = {}, set()
-    for control in (BASELINE, *new):
+    for control in new:
         run = RUNS[control](base)
-        keys = {wanted.key for wanted in (run.classifier, run.decoder(LAYER), run.reference(LAYER))}
-        counts[control] = len(keys - known)
-        known |= keys
-    assert counts == {BASELINE: 3} | new
-    halved = RUNS["same_half"](base), base.changed(data=halves(base.data, 0)[0])
-    assert len({run.classifier.key for run in (base, *halved)}) == 3
+        own = {one.key for one in (run.classifier, run.decoder(LAYER), run.reference(LAYER))}
+        counts[control] = len(own - known)
+        known |= own
+    assert counts == new
+    first, second = halves(base.data, 0)
+    parts = (base, base.changed(data=first), base.changed(data=second))
+    assert len({part.classifier.key for part in parts}) == 3
 
 
 # ---- a run

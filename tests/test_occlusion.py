@@ -32,11 +32,11 @@ class Bright(nn.Module):
 
 @pytest.fixture
 def made_up(digits):
-    """A run that trained nothing; its labels are what the classifier says of the clean images."""
+    """A setup that trained nothing; its labels are what the classifier says of the clean images."""
     classifier = Bright()
     data = replace(digits, test_labels=classifier(digits.test_images).argmax(1))
 
-    setup = SimpleNamespace(data=data, seed=0)
+    setup = SimpleNamespace(data=data, classifier=classifier, seed=0)
 
     def test(model, inputs=None):
         with torch.no_grad():
@@ -125,19 +125,18 @@ def test_one_draw_for_both_ends_of_a_tie_gives_no_difference():
 def test_deletion_curves_begin_at_the_clean_accuracy_and_end_together(made_up):
     masks = occlusion.squares(12, CORNERS)
     orders = [occlusion.ranking(torch.rand(len(made_up.data.test_labels), 16), seed) for seed in (0, 1)]
-    first, second = (occlusion.deletion_curve(made_up, Bright(), order, masks) for order in orders)
+    first, second = (occlusion.deletion_curve(made_up, made_up.classifier, order, masks) for order in orders)
     assert len(first) == 17
     assert first[0] == second[0] == 1  # the labels are what this classifier says
-    covered = Bright()(torch.zeros(1, 1, 32, 32)).argmax()
+    covered = made_up.classifier(torch.zeros(1, 1, 32, 32)).argmax()
     assert first[16] == second[16] == (made_up.data.test_labels == covered).double().mean().item()
     assert first[8] != second[8]
 
 
 def test_random_relevance_makes_no_difference_but_a_good_one_does(made_up):
     masks = occlusion.squares(12, CORNERS)
-    right = torch.stack(
-        [occlusion._right(made_up, Bright(), made_up.data.test_images.masked_fill(m, 0)) for m in masks], 1
-    )
+    covered = [made_up.data.test_images.masked_fill(mask, 0) for mask in masks]
+    right = torch.stack([occlusion._right(made_up, made_up.classifier, images) for images in covered], 1)
     assert 0.1 < right.double().mean() < 0.95
     right = right.repeat(40, 1)
     random = occlusion.accuracies(right, torch.zeros(right.shape), 3, 4)
@@ -203,13 +202,14 @@ def test_moved_square_is_kept_at_sixteen_places(smoke_record):
 
 
 def test_decoders_are_trained_once_for_each_classifier(digits, smoke, on, tmp_path, monkeypatch):
-    first = Setup(digits, "vgg11", 0, smoke, on)
-    trained = first.test(Models(tmp_path).train(first.decoder("conv3")))
-    other = Setup(digits, "vgg11", 0, replace(smoke, classifier_epochs=2), on)
-    assert not torch.equal(other.test(Models(tmp_path).train(other.decoder("conv3"))), trained)
-    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained again"))
-    again = Setup(digits, "vgg11", 0, settings_for("occlusion", "smoke", layers=[-3]), on)
-    assert torch.equal(again.test(Models(tmp_path).train(again.decoder("conv3"))), trained)
+    def reconstructed(settings):
+        setup = Setup(digits, "vgg11", 0, settings, on)
+        return setup.test(Models(tmp_path).train(setup.decoder("conv3")))
+
+    trained = reconstructed(smoke)
+    assert not torch.equal(reconstructed(replace(smoke, classifier_epochs=2)), trained)
+    monkeypatch.setattr(training, "fit_many", lambda *_, **__: pytest.fail("trained again"))
+    assert torch.equal(reconstructed(smoke), trained)
 
 
 def test_figures_are_drawn_from_a_record(smoke_record):

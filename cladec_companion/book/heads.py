@@ -168,7 +168,9 @@ def title_of(source: Path) -> str:
 
 
 def _title(text: str) -> str:
-    return re.search(r"^# (.+)$", text, re.M)[1]
+    found = re.search(r"^# (.+)$", text, re.M)
+    assert found is not None
+    return found[1]
 
 
 def _text(path: Path) -> str:

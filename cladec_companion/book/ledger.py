@@ -40,7 +40,8 @@ def judged(chapters: Chapters, records: list[Record]) -> Iterator[Judged]:
 
 def ledger(chapters: Chapters, records: list[Record]) -> str:
     """All claims in one table: what decides them, and the verdicts from the printed numbers and from each record."""
-    rows, found = [], defaultdict(dict)  # source -> claim -> verdict
+    rows = []
+    found: dict[str, dict[str, Verdict]] = defaultdict(dict)  # source -> claim -> verdict
     for chapter, claim, printed, verdicts in judged(chapters, records):
         absent = undecided(chapter.unrecorded) if chapter.unrecorded else ABSENT
         ours = [f"*{name}*, n = {runs}: {_marked(verdict)}" for name, (runs, verdict) in verdicts.items()]
@@ -82,6 +83,7 @@ def differences(chapters: Chapters, records: list[Record]) -> str:
     for chapter in chapters.values():
         for record in of(chapter.name, records) if chapter.axis else []:
             claims = chapter.claims
+            assert claims is not None
             printed, measured = claims.printed(), claims.evidence(record)
             # Verdicts from other cells than the record's would not be comparable.
             same = printed.summary[printed.summary.index.isin(measured.summary.index)]

@@ -56,8 +56,10 @@ def print_book(report: Callable[[str], None] = print, only: list[str] | None = N
             page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
             page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise")
             files.append(PRINTED / f"{Path(name).name}.pdf")
-            margin = dict.fromkeys(("top", "right", "bottom", "left"), MARGIN)
-            page.pdf(path=files[-1], format="A4", margin=margin, print_background=True, prefer_css_page_size=True)
+            page.pdf(
+                path=files[-1], format="A4", print_background=True, prefer_css_page_size=True,
+                margin={"top": MARGIN, "right": MARGIN, "bottom": MARGIN, "left": MARGIN},
+            )  # fmt: skip
             report(str(files[-1]))
         browser.close()
     return files

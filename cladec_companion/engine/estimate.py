@@ -211,8 +211,9 @@ def _real(planned: training.Job, rows: int, on: training.Compute) -> training.Jo
         for network in (model, *inside):
             network.to_empty(device=on.device)
             for module in network.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
+                reset = getattr(module, "reset_parameters", None)
+                if reset is not None:
+                    reset()
         inputs, *targets = (_noise(tensor, rows, on) for tensor in (planned.inputs, *planned.targets))
     return replace(planned, model=model, loss=loss, inputs=inputs, targets=tuple(targets), epochs=1, on=on)
 

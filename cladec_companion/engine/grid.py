@@ -79,7 +79,7 @@ class Board:
             loop.progress_bar = before
 
     @contextmanager
-    def bar(self, label: str, steps: int, _enabled: bool) -> Iterator[Callable[[int, float], None]]:
+    def bar(self, label: str, steps: int, enabled: bool = True) -> Iterator[Callable[[int, float], None]]:
         """In the place of `training.progress_bar`: a row that tells what is known after each epoch."""
         done = 0
         self._began[0, label] = time.perf_counter(), 0

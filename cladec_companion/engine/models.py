@@ -107,7 +107,7 @@ class Models:
             if path:
                 self._save(network, history, path, wanted)
         finished = wanted.finish(network, *needed)
-        finished.history = history
+        finished.history = history  # type: ignore[assignment]  # torch takes every attribute for a part
         if wanted.kept:
             self._kept[wanted.key] = finished
             self.told(wanted.label)
@@ -141,7 +141,7 @@ class Models:
         except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:  # as after a power cut
             warnings.warn(f"{wanted.label} is trained again: {path} cannot be read ({error})", stacklevel=2)
             return None
-        network.to(wanted.setup.on.device, memory_format=torch.channels_last).eval()
+        training.moved(network, wanted.setup.on).eval()
         history = History(kept["history"])
         history.steps = kept["steps"]
         return history
@@ -171,7 +171,7 @@ def side_by_side(tasks: Sequence[Jobs[Any]]) -> list[Any]:
 
     def advance(place: int, history: History | None) -> None:
         try:
-            waiting[place] = tasks[place].send(history)
+            waiting[place] = next(tasks[place]) if history is None else tasks[place].send(history)
         except StopIteration as end:
             results[place] = end.value
 

@@ -265,13 +265,14 @@ class Workplace:
         cost = Cost((time.perf_counter() - began) / count, (time.process_time() - cpu_began) / count)
         return [
             Measured(
-                *result,
+                rows,
+                samples,
                 cost,
                 {label: round(took / count, 2) for label, took in models.seconds.items()},
                 models.classifiers,
                 models.states,
             )
-            for result, (_, models) in zip(found, places, strict=True)
+            for (rows, samples), (_, models) in zip(found, places, strict=True)
         ]
 
 

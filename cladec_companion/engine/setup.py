@@ -137,7 +137,7 @@ class Setup:
         """Digest of what is trained on: a half, or grey values, differ from the whole in nothing else."""
         digest = hashlib.sha256()
         for tensor in (self.data.train_images, self.data.train_labels):
-            digest.update(tensor.cpu().contiguous().numpy())
+            digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     @cached_property
@@ -145,5 +145,5 @@ class Setup:
         """Digest of the test images and labels, from which all images in a record come."""
         digest = hashlib.sha256()
         for tensor in (self.data.test_images, self.data.test_labels):
-            digest.update(tensor.cpu().contiguous().numpy())
+            digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()

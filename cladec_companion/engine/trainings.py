@@ -31,17 +31,49 @@ CLASSIFIER = "classifier"  # label of the classifier to explain
 class Setup(Protocol):
     """What trainings follow from; `engine.setup.Setup` says what each attribute means."""
 
-    data: ImageData
-    architecture: str
-    seed: int
-    settings: Settings
-    on: Compute
-    encoder_epochs: int | None
-    calibrated: bool
-    momentum: float | None
-    sigmoid: bool
-    mean_loss: bool
-    shapes_only: bool
+    @property
+    def data(self) -> ImageData:
+        """What is trained on."""
+
+    @property
+    def architecture(self) -> str:
+        """Of the classifier."""
+
+    @property
+    def seed(self) -> int:
+        """Of the classifier."""
+
+    @property
+    def settings(self) -> Settings:
+        """How everything is trained."""
+
+    @property
+    def on(self) -> Compute:
+        """Device and precision."""
+
+    @property
+    def encoder_epochs(self) -> int | None:
+        """Epochs of the classifier, if not those of the settings."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether BatchNorm's statistics are estimated without training."""
+
+    @property
+    def momentum(self) -> float | None:
+        """Share of each batch in the running averages of BatchNorm."""
+
+    @property
+    def sigmoid(self) -> bool:
+        """Whether decoders end in a sigmoid."""
+
+    @property
+    def mean_loss(self) -> bool:
+        """Whether reconstruction losses are averaged over pixels."""
+
+    @property
+    def shapes_only(self) -> bool:
+        """Whether nothing is computed."""
 
     @property
     def classifier(self) -> "Training":
@@ -63,8 +95,6 @@ class Training(ABC):
     ----------
     recipe
         How the network is optimised.
-    kept
-        Whether the weights go to the cache of trained networks, as several cells need them.
     explained
         Whether the network is a classifier to explain.
     makes_images
@@ -73,7 +103,6 @@ class Training(ABC):
 
     setup: Setup
     recipe: ClassVar[Recipe]
-    kept: ClassVar[bool] = True
     explained: ClassVar[bool] = False
     makes_images: ClassVar[bool] = True
 
@@ -81,6 +110,11 @@ class Training(ABC):
     @abstractmethod
     def label(self) -> str:
         """Name in the record; it decides the order of the batches, too."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the weights go to the cache of trained networks, as several cells need them."""
+        return True
 
     @property
     def needs(self) -> "tuple[Training, ...]":
@@ -220,8 +254,9 @@ class ClassifierTraining(Training):
         """See `Training`."""
         model = new_classifier(self.setup, CLASSIFIER)
         if self.setup.momentum is not None:
-            for norm in filter(lambda module: isinstance(module, nn.BatchNorm2d), model.modules()):
-                norm.momentum = self.setup.momentum
+            for part in model.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.momentum = self.setup.momentum
         return model
 
     def job(self, model: nn.Module, *needed: nn.Module) -> training.Job | None:
@@ -354,8 +389,8 @@ class JudgeTraining(Training):
 
     def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
         """See `Training`."""
-        data = self.setup.data
-        return self._judging(model, self.setup.codes(*needed, data.train_images) if needed else data.train_images)
+        images = self.setup.data.train_images
+        return self._judging(model, self.setup.codes(needed[0], images) if needed else images)
 
 
 _shapes: dict[str, tuple[int, ...]] = {}

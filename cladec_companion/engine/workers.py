@@ -13,7 +13,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -91,7 +91,8 @@ class Pool:
         ours, theirs = self._context.Pipe()
         their_end, lifeline = self._context.Pipe(duplex=False)
         given = theirs, their_end, self._data_dir, dict(os.environ)
-        process = self._context.Process(target=_work, args=given, daemon=True)
+        # Every context has processes; the class that they share declares none.
+        process = self._context.Process(target=_work, args=given, daemon=True)  # type: ignore[attr-defined]
         with _without_interrupts():
             process.start()
         theirs.close()
@@ -122,23 +123,25 @@ class Pool:
         """Wait until a cell is trained or lost, at most so many seconds."""
         ended: list[tuple[Order, Outcome]] = []
         busy = {worker.connection: place for place, worker in enumerate(self._workers) if worker.order}
-        for connection in wait(list(busy), timeout):
+        for connection in cast(list[Connection], wait(list(busy), timeout)):
             place = busy[connection]
             worker = self._workers[place]
+            order = worker.order
+            assert order is not None
             try:
                 kind, *content = worker.connection.recv()
             except (EOFError, OSError):
                 worker.process.join(SECONDS_TO_END)
-                ended.append((worker.order, Failure(f"its process ended ({_why(worker.process.exitcode)})")))
+                ended.append((order, Failure(f"its process ended ({_why(worker.process.exitcode)})")))
                 self._replace(place)
                 continue
             if kind == "progress":
                 self._progress(place, *content)
             elif kind == "kept":
-                self._kept(worker.order, *content)
+                self._kept(order, *content)
             if kind != "ended":
                 continue
-            ended.append((worker.order, content[0]))
+            ended.append((order, content[0]))
             worker.order = None
         return ended
 

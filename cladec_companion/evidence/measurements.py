@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ from cladec_companion.evidence.comparisons import ABOVE, Comparison, Region, mea
 from cladec_companion.records.record import Record
 
 RUN = ["dataset", "architecture"]
-Cell = tuple[str, str, float, str]  # data set, architecture, third level (layer's index, α, epochs), column
+Place = tuple[str, str, float | str]  # data set, architecture, third level (layer's index or name, α, epochs)
+Cell = tuple[str, str, float | str, str]  # the same, and a column
+AnyCell = TypeVar("AnyCell", bound=Cell)
 Number = tuple[str, str]  # method and metric of a record
 # Columns that say whether a training's loss was still falling at its end (1: it was) are named after their method.
 MARK = "falling_"
@@ -71,9 +74,9 @@ class Evidence:
         return self.summary.to_dict("index")
 
     @cached_property
-    def _seeds(self) -> dict[tuple[str, str, float], dict[int, dict[str, float]]]:
+    def _seeds(self) -> dict[Place, dict[int, dict[str, float]]]:
         """Place -> seed -> column -> value."""
-        found: dict[tuple[str, str, float], dict[int, dict[str, float]]] = {}
+        found: dict[Place, dict[int, dict[str, float]]] = {}
         if self.runs is not None:
             for (dataset, architecture, at, seed), row in self.runs.to_dict("index").items():
                 found.setdefault((dataset, architecture, at), {})[seed] = row
@@ -88,7 +91,7 @@ class Evidence:
         return rows.groupby("dataset")["value"].first().astype(float).to_dict()
 
     def contrast(
-        self, what: str, weights: Mapping[Cell, float], claimed: Region = ABOVE, *, offset: float = 0.0,
+        self, what: str, weights: Mapping[AnyCell, float], claimed: Region = ABOVE, *, offset: float = 0.0,
         log: bool = False,
     ) -> Comparison:  # fmt: skip
         """Compare cells: the sum of their means times weights, with its interval.
@@ -125,14 +128,14 @@ class Evidence:
     def _per_seed(self, weights: Iterable[Cell]) -> np.ndarray:
         """Values of the cells for the seeds that have all of them: (seeds, cells)."""
         by_cell = [
-            {seed: row.get(metric, np.nan) for seed, row in self._seeds.get(place, {}).items()}
-            for *names, metric in weights for place in [tuple(names)]
+            {seed: row.get(metric, np.nan) for seed, row in self._seeds.get((dataset, architecture, at), {}).items()}
+            for dataset, architecture, at, metric in weights
         ]  # fmt: skip
         seeds = [seed for seed in by_cell[0] if all(np.isfinite(own.get(seed, np.nan)) for own in by_cell)]
         return np.array([[own[seed] for own in by_cell] for seed in seeds], dtype=float)
 
     def _unpaired(
-        self, what: str, weights: Mapping[Cell, float], claimed: Region, offset: float, log: bool
+        self, what: str, weights: Mapping[AnyCell, float], claimed: Region, offset: float, log: bool
     ) -> Comparison:
         rows = [self._numbers[cell] for cell in weights]
         means = np.array([row["mean"] for row in rows], dtype=float)
@@ -161,10 +164,12 @@ class Evidence:
             return [((row["sd"] + row.get("rounding_sd", 0.0)) / np.sqrt(row["n"]), row["n"] - 1)]
         dataset, architecture, at, metric = cell
         number = self.columns.get(metric)
-        spread = number and (self.known or noise.recorded()).of(*number, architecture)
+        if number is None:
+            return []
+        spread = (self.known or noise.recorded()).of(*number, architecture)
         if not spread:
             return []
-        sources = [(spread.of(row["mean"]), spread.freedom)]
+        sources: list[tuple[float, float]] = [(spread.of(row["mean"]), spread.freedom)]
         own = self._seeds.get((dataset, architecture, at), {}).values()
         over_images = [values[metric + ERROR] for values in own if metric + ERROR in values]
         if over_images:

@@ -82,7 +82,7 @@ def published_summary(
 
 def _half_unit(printed: pd.Series) -> float:
     """How far a number of a printed column may be off: half a unit of the column's last decimal."""
-    decimals = max(-Decimal(repr(float(value))).as_tuple().exponent for value in printed)
+    decimals = max(-int(Decimal(repr(float(value))).as_tuple().exponent) for value in printed)
     return 0.5 * 10.0**-decimals
 
 
@@ -213,7 +213,10 @@ def side_by_side(
             if (*cell, next(iter(metrics))) not in summary.index:
                 continue
             part = summary.loc[cell].reindex(list(metrics))
-            texts = {heading: mean_sd(*part.loc[metric, ["mean", "sd"]], digits) for metric, heading in metrics.items()}
+            texts = {
+                heading: mean_sd(part.loc[metric, "mean"], part.loc[metric, "sd"], digits)
+                for metric, heading in metrics.items()
+            }
             names = {"data": DATASET_NAMES[cell[0]], "classifier": ARCHITECTURE_NAMES[cell[1]], axis: cell[2]}
             rows.append({**names, "source": name, "n": int(part["n"].max()), **texts})
     levels = ["data", "classifier", axis, "source"]

@@ -57,16 +57,20 @@ def parameter(
     return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, **valid})
 
 
-def names_of(*values: Any, help: str, of: Iterable[str], overnight: Any = AS_PAPER) -> Any:
+def names_of(
+    smoke: Any, quick: Any, laptop: Any, paper: Any, *, help: str, of: Iterable[str], overnight: Any = AS_PAPER
+) -> Any:
     """Declare an axis of names."""
-    return parameter(*values, f"{help}, of {', '.join(of)}", overnight=overnight, axis=True, of=of)
+    what = f"{help}, of {', '.join(of)}"
+    return parameter(smoke, quick, laptop, paper, what, overnight=overnight, axis=True, of=of)
 
 
-def data_sets(*values: Any, overnight: Any = AS_PAPER) -> Any:
+def data_sets(laptop: Any, paper: Any, *, overnight: Any = AS_PAPER) -> Any:
     """Declare the data sets of `laptop` and `paper`; the shorter profiles have the embedded digits."""
-    values = (("digits",), ("digits",), *values)
     what = f"data sets, of {', '.join(data.DATASETS)}, or folder:PATH"
-    return parameter(*values, what, overnight=overnight, axis=True, check=data.record_key)
+    return parameter(
+        ("digits",), ("digits",), laptop, paper, what, overnight=overnight, axis=True, check=data.record_key
+    )
 
 
 def classifiers(*values: Any, overnight: Any = AS_PAPER) -> Any:
@@ -79,9 +83,11 @@ def epochs_of(smoke: int, quick: int, laptop: int, paper: int, *, of: str, overn
     return parameter(smoke, quick, laptop, paper, f"epochs of {of}", overnight=overnight, limits=(1, 10_000))
 
 
-def images_used(*values: int | None, do: str = "train") -> Any:
+def images_used(
+    smoke: int | None, quick: int | None, laptop: int | None, paper: int | None, *, do: str = "train"
+) -> Any:
     """Declare how many images are used."""
-    return parameter(*values, f"{do} on the first so many images; None: all")
+    return parameter(smoke, quick, laptop, paper, f"{do} on the first so many images; None: all")
 
 
 @dataclass(frozen=True)

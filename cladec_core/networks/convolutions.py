@@ -21,10 +21,13 @@ NARROW_PIXELS = 8  # of a map that is not square, in bf16: stock kernels return 
 WINDOW_ELEMENTS = 4 << 20  # of the windows that are laid out at once: so they stay near a processor's cache
 
 Geometry = tuple[int, int, int]  # stride, padding and output padding, the same in both directions
+Index = tuple[int | slice, ...]
 
 
 class Conv2d(nn.Conv2d):
     """A square convolution, faster to train where its output is small."""
+
+    padding: tuple[int, ...]  # never one of the names that `nn.Conv2d` knows
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, in_channels, height, width) -> (n, out_channels, height', width'), as `nn.Conv2d`."""
@@ -37,7 +40,8 @@ class Conv2d(nn.Conv2d):
 class ConvTranspose2d(nn.ConvTranspose2d):
     """A square transposed convolution, faster to train where its input is small."""
 
-    def forward(self, maps: Tensor) -> Tensor:
+    # The geometry alone decides the size of the output, so there is no `output_size` to ask for.
+    def forward(self, maps: Tensor) -> Tensor:  # type: ignore[override]
         """(n, in_channels, height, width) -> (n, out_channels, height', width'), as `nn.ConvTranspose2d`."""
         order = _order(self, maps, *maps.shape[-2:])
         return super().forward(maps) if order is None else order.apply(*_arguments(self, maps), True)
@@ -151,7 +155,8 @@ class _ByPixels(torch.autograd.Function):
         ctx.save_for_backward(maps, weight)
         ctx.geometry, ctx.transposed = geometry, transposed
         stride, padding, extra = geometry
-        reach, sides = weight.shape[-1] - 2 * padding, maps.shape[-2:]
+        reach = weight.shape[-1] - 2 * padding
+        sides: Sequence[int] = maps.shape[-2:]
         if transposed:
             sides = [(side - 1) * stride + reach + extra for side in sides]
         else:
@@ -189,7 +194,7 @@ def _last(tensor: Tensor) -> Tensor:
     return tensor.permute(0, 2, 3, 1)
 
 
-def _pairs(small: Tensor, large: Tensor, kernel: int, geometry: Geometry) -> Iterator[tuple[tuple, tuple, tuple]]:
+def _pairs(small: Tensor, large: Tensor, kernel: int, geometry: Geometry) -> Iterator[tuple[Index, Index, Index]]:
     """Index of each pixel of the smaller map, of its window in the larger one, and of the taps between them."""
     stride, padding, _ = geometry
     every = slice(None)

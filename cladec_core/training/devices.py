@@ -2,11 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
 from cladec_core.errors import UsageError, one_of
 
@@ -77,7 +79,7 @@ def compute(device: str = "auto") -> Compute:
         raise UsageError(f"No device {device!r} on this machine; valid: auto, {', '.join(available)}.")
     chosen = torch.device(device)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs in order to repeat its results
-    native = {
+    native: dict[str, Callable[[], bool]] = {
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
         "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported,  # emulated bf16 is slower than float32
     }
@@ -105,9 +107,8 @@ def seeded(seed: int) -> Iterator[None]:
 @contextmanager
 def exact_float32() -> Iterator[None]:
     """Compute in float32 as it is for a block: CUDA's convolutions round to TF32's 10 bits unless told not to."""
-    kinds = (
-        torch.backends.cudnn.conv, torch.backends.cuda.matmul, torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul
-    )  # fmt: skip
+    backends: Any = torch.backends  # some parts are made at run time, where no type checker sees them
+    kinds = (backends.cudnn.conv, backends.cuda.matmul, backends.mkldnn.conv, backends.mkldnn.matmul)
     before = [kind.fp32_precision for kind in kinds]
     for kind in kinds:
         kind.fp32_precision = "ieee"
@@ -147,15 +148,16 @@ def repeatable(on: Compute) -> Iterator[None]:
     if on.device.type != "cuda":
         yield
         return
+    filling: Any = torch.utils.deterministic  # its attribute is made at run time, where no type checker sees it
     before = (
         torch.get_deterministic_debug_mode(),
-        torch.utils.deterministic.fill_uninitialized_memory,
+        filling.fill_uninitialized_memory,
         torch.backends.cudnn.benchmark,
     )
 
     def choose(mode: int | str, fill: bool, benchmark: bool) -> None:
         torch.set_deterministic_debug_mode(mode)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        filling.fill_uninitialized_memory = fill
         torch.backends.cudnn.benchmark = benchmark
 
     # An operation without such an algorithm is named in a warning. Filling fresh memory, a help for debugging,
@@ -165,6 +167,13 @@ def repeatable(on: Compute) -> Iterator[None]:
         yield
     finally:
         choose(*before)
+
+
+def moved(model: nn.Module, on: Compute) -> nn.Module:
+    """Move a model to a device, in place, with the weights of convolutions in channels-last order."""
+    # torch's own overloads leave this argument out.
+    model.to(on.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def precision(on: Compute) -> torch.autocast:

@@ -132,11 +132,11 @@ class Products(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own has no types
         self.worst, self.name = 0.0, ""
 
     def __torch_dispatch__(
-        self, operation: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+        self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Look at each operation, also on the way back."""
         found = operation(*args, **(kwargs or {}))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cladec_core.networks import in_eval_mode
-from cladec_core.training.devices import Compute, exact_float32, precision
+from cladec_core.training.devices import Compute, exact_float32, moved, precision
 from cladec_core.training.guard import trusted_precision
 
 
@@ -22,7 +22,7 @@ def calibrate(model: nn.Module, inputs: Tensor, on: Compute, *, batch_size: int 
     Each batch counts once, in float32, with the statistics of the batch itself inside the network, as while
     training. The model is left in eval mode.
     """
-    model.to(on.device, memory_format=torch.channels_last).eval()
+    moved(model, on).eval()
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -58,7 +58,7 @@ def apply(model: nn.Module, inputs: Tensor, on: Compute, *, exact: bool = False,
     Tensor
         The outputs, (n, ...).
     """
-    model.to(on.device, memory_format=torch.channels_last)
+    moved(model, on)
     dtype = torch.float32 if exact else on.dtype
     rounding = exact_float32() if exact else nullcontext()
     outputs = torch.empty(0)

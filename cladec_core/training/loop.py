@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cladec_core.errors import RunError
-from cladec_core.training.devices import Compute, random_numbers, repeatable
+from cladec_core.training.devices import Compute, moved, random_numbers, repeatable
 from cladec_core.training.graphs import captured
 from cladec_core.training.guard import trusted
 from cladec_core.training.history import Cost, History
@@ -65,7 +65,8 @@ def fit(job: Job) -> History:
         try:
             next(training)
         except StopIteration as end:
-            return end.value
+            history: History = end.value
+            return history
 
 
 def fit_many(jobs: Sequence[Job], *, branches: int | None = None) -> list[History]:
@@ -180,7 +181,7 @@ class _Training:
 
     def __init__(self, job: Job, history: History) -> None:
         self.job, self.history = job, history
-        job.model.to(job.on.device, memory_format=torch.channels_last).train()
+        moved(job.model, job.on).train()
         self.file = State(job) if job.state else None
         self.count = len(job.inputs)
         self.size = min(job.batch_size, self.count)
@@ -193,7 +194,8 @@ class _Training:
         self.place, self.ended = 0, False  # steps of this epoch that are done; whether there is another one
         with self.turn():
             self.step = Step(trusted(job), (self.steps, self.size))
-            self.run, self.at_once = lambda: self.step.run(1), 1
+            self.run: Callable[[], None] = lambda: self.step.run(1)
+            self.at_once = 1
             if job.on.graph:
                 self.run, self.at_once = captured(self.step, self.steps, job.label)
         if self.file and (found := self.file.read()):
@@ -268,6 +270,7 @@ class _Training:
         return found | {"losses": self.step.losses}
 
     def _keep(self) -> None:
+        assert self.file is not None
         facts = {
             "done": self.done, "steps": self._steps, "epoch": len(self.history), "place": self.place,
             "ended": self.ended, "wall": self.history.cost.wall, "cpu": self.history.cost.cpu,

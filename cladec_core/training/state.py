@@ -42,6 +42,7 @@ class State:
     """
 
     def __init__(self, job: Job) -> None:
+        assert job.state is not None
         self.path, self.label, self.every = job.state, job.label, job.save_every
         self.key = key_of(job)
         self.last = time.monotonic()
@@ -59,14 +60,17 @@ class State:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            return self._useless(f"it cannot be read ({error})")
+            self._useless(f"it cannot be read ({error})")
+            return None
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            return self._useless("it is no state of this version")
-        if facts.get("digest") != _digest(facts, tensors):
-            return self._useless("it is damaged")
-        if facts["key"] != self.key:
-            return self._useless("it belongs to another training")
-        return facts, safetensors.torch.load(tensors)
+            self._useless("it is no state of this version")
+        elif facts.get("digest") != _digest(facts, tensors):
+            self._useless("it is damaged")
+        elif facts["key"] != self.key:
+            self._useless("it belongs to another training")
+        else:
+            return facts, safetensors.torch.load(tensors)
+        return None
 
     def _useless(self, reason: str) -> None:
         warnings.warn(
@@ -161,7 +165,8 @@ def _flat(value: Any) -> Iterator[bytes]:
     elif isinstance(value, partial):
         yield from _flat([value.func, value.args, value.keywords])
     else:
-        yield (repr(value) if type(value).__repr__ is not object.__repr__ else type(value).__module__).encode()
+        inherited: Any = object.__repr__  # which shows an address
+        yield (repr(value) if type(value).__repr__ is not inherited else type(value).__module__).encode()
 
 
 def _on_cpu(tensor: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """One step of a training, on tensors that keep their place in memory."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -60,7 +62,7 @@ class Step:
 
 
 def _optimiser(weights: list[Tensor], recipe: Recipe, rate: Tensor) -> torch.optim.Optimizer:
-    common = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": True}
+    common: dict[str, Any] = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(weights, momentum=0.9, **common)
     return torch.optim.Adam(weights, capturable=rate.device.type == "cuda", **common)

@@ -72,6 +72,7 @@ def costs(record: Record) -> pd.Series:
 @unprinted("the paper states it without numbers")
 def b50(evidence: Evidence) -> Verdict:
     """The decoder and the RefAE take between half and twice the classifier's training time, at most layers."""
+    assert evidence.record is not None
     ratios = costs(evidence.record)
     limit = float(np.log2(ALIKE.value))
     # Three timings make a ratio, each off by a tenth on a machine that does other work as well.
@@ -119,6 +120,8 @@ def b53(evidence: Evidence) -> Verdict:
     """After as many steps on fewer images both methods lose more on test images; at α = 0 no loss reads a label."""
     found: list[Comparison] = []
     for other in _smaller(evidence):
+        assert evidence.record is not None
+        assert evidence.runs is not None
         theirs = tables.columns_of(tables.numbered(other), tables.PRINTED, [*tables.KEYS, "seed"])
         fewer = {name: f"{name}, fewer" for name in LOSSES}
         both = evidence.runs.join(theirs[list(LOSSES)].rename(columns=fewer), how="inner")
@@ -137,6 +140,7 @@ def b53(evidence: Evidence) -> Verdict:
 
 def _smaller(evidence: Evidence) -> Iterable[Record]:
     """Records of the same configuration with fewer training images, each seen more often: as many steps."""
+    assert evidence.record is not None
     ours = evidence.record.manifest["configuration"]
     for other in evidence.others:
         theirs = other.manifest["configuration"]

@@ -71,10 +71,16 @@ def _found(record: Record, case: Case) -> tuple[RunImages, int]:
 
 def write(folder: Path) -> None:
     """Draw the pictures of the front page and of the page on reading, from the committed record of `EXPERIMENT`."""
-    shown = recorded(EXPERIMENT, PROFILE)
+    shown = _committed()
     front_picture(shown).savefig(folder / "front.png", dpi=PICTURE_DPI)
     for name, case in CASES.items():
         case_picture(shown, case).savefig(folder / f"case-{name}.png", dpi=PICTURE_DPI)
+
+
+def _committed() -> Record:
+    found = recorded(EXPERIMENT, PROFILE)
+    assert found is not None
+    return found
 
 
 def scheme() -> str:
@@ -82,7 +88,7 @@ def scheme() -> str:
 
     The image is that of the front page, and the explanation is made from the middle layer.
     """
-    images = explanation(recorded(EXPERIMENT, PROFILE), Case(FRONT, "conv3"))
+    images = explanation(_committed(), Case(FRONT, "conv3"))
     drawn = [
         f'<image x="{x}" y="{y}" width="40" height="40" href="{data_url(picture(images[name]))}"/>'
         for name, x, y in (("original", 3, 20), ("cladec", 236, 76))

@@ -97,7 +97,9 @@ def originals(data: ImageData, at: Tensor, predicted: Tensor) -> Samples:
 
 def still_falling(model: nn.Module) -> dict[str, float]:
     """The row that says whether a training would have gone on: its loss was still falling when it ended (1) or not."""
-    return {"still_falling": float(training.still_falling(model.history))}
+    history = model.history
+    assert isinstance(history, training.History)
+    return {"still_falling": float(training.still_falling(history))}
 
 
 def rows_of(values: dict[str, dict[str, float]], **axes: Any) -> Rows:

@@ -117,8 +117,8 @@ def survival_table(record: Record) -> pd.DataFrame:
         for metric in DIFFERENCES:
             name, measured = METRIC_NAMES[metric], (*key, metric) in found.index
             part = found.loc[(*key, metric)] if measured else None
-            row[name] = mean_sd(part["mean"], part["sd"]) if measured else NOT_TOUCHED
-            row[f"sign of {name}"] = (part["verdict"] or _sign(part)) if measured else NOT_TOUCHED
+            row[name] = NOT_TOUCHED if part is None else mean_sd(part["mean"], part["sd"])
+            row[f"sign of {name}"] = NOT_TOUCHED if part is None else part["verdict"] or _sign(part)
         rows.append(row | {"n": int(found.loc[key, "n"].max())})
     return pd.DataFrame(rows).set_index("where")
 

@@ -184,5 +184,5 @@ def losses(own: ImageData, reconstructions: torch.Tensor, scale: ImageData) -> d
     scale
         The images whose mean and standard deviation standardise both.
     """
-    pair = [(own.to_unit(part) - scale.mean) / scale.std for part in (own.test_images, reconstructions)]
-    return measures.reconstruction_losses(*pair, scale.std)
+    images, made = ((own.to_unit(part) - scale.mean) / scale.std for part in (own.test_images, reconstructions))
+    return measures.reconstruction_losses(images, made, scale.std)

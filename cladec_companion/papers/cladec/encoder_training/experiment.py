@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import Training
 from cladec_companion.papers.cladec.shared import Cell, last_convolution, pictures, rows_of, still_falling
 from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core import measures, training
+from cladec_core.networks import Classifier
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
         found = {"classifier": {"accuracy": measures.accuracy(setup.test(classifier), labels)}}
         return rows_of(found, layer=part.layer, batchnorm=part.batchnorm, encoder_epochs=part.epochs), {}
     if part.batchnorm == REFERENCE:
-        wanted = setup.reference(part.layer)
+        wanted: Training = setup.reference(part.layer)
         explain, judge = yield [wanted, setup.judge(wanted, f"refae {part.layer}")]
         method, values = "refae", {}
     else:
@@ -100,7 +102,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     return rows, pictures(data, labels, {str(part): images}) if keep_samples else {}
 
 
-def _encoder(setup: Setup, classifier: nn.Module, layer: str) -> dict[str, dict[str, float]]:
+def _encoder(setup: Setup, classifier: Classifier, layer: str) -> dict[str, dict[str, float]]:
     """How good the classifier is, and what its codes keep of the distances between images."""
     data, images = setup.data, setup.data.test_images[:CODE_IMAGES]
     codes = setup.test(classifier.up_to(layer), images)

@@ -152,6 +152,7 @@ def b8(evidence: Evidence) -> Verdict:
 @unprinted()
 def b9(evidence: Evidence) -> Verdict:
     """As a share of what their losses allow, images of the RefAE differ less between the networks, at every layer."""
+    assert evidence.record is not None
     found = [
         sample(where((dataset, ""), f"{index}"), ours - theirs, of="images") for dataset, index, ours, theirs
         in _disagreements(evidence.record)
@@ -173,13 +174,14 @@ def _disagreements(record: Record) -> Iterator[tuple[str, int, np.ndarray, np.nd
         pair = [RunImages.of(record, dataset, network) for network in ("vgg11", "resnet10")]
         at = common(*pair)
         layers = [{layer.index: layer.name for layer in images.layers("cladec")} for images in pair]
-        for index in sorted(layers[0].keys() & layers[1].keys() - {None}):
+        for index in sorted(index for index in layers[0].keys() & layers[1].keys() if index is not None):
             shown = {
                 method: [i.aligned(names[index], method)[a] for i, names, a in zip(pair, layers, at, strict=True)]
                 for method in ("cladec", "refae")
             }
             original = pair[0].original[at[0]]
-            yield dataset, index, *(_disagreement(original, *images) for images in shown.values())
+            ours, theirs = (_disagreement(original, *images) for images in shown.values())
+            yield dataset, index, ours, theirs
 
 
 def _disagreement(original: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

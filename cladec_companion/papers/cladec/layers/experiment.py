@@ -20,6 +20,7 @@ from cladec_companion.papers.cladec.shared import (
     still_falling,
 )
 from cladec_core import measures, training
+from cladec_core.networks import Classifier
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _measure_classifier(setup: Setup, keep_samples: bool, classifier: nn.Module)
 
 
 def _measure_layer(
-    setup: Setup, layer: str, keep_samples: bool, classifier: nn.Module, independent: nn.Module, explain: nn.Module,
+    setup: Setup, layer: str, keep_samples: bool, classifier: Classifier, independent: nn.Module, explain: nn.Module,
     reference: nn.Module, *judges: nn.Module,
 ) -> tuple[Rows, Samples]:  # fmt: skip
     data, labels, std = setup.data, setup.data.test_labels, setup.data.std
@@ -137,7 +138,7 @@ def _drift(setup: Setup, reconstructions: Tensor, judge: nn.Module, predicted: T
     }
 
 
-def _read_layer(setup: Setup, classifier: nn.Module, layer: str) -> dict[str, dict[str, float]]:
+def _read_layer(setup: Setup, classifier: Classifier, layer: str) -> dict[str, dict[str, float]]:
     """What the activations themselves tell: how much of the layer is used, and a linear probe of it."""
     data, encoder = setup.data, classifier.up_to(layer)
     pooled = nn.Sequential(encoder, measures.Pool())

@@ -74,7 +74,7 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
     samples
         uint8 images at fixed test images, if asked for.
     """
-    images, settings = setup.data.test_images, setup.settings
+    images, settings = setup.data.test_images, _settings(setup)
     masks = squares(settings.square, settings.corners).to(images.device)
     if part == CLASSIFIER:
         (classifier,) = yield [setup.classifier]
@@ -222,8 +222,9 @@ def _originals(setup: Setup, classifier: nn.Module) -> Samples:
         "filling": as_uint8(data.to_unit(torch.zeros_like(data.test_images[:1, :, :1, :1]))),
     }
     if _first(setup):
-        corners = _all_corners(setup.settings)
-        covered = _covered(data.test_images[at[-MOVED:]], squares(setup.settings.square, corners))
+        settings = _settings(setup)
+        corners = _all_corners(settings)
+        covered = _covered(data.test_images[at[-MOVED:]], squares(settings.square, corners))
         predicted = setup.test(classifier, covered.flatten(0, 1)).argmax(1).unflatten(0, covered.shape[:2])
         samples["moved corners"] = np.array(corners, np.uint8)
         samples["moved predicted"] = predicted.cpu().numpy().astype(np.uint8)
@@ -234,6 +235,11 @@ def _first(setup: Setup) -> bool:
     """Whether this is the run of which the moved square is kept: one is enough, and records stay small."""
     settings = setup.settings
     return (setup.data.name, setup.architecture) == (settings.datasets[0], settings.architectures[0])
+
+
+def _settings(setup: Setup) -> OcclusionSettings:
+    assert isinstance(setup.settings, OcclusionSettings)
+    return setup.settings
 
 
 def _all_corners(settings: OcclusionSettings) -> list[int]:
@@ -261,7 +267,8 @@ def _pictures(
     for name, part in variants.items():
         samples[f"{layer}/{name} reconstruction"] = as_uint8(setup.data.to_unit(setup.test(decoder, part)))
     if _first(setup):
-        moved = _covered(images[-MOVED:], squares(setup.settings.square, _all_corners(setup.settings)))
+        settings = _settings(setup)
+        moved = _covered(images[-MOVED:], squares(settings.square, _all_corners(settings)))
         made = setup.test(decoder, moved.flatten(0, 1)).unflatten(0, moved.shape[:2])
         samples[f"{layer}/moved reconstruction"] = as_uint8(setup.data.to_unit(made))
     return samples | places(at)

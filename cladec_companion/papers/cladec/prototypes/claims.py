@@ -71,6 +71,7 @@ def b37(evidence: Evidence) -> Verdict:
     the distance to the nearest reconstruction over that to the nearest class mean, less the same of ordinary images:
     nearly all of them are nearer to some reconstruction than to a class mean, so that it says nothing by itself.
     """
+    assert evidence.record is not None
     found: list[Comparison] = []
     for cell, part in by_prototype(evidence.record).groupby(level=KEYS):
         overall = evidence.summary["mean"].loc[cell]

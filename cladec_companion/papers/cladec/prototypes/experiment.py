@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import Setup as Described
 from cladec_companion.engine.trainings import Training, fresh_weights
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
 from cladec_companion.papers.cladec.shared import Cell, as_uint8, last_convolution, still_falling
@@ -66,7 +67,7 @@ class PrototypeTraining(Training):
     @property
     def epochs(self) -> int:
         """See `Training`."""
-        return self.setup.settings.prototype_epochs
+        return _settings(self.setup).prototype_epochs
 
     def build(self, *needed: nn.Module) -> prototype_network.PrototypeNetwork:
         """See `Training`."""
@@ -76,7 +77,8 @@ class PrototypeTraining(Training):
 
     def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
         """See `Training`."""
-        data, settings = self.setup.data, self.setup.settings
+        assert isinstance(model, prototype_network.PrototypeNetwork)
+        data, settings = self.setup.data, _settings(self.setup)
         return training.Job(
             model, data.to_unit(data.train_images), (data.train_labels,), prototype_network.PrototypeLoss(model),
             self.recipe, epochs=self.epochs, seed=training.derive_seed(self.setup.seed, self.label, "order"),
@@ -86,6 +88,11 @@ class PrototypeTraining(Training):
     def finish(self, model: nn.Module, *needed: nn.Module) -> nn.Module:
         """See `Training`."""
         return model.requires_grad_(False)
+
+
+def _settings(setup: Described) -> PrototypesSettings:
+    assert isinstance(setup.settings, PrototypesSettings)
+    return setup.settings
 
 
 def cells(settings: PrototypesSettings, architecture: str) -> Iterator[Part]:

@@ -35,6 +35,8 @@ class ElasticDeformation(nn.Module):
         Factor on the smoothed noise, which is uniform in [-1, 1] before.
     """
 
+    blur: Tensor
+
     def __init__(self, sigma: float = 4.0, alpha: float = 20.0) -> None:
         super().__init__()
         self.alpha = alpha
@@ -73,7 +75,8 @@ class PrototypeNetwork(nn.Module):
         if prototypes < 1:
             raise UsageError(f"prototypes is {prototypes}; valid: an integer from 1.")
         self.deform = ElasticDeformation()
-        down, up = [], []
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
         for before, after in pairwise((channels, *MAPS)):
             down += [nn.Conv2d(before, after, 3, 2, padding=1), nn.ReLU()]
             up = [nn.ConvTranspose2d(after, before, 3, 2, padding=1, output_padding=1), nn.ReLU(), *up]
@@ -82,6 +85,7 @@ class PrototypeNetwork(nn.Module):
         for part in self.modules():
             if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.normal_(part.weight, std=0.01)
+                assert part.bias is not None
                 nn.init.zeros_(part.bias)
         self.prototypes = nn.Parameter(torch.rand(prototypes, CODE))
         self.weights = nn.Parameter(torch.rand(prototypes, classes))
@@ -131,4 +135,6 @@ class PrototypeLoss:
 
     def __call__(self, output: Tensor, labels: Tensor) -> Tensor:
         """Loss of a batch, as a scalar."""
-        return sum(WEIGHTS[name] * part for name, part in self.parts(output, labels).items())
+        total = sum(WEIGHTS[name] * part for name, part in self.parts(output, labels).items())
+        assert isinstance(total, Tensor)
+        return total

@@ -30,12 +30,14 @@ class Evidence:
     @cached_property
     def sizes(self) -> measurements.Evidence:
         """The losses of nested subsets by data set, architecture and size."""
+        assert self.record is not None
         rows = self.record.rows
         rows = rows[(rows["subset"] == "nested") & (rows["class"] == "")]
         return evidence_of(self.record, tables.columns_of(rows, NESTED, [*RUN, "size", "seed"]), NESTED)
 
     def values(self, method: str, metric: str, *, classes: bool = False) -> pd.DataFrame:
         """The rows of one number, over all test images or for each class."""
+        assert self.record is not None
         rows = self.record.rows
         chosen = (rows["method"] == method) & (rows["metric"] == metric) & ((rows["class"] != "") == classes)
         return rows[chosen].assign(value=rows["value"].astype(float))

@@ -218,10 +218,10 @@ def untrained_network(inputs: np.ndarray, codes: np.ndarray, seed: int) -> list[
 
 def learning(covariance: np.ndarray, path: list[np.ndarray]) -> list[Check]:
     """D14: over the encoders of `theory.gradient_flow`, does a constant rank mean a constant loss?"""
-    ranks = [np.linalg.matrix_rank(encoder) for encoder in (path[0], path[-1])]
+    untrained, trained = (int(np.linalg.matrix_rank(encoder)) for encoder in (path[0], path[-1]))
     losses = theory.relative_noise_losses(covariance, path, 0.0)
     return [
-        Check("D14", "rank of E, untrained and trained", *ranks),
+        Check("D14", "rank of E, untrained and trained", untrained, trained),
         Check("D14", "loss without noise, untrained and highest", losses[0], losses.max()),
     ]
 
@@ -229,7 +229,7 @@ def learning(covariance: np.ndarray, path: list[np.ndarray]) -> list[Check]:
 def one_number(pixels: np.ndarray, bits: int) -> list[Check]:
     """D15: one number holds an image, a floating-point number only as far as its mantissa goes, never continuously."""
     lost = theory.separate(theory.interleave(pixels, bits), len(pixels), bits) != pixels
-    checks = [Check("D15", "pixels lost by an exact number", 0, np.count_nonzero(lost))]
+    checks = [Check("D15", "pixels lost by an exact number", 0, int(np.count_nonzero(lost)))]
     for name, kind in (("double", np.float64), ("single", np.float32)):
         checks.append(Check("D15", f"bits in a {name}-precision number", np.finfo(kind).nmant + 1, _capacity(kind)))
     half, step = Fraction(1, 2), Fraction(1, 2 ** len(pixels))

@@ -353,7 +353,7 @@ def train_linear(
                 epochs=mark - done, seed=training.derive_seed(seed, mark), on=CPU,
             )  # fmt: skip
             training.fit(job)
-        weights, decoder = (layer.weight.detach().double().numpy() for layer in model)
+        weights, decoder = (layer.weight.detach().double().numpy() for layer in model if isinstance(layer, nn.Linear))
         rows.append([loss(covariance, weights, decoder), np.degrees(subspace_angles(decoder, best).max())])
     return pd.DataFrame(rows, columns=["loss", "angle"], index=pd.Index(marks, name="epochs"))
 

@@ -151,11 +151,11 @@ def _explain(setup: Setup, models: Models, chosen: Tensor) -> tuple[dict[str, np
     for pair, index in enumerate(chosen.tolist()):
         names = {"label": images.classes[labels[pair]], "prediction": images.classes[predicted[pair]]}
         one = slice(pair, pair + 1)
-        losses = {
+        measured = {
             kind: measures.reconstruction_losses(shown[one], made[kind][one], images.std)
             for kind in ("cladec", "refae")
         }
-        losses = {f"loss_{kind}": round(values["loss_raw_sum"], 4) for kind, values in losses.items()}
+        losses = {f"loss_{kind}": round(values["loss_raw_sum"], 4) for kind, values in measured.items()}
         files = {kind: f"images/{pair:03}-{kind}.png" for kind in made}
         pairs.append({"id": pair, "index": index, **names, **losses, **files})
     return {kind: as_uint8(images.to_unit(batch)) for kind, batch in made.items()}, pairs

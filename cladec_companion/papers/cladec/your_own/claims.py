@@ -91,6 +91,7 @@ def findings(record: Record) -> pd.DataFrame:
     than half is drawn is there.
     """
     found, rows = evidence(record), []
+    assert found.runs is not None
     places = found.runs.index.droplevel("seed").unique()
     for text, compare in FINDINGS.items():
         row = {"finding": text}

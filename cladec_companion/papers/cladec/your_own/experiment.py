@@ -89,7 +89,8 @@ class Trial:
     @classmethod
     def of(cls, setup: Setup) -> "Trial":
         """Put the marker on the images of a study."""
-        data, settings, inside = setup.data, setup.settings, corner(setup.settings.marker)
+        data, settings = setup.data, _settings(setup)
+        inside = corner(settings.marker)
         carriers = {BIASED: data.train_labels == settings.marked_class, HONEST: _anywhere(setup)}
         runs = {
             name: setup.changed(data=replace(data, train_images=marker_on(data, data.train_images, which, inside)))
@@ -140,7 +141,8 @@ Found = tuple[dict[str, dict[str, float]], dict[str, Tensor], dict[str, Tensor]]
 
 def _classifiers(setup: Setup, trial: Trial, classifiers: dict[str, nn.Module], _: str) -> Found:
     """Accuracies of both classifiers, and what methods that know no layers say."""
-    values, maps = defaultdict(dict), {}
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    maps = {}
     values["area"]["share"] = trial.inside.double().mean().item()
     for name, run in trial.runs.items():
         values[f"{CLASSIFIER}, {name}"] = _measured(run, classifiers[name], trial.inside)
@@ -154,10 +156,11 @@ def _classifiers(setup: Setup, trial: Trial, classifiers: dict[str, nn.Module], 
 def _layer(setup: Setup, trial: Trial, classifiers: dict[str, nn.Module], layer: str) -> Found:
     """What a layer of both classifiers keeps, and GradCAM of it."""
     explainers = {name: _explainer(trial, name, model, layer) for name, model in classifiers.items()}
-    values, images, maps = defaultdict(dict), {}, {}
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    images, maps = {}, {}
     for kind in trial.bare:
         on, off = (
-            {name: one.explain(part[kind].cpu()) for name, one in explainers.items()}
+            {name: _explained(one, part[kind]) for name, one in explainers.items()}
             for part in (trial.with_marker, trial.bare)
         )
         # Both references are the same: the same training from the same weights, without the classifier.
@@ -165,8 +168,8 @@ def _layer(setup: Setup, trial: Trial, classifiers: dict[str, nn.Module], layer:
         answers |= {f"ClaDec, {name}": (on[name].reconstruction, off[name].reconstruction) for name in on}
         for method, pair in answers.items():
             values[method] |= _answer(kind, pair, on[BIASED], off[BIASED], trial.inside)
-        pair = on[BIASED].reconstruction - on[HONEST].reconstruction
-        values["two models"][_metric("share", kind)] = share(pair, trial.inside)
+        difference = on[BIASED].reconstruction - on[HONEST].reconstruction
+        values["two models"][_metric("share", kind)] = share(difference, trial.inside)
         images[f"reference/{kind}"] = on[BIASED].reference
         for name, classifier in classifiers.items():
             gradcam = measures.gradcam(classifier, layer, trial.with_marker[kind]).unsqueeze(1)
@@ -253,7 +256,7 @@ def attributions(model: nn.Module, images: Tensor, setup: Setup) -> dict[str, Te
     """
     from captum.attr import Lime, Occlusion
 
-    settings, target = setup.settings, model(images).argmax(1)
+    settings, target = _settings(setup), model(images).argmax(1)
     window = (images.shape[1], settings.marker, settings.marker)
     step = (images.shape[1], max(1, settings.marker // 3), max(1, settings.marker // 3))
     occluded = Occlusion(model).attribute(images, window, step, baselines=0, target=target)
@@ -277,10 +280,15 @@ def somebodys_model(data: ImageData, settings: YourOwnSettings, epochs: int, see
     return Models().train(setup.classifier)
 
 
+def _settings(setup: Setup) -> YourOwnSettings:
+    assert isinstance(setup.settings, YourOwnSettings)
+    return setup.settings
+
+
 def _anywhere(setup: Setup) -> Tensor:
     """As many random images as the marked class has: the marker then says nothing about the class."""
     labels = setup.data.train_labels
-    count = int((labels == setup.settings.marked_class).sum())
+    count = int((labels == _settings(setup).marked_class).sum())
     order = torch.Generator().manual_seed(training.derive_seed(setup.seed, "marker"))
     chosen = torch.randperm(len(labels), generator=order)[:count]
     return torch.zeros(len(labels), dtype=torch.bool).index_fill(0, chosen, True).to(labels.device)
@@ -288,13 +296,20 @@ def _anywhere(setup: Setup) -> Tensor:
 
 def _explainer(trial: Trial, name: str, classifier: nn.Module, layer: str) -> ClaDec:
     run = trial.runs[name]
-    images = trial.runs[run.settings.fitted_on].data.train_images.cpu()
+    images = trial.runs[_settings(run).fitted_on].data.train_images.cpu()
     explainer = ClaDec(classifier, layer=layer, device=str(run.on.device), seed=run.seed)
     return explainer.fit(images, epochs=run.settings.decoder_epochs, progress=False)
 
 
+def _explained(explainer: ClaDec, images: Tensor) -> Explanation:
+    """Of the one layer that the explainer was made for."""
+    found = explainer.explain(images.cpu())
+    assert isinstance(found, Explanation)
+    return found
+
+
 def _measured(run: Setup, classifier: nn.Module, inside: Tensor) -> dict[str, float]:
-    data, labels, marked = run.data, run.data.test_labels, run.settings.marked_class
+    data, labels, marked = run.data, run.data.test_labels, _settings(run).marked_class
     own = labels == marked
     usual, strange = (marker_on(data, data.test_images, which, inside) for which in (own, ~own))
     return {

@@ -39,6 +39,8 @@ class Cost:
         What decides the speed.
     key, kept
         Tells trainings apart; whether cells that need the same one share it.
+    seed
+        Of the network, if that is not the cell's: cells of all seeds share it.
     images, batch_size, epochs
         Images of an epoch, in whole batches; images in a step; epochs.
     per_image
@@ -53,6 +55,7 @@ class Cost:
     kind: Kind
     key: str
     kept: bool
+    seed: int | None
     images: int
     batch_size: int
     epochs: int
@@ -71,12 +74,12 @@ class Costs(dict[Task, list[Cost]]):
     Attributes
     ----------
     shared
-        Of each cell, the networks that others may need, too: label -> key.
+        Of each cell, the networks that others may need, too: label and seed -> key.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.shared: dict[Task, dict[str, str]] = {}
+        self.shared: dict[Task, dict[tuple[str, int], str]] = {}
 
 
 Rates = dict[Kind, float]  # operations per second
@@ -92,8 +95,10 @@ def costs(tasks: Iterable[Task]) -> Costs:
         alike = task.settings, cell.dataset, cell.architecture, cell.part  # no seed changes what a cell costs
         if alike not in counted:
             counted[alike] = [_cost(task, wanted, job) for wanted, job in dry_run(task)]
-        own = {f"{one.key}/{cell.seed}": one for one in counted[alike]}
-        found.shared[task] = {one.label: key for key, one in own.items() if one.kept}
+        seeds = [cell.seed if one.seed is None else one.seed for one in counted[alike]]
+        own = {f"{one.key}/{seed}": one for one, seed in zip(counted[alike], seeds, strict=True)}
+        named = zip(own, seeds, strict=True)
+        found.shared[task] = {(own[key].label, seed): key for key, seed in named if own[key].kept}
         own = {key: replace(one, key=key) for key, one in own.items() if key not in shared}
         shared |= {key for key, one in own.items() if one.kept}
         found[task] = list(own.values())
@@ -150,6 +155,7 @@ def _cost(task: Task, wanted: Training, job: training.Job) -> Cost:
     rows = sum(one[0].numel() * (2 if one.is_meta else one.element_size()) for one in tensors)
     return Cost(
         wanted.label, job.label, (wanted.setup.architecture, wanted.makes_images), wanted.key, wanted.kept,
+        None if wanted.setup.seed == task.cell.seed else wanted.setup.seed,
         images - images % batch, batch, job.epochs, operations(job), images * rows + 16 * weights,
     )  # fmt: skip
 

@@ -204,8 +204,8 @@ class _Grid:
         running: dict[int, Task] = {}
         there: set[str] = set()  # networks that several cells need
 
-        def kept(order: Order, label: str) -> None:
-            there.add(self.found.shared[running[id(order)]].get(label, ""))
+        def kept(order: Order, label: str, seed: int) -> None:
+            there.add(self.found.shared[running[id(order)]].get((label, seed), ""))
 
         with workers.pool(count, data_dir, self.board.update, kept) as pool:
             while left or running:

@@ -33,7 +33,7 @@ class Models:
     interrupt
         Asked between the steps of a training; True ends it with its state kept (`training.Interrupted`).
     told
-        Called with the label of each network that others may need, as soon as they can have it.
+        Called with label and seed of each network that others may need, as soon as they can have it.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Models:
         cache: Path | None = None,
         progress: bool = False,
         interrupt: Callable[[], bool] | None = None,
-        told: Callable[[str], None] = lambda label: None,
+        told: Callable[[str, int], None] = lambda label, seed: None,
     ) -> None:
         self.cache, self.progress, self.interrupt, self.told = cache, progress, interrupt, told
         if cache is not None:
@@ -110,7 +110,7 @@ class Models:
         finished.history = history  # type: ignore[assignment]  # torch takes every attribute for a part
         if wanted.kept:
             self._kept[wanted.key] = finished
-            self.told(wanted.label)
+            self.told(wanted.label, wanted.setup.seed)
         return self._given(wanted, finished)
 
     def _given(self, wanted: Training, network: nn.Module) -> nn.Module:

@@ -229,15 +229,15 @@ class Measured:
 class Workplace:
     """Where cells are trained: a device, a folder of data, and the networks of the runs that are at work.
 
-    `interrupt` is asked between the steps of a training; True ends it with its state kept. `told` is called with the
-    label of each network that other cells may need, when it is trained or loaded.
+    `interrupt` is asked between the steps of a training; True ends it with its state kept. `told` is called with
+    label and seed of each network that other cells may need, when it is trained or loaded.
     """
 
     on: training.Compute
     data_dir: Path | str | None = None
     progress: bool = False
     interrupt: Callable[[], bool] | None = None
-    told: Callable[[str], None] = lambda label: None
+    told: Callable[[str, int], None] = lambda label, seed: None
     runs: dict[tuple[Any, ...], tuple[Setup, Models]] = field(default_factory=dict)
 
     def prepare(self, orders: Sequence[Order]) -> None:

@@ -27,7 +27,7 @@ MEMORY_SHARE = 0.8  # of what is free, for all workers together
 EXPECTED = (RunError, UsageError, ImportError)  # failures of the machine, the data or the parameters
 SECONDS_TO_END = 30.0  # for a worker that was asked to stop: a step of a large training, and writing its state
 Progress = Callable[[int, str, int, int, float], None]  # worker, label, steps done, steps in all, loss
-Kept = Callable[[Order, str], None]  # cell and label of a network that others can have now
+Kept = Callable[[Order, str, int], None]  # cell; label and seed of a network that others can have now
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,9 @@ def _work(
     os.environ.update(environment)
     loop.progress_bar = _reporting(connection)
 
-    def told(label: str) -> None:
+    def told(label: str, seed: int) -> None:
         with suppress(OSError):
-            connection.send(("kept", label))
+            connection.send(("kept", label, seed))
 
     # While a cell is trained, all that can come is the word to stop, or the end of the connection.
     with one_thread(), suppress(EOFError, OSError, Interrupted):

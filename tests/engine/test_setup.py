@@ -131,7 +131,7 @@ def test_only_training_images_are_trained_on(described, digits, spied):
     assert [label for label, _, _ in seen] == [f"digits vgg11 {label}, seed 0" for label, _, _ in expected]
     for (_, inputs, targets), (_, expected_inputs, expected_target) in zip(seen, expected, strict=True):
         torch.testing.assert_close(inputs, expected_inputs.detach())
-        assert targets[0] is expected_target
+        assert torch.equal(targets[0], expected_target)
 
 
 def test_a_subset_of_a_layer_is_all_its_decoder_is_given(described, digits, spied):

@@ -30,6 +30,8 @@ class Models:
         Folder for trained networks, or None to keep nothing on disk.
     progress
         Show progress bars.
+    seed
+        Of the run; networks of another seed are recorded with theirs.
     interrupt
         Asked between the steps of a training; True ends it with its state kept (`training.Interrupted`).
     told
@@ -52,7 +54,9 @@ class Models:
         progress: bool = False,
         interrupt: Callable[[], bool] | None = None,
         told: Callable[[str, int], None] = lambda label, seed: None,
+        seed: int | None = None,
     ) -> None:
+        self.seed = seed
         self.cache, self.progress, self.interrupt, self.told = cache, progress, interrupt, told
         if cache is not None:
             sweep(cache)
@@ -101,8 +105,10 @@ class Models:
             job, history = wanted.job(network, *needed), History()
             if job is not None:
                 history = yield replace(job, **self._how(wanted))
-                before = self.seconds.get(wanted.label, 0.0)  # a cell may have two classifiers
-                self.seconds[wanted.label] = round(before + time.perf_counter() - began, 2)
+                other = self.seed is not None and wanted.setup.seed != self.seed
+                label = f"{wanted.label} of seed {wanted.setup.seed}" if other else wanted.label
+                before = self.seconds.get(label, 0)  # a cell may have two classifiers
+                self.seconds[label] = round(before + time.perf_counter() - began, 2)
                 del job
             if path:
                 self._save(network, history, path, wanted)

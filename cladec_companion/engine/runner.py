@@ -250,7 +250,7 @@ class Workplace:
                 limits = (settings.resize, settings.train_limit, settings.test_limit)
                 images = _data(cell.dataset, self.data_dir, *limits, self.on.device)
                 setup = Setup(images, cell.architecture, cell.seed, settings, self.on, data_dir=self.data_dir)
-                self.runs[place] = setup, Models(model_cache(), self.progress, self.interrupt, self.told)
+                self.runs[place] = setup, Models(model_cache(), self.progress, self.interrupt, self.told, cell.seed)
 
     def measure(self, orders: Sequence[Order]) -> list[Measured]:
         """Train prepared cells of different runs, side by side if there are several; their time is shared equally."""

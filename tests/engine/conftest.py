@@ -20,7 +20,7 @@ class PoolOfNone:
 
     def __init__(self, count, data_dir, progress, kept):
         self.count, self.given, self.kept = count, [], kept
-        told = lambda label: kept(self.given[0], label)  # noqa: E731
+        told = lambda label, seed: kept(self.given[0], label, seed)  # noqa: E731
         self.workplace = runner.Workplace(training.compute("cpu"), data_dir, told=told)
 
     @property

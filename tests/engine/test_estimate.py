@@ -129,7 +129,7 @@ def test_what_several_cells_need_is_counted_once_and_only_if_it_is_the_same():
     tasks += of_profile(CHAPTERS, "smoke", "occlusion", {"seeds": [0, 1], "layers": [-1]})
     found = estimate.costs(tasks)
     assert [[one.label.split()[0] for one in found[task]] for task in tasks] == [
-        ["classifier"], ["decoder", "RefAE", "evaluation", "evaluation"],
+        ["classifier"], ["classifier", "decoder", "RefAE", "evaluation", "evaluation"],  # the second one judges both seeds
         ["classifier"], ["decoder", "RefAE", "evaluation", "evaluation"],
         [], [], [], [],
     ]  # fmt: skip

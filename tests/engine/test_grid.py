@@ -16,6 +16,7 @@ from cladec_companion.engine import estimate, grid, runner, workers
 from cladec_companion.engine.plan import of_profile
 from cladec_companion.engine.runner import Workplace
 from cladec_companion.papers import CHAPTERS
+from cladec_companion.papers.cladec.layers.experiment import JUDGE_SEED
 from cladec_companion.records import record as records
 from cladec_companion.records.files import locked
 from cladec_companion.records.record import FILES, open_record, read_record
@@ -175,11 +176,13 @@ def test_a_cell_waits_for_the_cell_that_trains_what_both_need(here_alone):
     whole = here_alone(tasks)
     whole.found |= (found := estimate.costs(tasks))
     whole.found.shared |= found.shared
-    key = found.shared[classifier]["classifier"]
+    key = found.shared[classifier]["classifier", 0]
     assert whole._next(tasks[1:], {0: classifier}, set()) is tasks[3]  # the classifier of the other seed
     assert whole._next(explained, {0: classifier}, set()) is None
     assert whole._next(explained, {0: classifier}, {key}) is explained[0]  # trained, though its cell has not ended
-    assert whole._next(explained[1:], {0: explained[0]}, {key}) is explained[1]
+    judge = found.shared[explained[0]]["classifier", JUDGE_SEED]
+    assert whole._next(explained[1:], {0: explained[0]}, {key}) is None  # that cell trains the judge of both
+    assert whole._next(explained[1:], {0: explained[0]}, {key, judge}) is explained[1]
     assert whole._next(tasks[1:], {}, set()) is explained[0]
 
 

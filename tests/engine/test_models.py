@@ -60,13 +60,13 @@ def test_what_is_kept_is_told_and_trained_once(setup, monkeypatch, tmp_path):
     done, told = [], []
     fit = training.fit
     monkeypatch.setattr(training, "fit", lambda job: (done.append(job.label), fit(job))[1])
-    models = Models(tmp_path, told=told.append)
+    models = Models(tmp_path, told=lambda label, seed: told.append(label))
     judge = setup.judge(setup.decoder("conv4a"), "ClaDec conv4a")
     for wanted in [*wanted_of(setup), *wanted_of(setup), judge]:
         models.train(wanted)
     assert told == [wanted.label for wanted in wanted_of(setup)]
     assert len(done) == len(set(done)) == 4
-    again = Models(tmp_path, told=told.append)
+    again = Models(tmp_path, told=lambda label, seed: told.append(label))
     again.train(setup.decoder("conv4a"))
     assert told[3:] == ["classifier", "decoder conv4a"]
     assert len(done) == 4

@@ -105,8 +105,8 @@ class Models:
             job, history = wanted.job(network, *needed), History()
             if job is not None:
                 history = yield replace(job, **self._how(wanted))
-                other = self.seed is not None and wanted.setup.seed != self.seed
-                label = f"{wanted.label} of seed {wanted.setup.seed}" if other else wanted.label
+                foreign = self.seed is not None and wanted.setup.seed != self.seed
+                label = f"{wanted.label} of seed {wanted.setup.seed}" if foreign else wanted.label
                 before = self.seconds.get(label, 0)  # a cell may have two classifiers
                 self.seconds[label] = round(before + time.perf_counter() - began, 2)
                 del job

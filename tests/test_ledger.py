@@ -132,7 +132,7 @@ def test_the_page_of_what_ran_names_everything_once(record):
     more = replace(record, manifest=record.manifest | {"cells": whole})
     assert "| 3 of 12 |" in pages.status([more])
     assert "| 3 |" in pages.status([replace(more, folder=record.folder.parents[1] / "laptop-0a1b2c3d" / "layers")])
-    assert page.count("cpu (test)") == page.count("Fashion-MNIST with VGG-11") == 1
+    assert page.count(r"cpu \(test\)") == page.count("Fashion-MNIST with VGG-11") == 1
     assert "`0123`, `4567`" in page
     assert pages.status([]) == "No record yet."
 

@@ -137,7 +137,7 @@ def test_its_notebook_s_parameters_are_checked(notebooks):
     assert book.check("dimmed", "quick", {"dimming": [0.5]})["dimming"] == [0.5]
     with pytest.raises(UsageError, match=r"dimming is 2.0; valid: from 0 to 1"):
         book.check("dimmed", "quick", {"dimming": [2.0]})
-    with pytest.raises(UsageError, match="parameter 'dimmed'"):
+    with pytest.raises(UsageError, match="Unknown parameter of dimmed 'dimmed'; valid: dimming"):
         book.check("dimmed", "quick", {"dimmed": [0.5]})
 
 
@@ -149,7 +149,7 @@ def test_the_map_has_its_mark_and_its_link(notebooks):
     assert re.search(r'c?x="200"', drawn)
     head = nbformat.read(notebooks / "notebooks" / "dimmed.ipynb", 4).cells[0].source
     assert "chapter-head" in head
-    assert "| `dimming` | `[0.25, 1.0]` | what the grey values are multiplied by |" in head
+    assert "| `dimming` | `[0.25, 1.0]` | factors |" in head
 
 
 def test_no_file_of_the_project_names_it():

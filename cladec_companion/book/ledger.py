@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from string import ascii_letters, digits
 
 import pandas as pd
 
@@ -40,25 +41,25 @@ def judged(chapters: Chapters, records: list[Record]) -> Iterator[Judged]:
 
 def ledger(chapters: Chapters, records: list[Record]) -> str:
     """All claims in one table: what decides them, and the verdicts from the printed numbers and from each record."""
-    rows = []
+    rows: dict[str, dict[str, str]] = {}
     found: dict[str, dict[str, Verdict]] = defaultdict(dict)  # source -> claim -> verdict
     for chapter, claim, printed, verdicts in judged(chapters, records):
         absent = undecided(chapter.unrecorded) if chapter.unrecorded else ABSENT
         ours = [f"*{name}*, n = {runs}: {_marked(verdict)}" for name, (runs, verdict) in verdicts.items()]
-        rows.append(
-            {
-                "claim, section, chapter": f"{claim.key}, {claim.section}<br>{_chapter(chapter.name)}",
-                "what the paper says, and what decides": f"**{claim.text}.**<br>{claim.test}",
-                "printed numbers": _marked(printed),
-                "our records": "<br>".join(ours) or _marked(absent),
-            }
-        )  # fmt: skip
+        rows[claim.key] = {
+            "claim, section, chapter": f"{claim.key}, {claim.section}<br>{_chapter(chapter.name)}",
+            "what the paper says, and what decides": f"**{claim.text}.**<br>{claim.test}",
+            "printed numbers": _marked(printed),
+            "our records": "<br>".join(ours) or _marked(absent),
+        }
         found["printed numbers"][claim.key] = printed
         for name, (_, verdict) in verdicts.items():
             found[name][claim.key] = verdict
     counts = pd.DataFrame([_counts(source, verdicts, len(rows)) for source, verdicts in found.items()])
-    rows.sort(key=lambda row: int(row["claim, section, chapter"].partition(",")[0].removeprefix("B")))
-    return f"{tables.markdown(counts)}\n\n:::{{div}} ledger\n{tables.markdown(pd.DataFrame(rows))}\n:::"
+    papers = list(dict.fromkeys(key.rstrip(digits) for key in rows))  # whose claims are counted by the same letter
+    listed = sorted(rows, key=lambda key: (papers.index(key.rstrip(digits)), int(key.lstrip(ascii_letters))))
+    table = tables.markdown(pd.DataFrame([rows[key] for key in listed]))
+    return f"{tables.markdown(counts)}\n\n:::{{div}} ledger\n{table}\n:::"
 
 
 def _counts(source: str, verdicts: dict[str, Verdict], claims: int) -> dict[str, str | int]:

@@ -28,28 +28,29 @@ def measure(on: Compute, images: int, repeats: int) -> dict[str, Any]:
     dict
         Medians of the seconds for one epoch of all four trainings, and their ratio.
     """
-    digits, classifier = _task(on, images)
+    digits, classifier = task(on, images)
     seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     for repeat in range(repeats + 1):  # the first one warms up
-        for name, train in (("plain", _plain), ("ours", _ours)):
+        for name, train in (("plain", simple), ("ours", ours)):
             spent = timed(lambda train=train: train(digits, classifier, on), on)
             if repeat:
                 seconds[name].append(spent)
-    simple, ours = (statistics.median(spent) for spent in seconds.values())
+    medians = {name: statistics.median(spent) for name, spent in seconds.items()}
     return {
-        "layer": DECODED, "images": images, "plain_seconds": simple, "ours_seconds": ours, "times_plain": simple / ours,
+        "layer": DECODED, "images": images, "plain_seconds": medians["plain"], "ours_seconds": medians["ours"],
+        "times_plain": medians["plain"] / medians["ours"],
     }  # fmt: skip
 
 
 def memory(on: Compute, images: int) -> dict[str, Any]:
-    """Train one cell of as many images as Fashion-MNIST has, and see how much memory the process comes to hold.
+    """Train one cell, and see how much memory the process comes to hold.
 
     A process keeps what it has freed, so this has to be the first thing that it measures.
     """
-    digits, classifier = _task(on, images)
+    digits, classifier = task(on, images)
     if on.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(on.device)
-    _ours(digits, classifier, on)
+    ours(digits, classifier, on)
     if on.device.type == "cuda":
         highest = torch.cuda.max_memory_allocated(on.device)
     else:
@@ -60,21 +61,24 @@ def memory(on: Compute, images: int) -> dict[str, Any]:
 SETTINGS = settings_for(Settings, "quick", classifier_epochs=1, decoder_epochs=1, batch_size=training.BATCH_SIZE)
 
 
-def _task(on: Compute, images: int) -> tuple[ImageData, Classifier]:
+def task(on: Compute, images: int) -> tuple[ImageData, Classifier]:
+    """Images, and a classifier to explain."""
     train, labels = images_of(images, torch.device("cpu"))
     digits = replace(data.load("digits"), train_images=train, train_labels=labels)
     classifier = new_classifier(Setup(digits, "vgg11", 0, SETTINGS, on), "classifier").to(on.device)
     return digits, classifier.eval().requires_grad_(False)
 
 
-def _ours(digits: ImageData, classifier: Classifier, on: Compute) -> None:
+def ours(digits: ImageData, classifier: Classifier, on: Compute) -> None:
+    """Train a cell with the project's loops."""
     setup, models = Setup(digits.to(on.device), "vgg11", 0, SETTINGS, on), Models()
     models.have(setup.classifier, classifier)
     for name, model in (("ClaDec", setup.decoder(DECODED)), ("RefAE", setup.reference(DECODED))):
         models.train(setup.judge(model, f"{name} {DECODED}"))
 
 
-def _plain(digits: ImageData, classifier: Classifier, on: Compute) -> None:
+def simple(digits: ImageData, classifier: Classifier, on: Compute) -> None:
+    """Train a cell with the plain loops."""
     setup = Setup(digits, "vgg11", 0, SETTINGS, on)
     images, labels, batch = digits.train_images, digits.train_labels, SETTINGS.batch_size
     encoder = plain.stock(classifier).up_to(DECODED)

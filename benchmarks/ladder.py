@@ -50,8 +50,8 @@ class Case:
     batch: int
 
     def operations(self) -> int:
-        """Floating-point operations of one step, forward and backward, of the trained model alone."""
-        model = copy.deepcopy(self.model).train()
+        """Floating-point operations of one step of PyTorch's layers, forward and backward, of the model alone."""
+        model = plain.stock(self.model).train()
         batch = [part[: self.batch] for part in (self.inputs.float(), *self.targets)]
         with FlopCounterMode(display=False) as counter:
             self.loss(model(batch[0]), *batch[1:]).backward()

@@ -3,7 +3,11 @@
 import itertools
 import json
 import math
+import multiprocessing
+import os
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +16,7 @@ import typer
 from torch import nn
 
 from benchmarks import __main__ as command
-from benchmarks import cell, ladder, plain, sizes
+from benchmarks import cell, idle, ladder, plain, sizes, workers
 from cladec_core import training
 from cladec_core.networks import convolutions
 from cladec_core.training import Compute
@@ -78,7 +82,8 @@ def test_casts_are_changes_of_precision():
     assert casts.count == 0
 
 
-def test_a_ladder_has_a_row_for_each_rung(cases):
+def test_a_ladder_has_a_row_for_each_rung(cases, monkeypatch):
+    monkeypatch.setattr(ladder, "matmul_peak", lambda on: 1e12)  # minutes where bf16 is emulated
     rows = list(ladder.measure(cases["vgg11"], HALF, 2))
     assert [row["rung"] for row in rows] == list(ladder.rungs(cases["vgg11"], HALF))
     assert rows[0]["times_plain"] == rows[0]["times_before"] == 1
@@ -89,8 +94,9 @@ def test_a_ladder_has_a_row_for_each_rung(cases):
         )
         assert row["megabytes"] > 0
         assert row["repeats_bit_for_bit"]
-    # Each of 9 weights and a bias once, its gradient once, the output and its gradient.
-    assert [row["casts_per_step"] for row in rows] == [0, 0, 22, 22]
+    # Each of 9 weights and a bias once, its gradient once, the output and its gradient; and the float32 sums of five
+    # convolutions that are made by products, two of them of the last one.
+    assert [row["casts_per_step"] for row in rows] == [0, 0, 22, 22 + 6]
 
 
 def test_a_whole_cell_is_trained_both_ways(monkeypatch):
@@ -115,12 +121,13 @@ def test_growth_is_measured_at_four_sizes_or_more(monkeypatch):
 
 def test_a_result_is_written_with_what_it_was_made_with(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "ROOT", tmp_path)
-    monkeypatch.setattr(command.sizes, "measure", lambda on, images, repeats: [{"what": "images", "seconds": 0.5}])
+    row = {"what": "images", "seconds": 0.5}
+    monkeypatch.setattr(command.sizes, "measure", lambda on, images, repeats: iter([row]))
     command.main(only=["sizes"], repeats=1, size_images=8, device="cpu")
     (path,) = (tmp_path / "build" / "bench").glob("*.json")
     found = json.loads(path.read_text())
     assert path.stem.startswith("cpu-")
-    assert found["sizes"] == [{"what": "images", "seconds": 0.5}]
+    assert found["sizes"] == [row | {"others": found["sizes"][0]["others"]}]
     assert found["provenance"]["device"] == training.compute("cpu").description
     assert {"commit", "versions", "started"} < found["provenance"].keys()
     assert "0.5" in capsys.readouterr().out
@@ -128,10 +135,79 @@ def test_a_result_is_written_with_what_it_was_made_with(tmp_path, monkeypatch, c
     assert (tmp_path / f"{path.stem}.csv").read_text() == "training,times_plain\nvgg11,2\n"
 
 
+def test_rows_are_printed_as_soon_as_they_are_there(capsys):
+    printed = []
+
+    def rows():
+        yield {"what": "first", "seconds": 0.25, "others": 0.01}
+        printed.append(capsys.readouterr().out)
+        yield {"what": "second", "seconds": 4.0, "others": 0.5}
+
+    found = command.shown("ladder", rows())
+    assert [row["what"] for row in found] == ["first", "second"]
+    title, head, line = printed[0].split("\n")[1:4]
+    assert (title, head.split(), line.split()) == ("ladder", ["what", "seconds", "others"], ["first", "0.25", "1%"])
+    assert capsys.readouterr().out.split() == ["second", "4", "50%", "not", "idle"]
+
+
+def test_what_other_processes_take_is_told(monkeypatch):
+    """Of two processors, for ten seconds: 12 seconds in work, of which 9 are ours."""
+    monkeypatch.setattr(idle.os, "cpu_count", lambda: 2)
+    assert idle.others((100.0, 50.0, 7.0), (110.0, 62.0, 16.0)) == pytest.approx(3 / 20)
+    assert idle.others((100.0, 50.0, 7.0), (110.0, 58.99, 16.0)) == 0  # the clocks differ a little
+    assert math.isnan(idle.others((100.0, math.nan, math.nan), (110.0, math.nan, math.nan)))
+    times = iter([(0.0, 0.0, 0.0), (10.0, 10.0, 10.0), (10.01, 10.0, 10.0), (20.0, 22.0, 15.0)])
+    monkeypatch.setattr(idle, "_times", lambda: next(times))
+    rows = list(idle.watched(lambda: iter([{"row": 1}, {"row": 2}, {"row": 3}])))
+    assert rows == [{"row": 1, "others": 0}, {"row": 2, "others": 0}, {"row": 3, "others": pytest.approx(7 / 20)}]
+    assert command.told_of_others({"cell": rows[:2]}) == "the machine was idle"
+    told = "NOT IDLE: during 1 of 3 lines other processes took up to 35% of the processors"
+    assert command.told_of_others({"cell": rows}) == told
+    unknown = {"cell": [{"others": math.nan}]}
+    assert command.told_of_others(unknown) == "whether the machine did other work is not known here"
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs Linux's counters")
+def test_own_work_is_not_that_of_others():
+    """Nor is that of a child that is still alive."""
+    before = idle._times()
+    child = multiprocessing.get_context("fork").Process(target=work, args=(0.5,))
+    child.start()
+    work(0.5)
+    own = idle._times()[2] - before[2]
+    child.kill()
+    child.join()
+    assert own > 0.55
+
+
+def work(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_every_core_is_busy_in_each_setting(monkeypatch):
+    """As many processes as cores, as in the grid."""
+    monkeypatch.setattr(workers, "cores", lambda: sorted(os.sched_getaffinity(0))[:2])
+    count = len(workers.cores())
+    rows = list(workers.measure(1, 128, 1, only=["decoder of conv3"], width=WIDTH))
+    settings = [(row["loop"], row["processes"], row["threads"]) for row in rows]
+    assert {("ours", count, 1), ("plain", count, 1), ("ours", 1, 1)} <= set(settings)
+    assert len(set(settings)) == len(settings)
+    for row in rows:
+        base = next(other for other in rows if (other["loop"], other["processes"]) == ("plain", row["processes"]))
+        assert row["times_plain"] == row["images_per_second"] / base["images_per_second"]
+        assert row["times_all_threads"] == row["images_per_second"] / rows[0]["images_per_second"]
+        assert row["cpu_seconds_per_1000"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"only": ["ladders"]}, "Unknown part 'ladders'; valid: memory, ladder, cell, sizes. Did you mean 'ladder'?"),
+        (
+            {"only": ["ladders"]},
+            "valid: memory, ladder, workers, cell, sizes. Did you mean 'ladder'?",
+        ),
         ({"only": ["cell"], "record": True}, "--record with --only cell; valid: a record holds all parts"),
         ({"device": "cuda:99"}, "No device 'cuda:99'"),
     ],

@@ -53,7 +53,11 @@ class Waiting(Training):
 
     def job(self, model: nn.Module, *needed: nn.Module) -> Job:
         """See `Training`."""
-        return self._job(model, torch.ones(10, 1), (), slow_loss)
+        setup = self.setup
+        return Job(
+            model, torch.ones(10, 1), (), slow_loss, self.recipe, epochs=self.epochs, seed=setup.seed, on=setup.on,
+            batch_size=setup.settings.batch_size, label=self.title,
+        )  # fmt: skip
 
 
 def slow_loss(output: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import pytest
 
 from cladec_companion.engine import estimate
 from cladec_companion.engine.plan import of_profile
-from cladec_companion.papers import settings_for
+from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.papers.cladec.cost import costs, figures
 from cladec_core import networks
 from tests.made_up import as_claimed, made_up
@@ -93,12 +93,12 @@ def test_the_settings_of_the_chapter_are_checked():
 
 
 def test_profiles_cost_more_from_quick_to_paper():
-    table = costs.profiles(1e12)
+    table = costs.profiles(CHAPTERS, 1e12)
     assert list(table.index) == ["quick", "laptop", "paper", "paper, Tables 2 to 8 alone"]
     hours = [float(text.replace(",", "")) for text in table["hours"]]
     assert hours[0] < hours[1] < hours[3] < hours[2]
-    jobs = of_profile("laptop")
-    assert table.loc["laptop", "cells"] == len(jobs)
-    total = sum(sum(found.values()) for found in estimate.costs(jobs).values())
+    tasks = of_profile(CHAPTERS, "laptop")
+    assert table.loc["laptop", "cells"] == len(tasks)
+    total = sum(one.operations for found in estimate.costs(tasks).values() for one in found)
     assert table.loc["laptop", "operations"] == estimate.with_unit(total)
     assert hours[1] == pytest.approx(total / 1e12 / 3600, rel=0.05)

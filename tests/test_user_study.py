@@ -19,7 +19,6 @@ from torch import nn
 
 from cladec_companion.book.notebook import saved
 from cladec_companion.commands import main as cli
-from cladec_companion.engine import runner
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
 from cladec_companion.papers import settings_for
@@ -79,7 +78,7 @@ def study(tmp_path_factory):
     """A study exported at `smoke`."""
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "CACHE", folder / "models")
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
         manifest = kit.export(settings_for("user_study", "smoke"), folder / "new" / "study", device="cpu")
     return folder / "new" / "study", manifest
 
@@ -133,7 +132,7 @@ def test_losses_and_predictions_are_those_of_each_image():
             logits[[3, 1]] if model == "classifier" else inputs * 0 if isinstance(model, nn.Flatten) else inputs
         ),
     )  # fmt: skip
-    made, pairs = kit._explain(run, torch.tensor([3, 1]))
+    made, pairs = kit._explain(run, SimpleNamespace(train=lambda wanted: wanted), torch.tensor([3, 1]))
     for pair, at in zip(pairs, (3, 1), strict=True):
         slow = sum((value - 0.25) ** 2 for value in images[at].flatten().tolist())  # the decoder always answers 0.25
         assert pair["loss_cladec"] == pytest.approx(slow, abs=1e-3)

@@ -193,7 +193,8 @@ class Training(ABC):
         described = fitting.Training(
             self.title, encoder, decoder, kept, loss, (images, *targets), order, protocol_of(setup), setup.on, AT_ONCE
         )
-        return described.job(self.epochs, codes=setup.codes(encoder, images) if kept else None)
+        job = described.job(self.epochs, codes=setup.codes(encoder, images) if kept else None)
+        return replace(job, batch_size=setup.settings.batch_size)  # also where a plan has fewer images than that
 
 
 def new_classifier(setup: Setup, *labels: object) -> Classifier:

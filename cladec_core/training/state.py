@@ -16,7 +16,6 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -69,7 +68,9 @@ class State:
         elif facts["key"] != self.key:
             self._useless("it belongs to another training")
         else:
-            return facts, safetensors.torch.load(tensors)
+            from safetensors.torch import load  # a package that training can do without
+
+            return facts, load(tensors)
         return None
 
     def _useless(self, reason: str) -> None:
@@ -79,11 +80,13 @@ class State:
 
     def write(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Replace the file in one move, so that at any moment a whole state lies there."""
-        payload = safetensors.torch.save({name: _on_cpu(tensor) for name, tensor in tensors.items()})
-        facts = {"format": FORMAT, "key": self.key, "label": self.label, **facts}
-        facts["digest"] = _digest(facts, payload)
         draft = self._draft
         try:
+            from safetensors.torch import save
+
+            payload = save({name: _on_cpu(tensor) for name, tensor in tensors.items()})
+            facts = {"format": FORMAT, "key": self.key, "label": self.label, **facts}
+            facts["digest"] = _digest(facts, payload)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(draft, "wb") as file:
                 file.write(json.dumps(facts).encode() + b"\n")
@@ -91,7 +94,7 @@ class State:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, self.path)
-        except OSError as error:
+        except (OSError, ImportError) as error:
             if not self.failed:
                 warnings.warn(f"{self.label}: no state is kept ({error}); a stop would cost its time", stacklevel=2)
             self.failed = True

@@ -23,7 +23,7 @@ LEFT = {
     "layers": lambda: {"record": made_up(as_claimed).record},
     "encoder_training": lambda: {"steps": [SimpleNamespace(welch=p) for p in (0.03, 1e-5, 0.6, 0.02)]},
     "subsets": lambda: {
-        "shown": test_subsets.made_record({10: 0.5}, per_class=[CLASSES]), "run": ("digits", "vgg11")
+        "record": test_subsets.made_record({10: 0.5}, per_class=[CLASSES])
     },
     "prototypes": lambda: {"shown": test_prototypes.made_up(3).record},
     "occlusion": lambda: {"masks": np.zeros((16, 32, 32))},

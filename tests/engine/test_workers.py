@@ -184,7 +184,8 @@ def command(tmp_path, ended):
 
     def begin(*acts):
         code = f"""
-            import sys
+            import signal, sys
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores Ctrl-C
             from cladec_companion import papers
             from cladec_companion.commands import main as cli
             from tests.acting_chapter import CHAPTER
@@ -239,14 +240,14 @@ STOPPED = "cladec: stopped; what was finished is in the record, and the next run
 def test_ctrl_c_ends_all_workers_and_one_folder_is_written_by_one_command(command, tmp_path, processes):
     child = command("end", "wait 1", "wait 2")
     wait_until(lambda: len(processes()) == 3 or child.poll() is not None)
-    assert child.poll() is None, child.communicate()
+    assert child.poll() is None, child.communicate(timeout=300)
     at_work = {process for process, _ in processes().values()}
     assert len(at_work) == 2
     folder = tmp_path / "smoke" / "acting"
     with pytest.raises(RunError, match=rf"{folder} is being written by process {child.pid} on "), locked(folder):
         pass
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to all
-    said, errors = child.communicate()
+    said, errors = child.communicate(timeout=300)
     assert (child.returncode, errors) == (130, STOPPED)
     assert "acting/digits/vgg11/end/0: " in said
     assert not any(map(is_alive, at_work))
@@ -260,7 +261,7 @@ def test_ctrl_c_before_the_workers_are_ready_is_told_in_one_line_too(command):
     child = command("wait 1", "wait 2")
     wait_until(lambda: len(children_of(child.pid)) >= 2 or child.poll() is not None)  # their parent is there
     os.killpg(child.pid, signal.SIGINT)
-    _, errors = child.communicate()
+    _, errors = child.communicate(timeout=300)
     assert (child.returncode, errors) == (130, STOPPED)
 
 
@@ -271,6 +272,6 @@ def test_a_worker_dies_with_its_parent(command, tmp_path, processes):
     at_work = {process for process, _ in processes().values()}
     assert all(map(is_alive, at_work))
     os.kill(child.pid, signal.SIGKILL)
-    child.communicate()
+    child.communicate(timeout=300)
     wait_until(lambda: not any(map(is_alive, at_work)))
     assert len([*(tmp_path / "models").glob("*.state")]) == 2

@@ -11,6 +11,7 @@ from cladec_companion.book import ledger, pages, provenance
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, STATES, UNDECIDED
 from cladec_companion.papers import CHAPTERS, settings_for
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.layers import claims as layers
 from cladec_companion.records.files import RECORDED
 from cladec_companion.records.record import Record
@@ -83,10 +84,10 @@ def test_a_record_that_has_just_begun_decides_nothing(experiment):
 
 
 def test_deviations_are_those_of_a_plain_subtraction(record):
-    printed, measured = tables.published_layers()["mean"], layers.evidence(record).summary["mean"]
+    printed, measured = printed_tables.layers()["mean"], layers.evidence(record).summary["mean"]
     gaps = [measured[("fashion_mnist", "vgg11", index, "rec_cladec")]
             - printed[("fashion_mnist", "vgg11", index, "rec_cladec")] for index in range(-5, 0)]  # fmt: skip
-    summaries = tables.published_layers(), layers.evidence(record).summary
+    summaries = printed_tables.layers(), layers.evidence(record).summary
     (row,) = ledger.deviations(*summaries, {"rec_cladec": "Rec"}, True).to_dict("records")
     assert (row["cells"], row["higher here"]) == (5, sum(gap > 0 for gap in gaps))
     assert float(row["mean difference"]) == pytest.approx(sum(gaps) / 5, abs=0.0006)

@@ -10,6 +10,7 @@ from scipy import stats
 from cladec_companion.evidence import noise, tables
 from cladec_companion.evidence.comparisons import FOR, OPEN
 from cladec_companion.evidence.measurements import Evidence, evidence_of
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
 
 CELL = {"dataset": "mnist", "architecture": "vgg11", "layer": "conv2"}
@@ -42,11 +43,11 @@ def test_losses_are_pooled_as_shares_of_their_size_by_degrees_of_freedom():
 
 def test_too_few_repeats_are_replaced_by_the_printed_ones():
     cells = [(("cladec", "loss_standardised", {}), LOSSES[0]), (("cladec", "accuracy", {}), [0.5, 0.9])]
-    known = noise.pooled([record(cells)])
+    known = noise.pooled([record(cells)], printed_tables.spreads())
     for method, metric in (("cladec", "loss_standardised"), ("refae", "accuracy"), ("gradcam", "acc_max")):
         assert known.of(method, metric, "resnet10").source == "print"
     printed = [
-        pair[1] / pair[0] for name in ("table2", "table4", "table6") for layers in [tables.published()[name]]
+        pair[1] / pair[0] for name in ("table2", "table4", "table6") for layers in [printed_tables.published()[name]]
         for values in (
             [v for data in layers.values() for v in data.values()] if name == "table2"
             else [v for label, v in layers.items() if name == "table6" or label < 1]
@@ -71,8 +72,8 @@ def evidence(accuracies, known, images=None, error=None):
         runs["acc_cladec_error"] = error
     rows = [] if images is None else [{**CELL, "metric": "test_images", "value": images}]
     made = Record(None, pd.DataFrame(rows, columns=[*CELL, "metric", "value"]), {}, {})
-    columns = {name: tables.PRINTED[name] for name in ("acc_cladec", "acc_refae")}
-    return replace(evidence_of(made, runs, columns), known=known)
+    columns = {name: printed_tables.COLUMNS[name] for name in ("acc_cladec", "acc_refae")}
+    return replace(evidence_of(made, runs, columns), known=lambda: known)
 
 
 TERMS = {("mnist", "vgg11", -1, "acc_cladec"): 1.0, ("mnist", "vgg11", -1, "acc_refae"): -1.0}
@@ -114,6 +115,6 @@ def test_printed_means_have_welchs_interval_widened_by_rounding():
 
 
 def test_the_table_of_the_book_names_every_kind():
-    shown = noise.table(noise.pooled([]))
+    shown = noise.table(noise.pooled([], printed_tables.spreads()))
     assert set(shown.index.get_level_values("kind")) == {*noise.KINDS.values(), noise.DELTA}
     assert set(shown["from"]) == {"print"}

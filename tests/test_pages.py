@@ -10,6 +10,7 @@ import pytest
 from cladec_companion.book import build as book
 from cladec_companion.book import launch
 from cladec_companion.book import pdf as printing
+from cladec_companion.papers.cladec import printed_tables
 
 CHROMIUM = printing.chromium()
 FLAGS = [
@@ -331,10 +332,9 @@ def test_pages_and_slides_are_printed(tmp_path, monkeypatch, open_page):
 
 def test_committed_numbers_reach_their_page(open_page):
     from cladec_companion.book.notebook import saved
-    from cladec_companion.evidence import tables
 
     page, _ = open_page("book/published.html")
     text = page.locator("article").inner_text()
-    loss = tables.layers_summary(saved("layers")).loc[("fashion_mnist", "vgg11", -1, "rec_cladec"), "mean"]
+    loss = printed_tables.layers_of(saved("layers")).loc[("fashion_mnist", "vgg11", -1, "rec_cladec"), "mean"]
     assert f"{loss:.3f}" in text
     assert "0.240 ± 0.018" in text

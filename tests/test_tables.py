@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 
 from cladec_companion.evidence import tables
+from cladec_companion.papers.cladec import printed_tables
 from tests.made_up import as_claimed, made_up
 
 
 def test_published_numbers_are_those_of_the_transcription():
-    printed = tables.published_layers()
+    printed = printed_tables.layers()
     assert len(printed) == 30 * 6
     cell = printed.loc["fashion_mnist", "vgg11", -1]
     assert cell.loc["rec_cladec", ["mean", "sd", "n"]].tolist() == [0.24, 0.0183, 5]
@@ -30,12 +31,14 @@ def test_summary_is_mean_and_sample_deviation_over_seeds_with_paired_differences
 
 def test_side_by_side_shows_measured_cells_and_the_paper_beside_them():
     record = made_up(as_claimed).record
-    table = tables.side_by_side({"published": tables.published_layers(), "this run": tables.layers_summary(record)})
+    table = tables.side_by_side(
+        {"published": printed_tables.layers(), "this run": printed_tables.layers_of(record)}, printed_tables.HEADINGS
+    )
     assert table.index.get_level_values("data").unique().tolist() == ["Fashion-MNIST"]
     assert table.loc[("Fashion-MNIST", "VGG-11", -1, "published"), "Rec ClaDec"] == "0.240 ± 0.018"
     assert table.loc[("Fashion-MNIST", "VGG-11", -1, "this run"), "n"] == 3
     digits = made_up(as_claimed, dataset="digits", seeds=(0,)).summary
-    alone = tables.side_by_side({"published": tables.published_layers(), "this run": digits})
+    alone = tables.side_by_side({"published": printed_tables.layers(), "this run": digits}, printed_tables.HEADINGS)
     assert alone.index.get_level_values("source").unique().tolist() == ["this run"]
     assert alone["Rec ClaDec"].iloc[0] == "0.250"
 

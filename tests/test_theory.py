@@ -11,9 +11,9 @@ import torch
 from scipy.optimize import minimize
 from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
-from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS
 from cladec_companion.papers import settings_for
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.theory import checks as theory_checks
 from cladec_companion.papers.cladec.theory import closed_forms as theory
 from cladec_companion.papers.cladec.theory import figures
@@ -163,10 +163,10 @@ def test_d10_two_classes():
 
 
 def test_d11_violations_are_those_of_the_printed_tables():
-    found = theory.depth_violations(tables.published_layers())
+    found = theory.depth_violations(printed_tables.layers())
     expected = set()
     for table, network in (("table2", "vgg11"), ("table3", "resnet10")):
-        for name, layers in tables.published()[table].items():
+        for name, layers in printed_tables.published()[table].items():
             for column, method in (("rec_cladec", "ClaDec"), ("rec_refae", "RefAE")):
                 for layer in (-5, -4, -3, -2):
                     if any(layers[deeper][column][0] < layers[layer][column][0] for deeper in range(layer + 1, 0)):

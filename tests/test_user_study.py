@@ -19,9 +19,9 @@ from torch import nn
 
 from cladec_companion.book.notebook import saved
 from cladec_companion.commands import main as cli
-from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
 from cladec_companion.papers import settings_for
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.user_study import analysis, answers, figures, kit
 from cladec_companion.papers.cladec.user_study import claims as chapter
 from cladec_core import data
@@ -47,7 +47,7 @@ def test_the_papers_numbers_give_three_answers_to_most_images_and_two_to_few():
     settings = settings_for("user_study", "paper")
     dealt = kit.assign(settings.images, settings.participants, settings.pairs, settings.seed)
     assert Counter(Counter(pair for own in dealt for pair in own).values()) == {3: 95, 2: 5}
-    printed = tables.published()["user_study"]
+    printed = printed_tables.published()["user_study"]
     assert [printed[name] for name in ("images", "participants", "pairs_per_participant")] == [
         settings.images, settings.participants, settings.pairs,
     ]  # fmt: skip
@@ -358,7 +358,7 @@ def test_sheets_that_cannot_be_used(tmp_path):
 
 
 def test_the_codebook_is_what_the_paper_reports():
-    book, printed = answers.codebook(), tables.published()["user_study"]
+    book, printed = answers.codebook(), printed_tables.published()["user_study"]
     assert list(book.index[book["kind"] == "concept"]) == list(printed["concept_share_of_responses"])
     assert list(book.index[book["kind"] == "remark"]) == [
         "shape_mentioned_as_preserved", *(name for name in printed["other"] if name != "shape_mentioned_as_preserved"),

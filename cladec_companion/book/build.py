@@ -168,7 +168,6 @@ def _inputs_key(name: str, parameters: dict[str, Any]) -> str:
     sources = [NOTEBOOKS / f"{name}.ipynb", *sorted(code)]
     sources += [
         ROOT / "book" / "static" / "interactive.js",
-        ROOT / "book" / "published.yml",
         *sorted(RECORDED.rglob("manifest.json")),
     ]
     sources += [path for path in (ROOT / "uv.lock",) if path.exists()]

@@ -91,7 +91,7 @@ def differences(chapters: Chapters, records: list[Record]) -> str:
             if same.empty:
                 continue
             printed = replace(printed, summary=same)
-            quantities = chapter.columns or tables.METRIC_NAMES
+            quantities = chapter.columns
             table = deviations(printed.summary, measured.summary, quantities, provenance.shorter(record))
             turned = [
                 f"{claim.key} ({first} in print, {second} here)"

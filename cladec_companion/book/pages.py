@@ -30,13 +30,14 @@ def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHA
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = [record for root in roots for record in find_records(root) if record.manifest["profile"] != "smoke"]
+    of_single_runs = [paper.printed.known for paper in PAPERS if paper.printed]
     parts = {
         "status.md": status(records, chapters),
         "published.md": published_against_reproduced(records, chapters),
         "claims.md": ledger(chapters, records),
         "differences.md": differences(chapters, records),
         "thresholds.md": tables.markdown(thresholds.table().reset_index()),
-        "noise.md": tables.markdown(noise.table().reset_index()),
+        "noise.md": "\n\n".join(tables.markdown(noise.table(known()).reset_index()) for known in of_single_runs),
     }
     for name, text in parts.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")

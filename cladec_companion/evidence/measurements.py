@@ -1,6 +1,6 @@
 """What claims are decided from: means and standard deviations per cell, printed or measured, and contrasts of cells."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -42,14 +42,14 @@ class Evidence:
     columns
         What each column is in a record.
     known
-        Noise of single runs, by default what all committed records know.
+        Gives the noise of single runs, by default what all committed records know.
     """
 
     summary: pd.DataFrame
     record: Record | None = None
     runs: pd.DataFrame | None = None
     columns: Mapping[str, Number] = field(default_factory=dict)
-    known: noise.Noise | None = None
+    known: Callable[[], noise.Noise] = noise.recorded
 
     def cells(self, metric: str) -> pd.DataFrame:
         """Mean, sd and n per dataset, architecture and third level, rising; empty if nothing was measured."""
@@ -166,7 +166,7 @@ class Evidence:
         number = self.columns.get(metric)
         if number is None:
             return []
-        spread = (self.known or noise.recorded()).of(*number, architecture)
+        spread = self.known().of(*number, architecture)
         if not spread:
             return []
         sources: list[tuple[float, float]] = [(spread.of(row["mean"]), spread.freedom)]
@@ -200,7 +200,11 @@ class Evidence:
 
 
 def evidence_of(
-    record: Record, runs: pd.DataFrame, columns: Mapping[str, Number], differences: Mapping[str, Number] | None = None
+    record: Record,
+    runs: pd.DataFrame,
+    columns: Mapping[str, Number],
+    differences: Mapping[str, Number] | None = None,
+    known: Callable[[], noise.Noise] = noise.recorded,
 ) -> Evidence:
     """Evidence from the metrics of each run, in columns, by dataset, architecture, third level and seed.
 
@@ -208,7 +212,7 @@ def evidence_of(
     """
     wide = tables.with_differences(runs, dict(differences or {}))
     shown = wide[[name for name in wide if not name.startswith(MARK) and not name.endswith(ERROR)]]
-    return Evidence(tables.summarise_runs(shown), record, runs, dict(columns))
+    return Evidence(tables.summarise_runs(shown), record, runs, dict(columns), known)
 
 
 def where(run: tuple[str, str], at: str = "") -> str:

@@ -1,8 +1,8 @@
 """How far two seeds differ: what is known about the noise of a single run from all runs that were repeated.
 
 A single run has no standard deviation of its own. Its noise is the seed-to-seed standard deviation of numbers of the
-same kind, pooled over every committed record that has several seeds, and where there are too few, over the printed
-tables.
+same kind, pooled over every committed record that has several seeds, and where there are too few, over what a paper
+printed.
 """
 
 from collections.abc import Iterable
@@ -88,13 +88,16 @@ def is_share(method: str, metric: str) -> bool:
     return kind_of(method, metric) in SHARES
 
 
-def pooled(records: Iterable[Record]) -> Noise:
+def pooled(records: Iterable[Record], printed: pd.DataFrame | None = None) -> Noise:
     """Pool the deviations from the mean over seeds, weighted by their degrees of freedom.
 
     Cells at α = 1 are left out: nothing there keeps the reconstruction loss, and its spread says nothing about others.
-    Where fewer than `FEWEST` degrees of freedom are recorded, printed ones take their place.
+    Where fewer than `FEWEST` degrees of freedom are recorded, printed ones (of `spreads`) take their place.
     """
-    found = pd.concat([*map(_deviations, records), _printed()])
+    parts = [*map(_deviations, records), *([] if printed is None else [printed])]
+    if not parts:
+        return Noise({})
+    found = pd.concat(parts)
     both = pd.concat([found, found.assign(architecture="")])
     spreads: dict[tuple[str, str], Spread] = {}
     for source in (RECORDS, PRINT):
@@ -119,33 +122,22 @@ def _deviations(record: Record) -> pd.DataFrame:
     found = rows.assign(value=rows["value"].astype(float)).groupby(cell)["value"].agg(["mean", "var", "count"])
     found = found[(found["count"] > 1)].reset_index()
     kinds = [kind_of(*pair) for pair in zip(found["method"], found["metric"], strict=True)]
-    return _rows(found, kinds, found["metric"], RECORDS)
+    return spreads(found.assign(kind=kinds), RECORDS)
 
 
-def _printed() -> pd.DataFrame:
-    """The same from Tables 2, 3 and 6 (losses, accuracies), 4 and 5 (classification loss), 7 and 8 (occlusions)."""
-    published, parts = tables.published(), []
-    for architecture, names in (("vgg11", ("table2", "table7")), ("resnet10", ("table3", "table8"))):
-        parts += [(architecture, values) for name in names for layers in published[name].values()
-                  for values in layers.values()]  # fmt: skip
-    for architecture, name in (("vgg11", "table4"), ("resnet10", "table5"), ("vgg11", "table6")):
-        parts += [(architecture, values) for label, values in published[name].items() if name == "table6" or label < 1]
-    kinds = {"rec": LOSS, "cls": CROSS_ENTROPY, "acc": ACCURACY, "cladec": OCCLUDED, "gradcam": OCCLUDED}
-    rows = [
-        {"architecture": architecture, "kind": OWN_ACCURACY if metric == "acc_classifier" else kinds[first],
-         "mean": pair[0], "var": pair[1] ** 2, "count": tables.PUBLISHED_RUNS}
-        for architecture, values in parts for metric, pair in values.items()
-        for first in [metric.split("_")[0]] if first in kinds and isinstance(pair, list)
-    ]  # fmt: skip
-    found = pd.DataFrame(rows)
-    return _rows(found, list(found["kind"]), found["kind"], PRINT)
+def spreads(found: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Variances in the form that `pooled` takes: as shares of the squared mean where a kind's noise is relative.
 
-
-def _rows(found: pd.DataFrame, kinds: list[str], metrics: pd.Series, source: str) -> pd.DataFrame:
-    relative = (
-        np.array([kind in (LOSS, CROSS_ENTROPY) for kind in kinds], dtype=bool) | metrics.isin(RELATIVE).to_numpy()
-    )
-    found = found.assign(kind=kinds, relative=relative, freedom=found["count"] - 1, source=source)
+    Parameters
+    ----------
+    found
+        One row for each number: "architecture", "kind", "mean", "var" and "count" (runs); "metric" if recorded.
+    source
+        `RECORDS` or `PRINT`.
+    """
+    metrics = found["metric"] if "metric" in found else found["kind"]
+    relative = found["kind"].isin([LOSS, CROSS_ENTROPY]) | metrics.isin(RELATIVE)
+    found = found.assign(relative=relative.astype(bool), freedom=found["count"] - 1, source=source)
     found = found[~found["relative"] | (found["mean"] > 0)]
     variance = np.where(found["relative"], found["var"] / found["mean"] ** 2, found["var"])
     return found.assign(variance=variance)[["kind", "architecture", "relative", "variance", "freedom", "source"]]
@@ -153,11 +145,11 @@ def _rows(found: pd.DataFrame, kinds: list[str], metrics: pd.Series, source: str
 
 @lru_cache(maxsize=1)
 def recorded() -> Noise:
-    """What the committed records and the printed tables know."""
+    """What the committed records know."""
     return pooled(find_records(RECORDED))
 
 
-def table(noise: Noise | None = None) -> pd.DataFrame:
+def table(noise: Noise) -> pd.DataFrame:
     """Every kind's noise, for a page of the book: in per cent of the number, or absolute."""
     rows = [
         {
@@ -165,7 +157,7 @@ def table(noise: Noise | None = None) -> pd.DataFrame:
             "sd from seed to seed": f"{spread.sd:.1%}" if spread.relative else f"{spread.sd:.4f}",
             "degrees of freedom": spread.freedom, "from": spread.source,
         }
-        for (kind, architecture), spread in sorted((noise or recorded()).spreads.items())
+        for (kind, architecture), spread in sorted(noise.spreads.items())
         if spread.sd > 0
     ]  # fmt: skip
     return pd.DataFrame(rows).set_index(["kind", "classifier"])

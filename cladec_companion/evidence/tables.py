@@ -2,50 +2,29 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from cladec_companion.records.files import ROOT
 from cladec_companion.records.record import Record
 from cladec_core.data import DATASETS
 from cladec_core.networks import LAYER_INDEX
 
-PUBLISHED = ROOT / "book" / "published.yml"
 DATASET_NAMES = {name: each.title for name, each in DATASETS.items()}
 ARCHITECTURE_NAMES = {
     "vgg11": "VGG-11", "resnet10": "ResNet-10", "vgg5": "VGG-5", "vgg11_maxpool": "VGG-11 with max-pooling",
 }  # fmt: skip
-PUBLISHED_RUNS = 5
 # What no information at all gives: the method of its rows. Records in which it is called "mean image" measured a
 # constant grey instead, and are not read.
 FLOOR = "mean training image"
 KEYS = ["dataset", "architecture", "index"]
-PRINTED_DATASETS = {"FashionMNIST": "fashion_mnist", "MNIST": "mnist", "CIFAR-100": "cifar100"}
-DIFFERENCES = {"d_rec": ("rec_cladec", "rec_refae"), "d_acc": ("acc_cladec", "acc_refae")}  # ClaDec - RefAE
-# Columns of Tables 2 and 3 -> (method, metric) of a record. Their losses are standardised means (finding 2).
-PRINTED = {
-    "rec_cladec": ("cladec", "loss_standardised"),
-    "rec_refae": ("refae", "loss_standardised"),
-    "acc_cladec": ("cladec", "accuracy"),
-    "acc_refae": ("refae", "accuracy"),
-}
-METRIC_NAMES = {
-    "rec_cladec": "Rec ClaDec", "rec_refae": "Rec RefAE", "d_rec": "ΔRec",
-    "acc_cladec": "Acc ClaDec", "acc_refae": "Acc RefAE", "d_acc": "ΔAcc",
-}  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def published() -> dict:
-    """All printed numbers of the papers, as transcribed in `book/published.yml`."""
-    return yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
 
 
 def published_summary(
-    cells: Iterable[tuple[tuple, dict]], keys: list[str], differences: dict[str, tuple[str, str]] | None = None
+    cells: Iterable[tuple[tuple, dict]],
+    keys: list[str],
+    differences: dict[str, tuple[str, str]] | None = None,
+    runs: int = 5,
 ) -> pd.DataFrame:
     """Printed cells in the form of `summarise`.
 
@@ -57,6 +36,8 @@ def published_summary(
         What the first of the two is.
     differences
         Metric -> the two whose means are subtracted: the printed differences are rounded twice.
+    runs
+        How many runs a printed mean is of.
 
     Returns
     -------
@@ -64,7 +45,7 @@ def published_summary(
         By `keys` and metric: mean, sd, n, and how far rounding may have moved the mean and the sd.
     """
     rows = [
-        (*cell, metric, *pair, PUBLISHED_RUNS)
+        (*cell, metric, *pair, runs)
         for cell, values in cells for metric, pair in values.items() if isinstance(pair, list)
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*keys, "metric", "mean", "sd", "n"])
@@ -84,22 +65,6 @@ def _half_unit(printed: pd.Series) -> float:
     """How far a number of a printed column may be off: half a unit of the column's last decimal."""
     decimals = max(-int(Decimal(repr(float(value))).as_tuple().exponent) for value in printed)
     return 0.5 * 10.0**-decimals
-
-
-def published_by_layer(first: str, second: str, differences: dict[str, tuple[str, str]] | None = None) -> pd.DataFrame:
-    """Two printed tables by data set and layer, the first of VGG-11 and the second of ResNet-10."""
-    cells = [
-        ((PRINTED_DATASETS[name], architecture, index), values)
-        for table, architecture in ((first, "vgg11"), (second, "resnet10"))
-        for name, layers in published()[table].items()
-        for index, values in layers.items()
-    ]
-    return published_summary(cells, KEYS, differences)
-
-
-def published_layers() -> pd.DataFrame:
-    """Tables 2 and 3 in the form of `layers_summary`: mean and sd of 5 runs; differences from the means."""
-    return published_by_layer("table2", "table3", DIFFERENCES)
 
 
 def layer_index(record: Record) -> pd.Series:
@@ -148,19 +113,6 @@ def summarise_runs(runs: pd.DataFrame) -> pd.DataFrame:
     return summarise(long, [*(name for name in runs.index.names if name != "seed"), "metric"]).sort_index()
 
 
-def layers_summary(record: Record) -> pd.DataFrame:
-    """The columns of Tables 2 and 3 from a record of the experiment `layers`.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by dataset, architecture, index and metric; columns mean, sd, n. Differences are taken within
-        each seed before averaging.
-    """
-    runs = columns_of(numbered(record), PRINTED, [*KEYS, "seed"])
-    return summarise_runs(with_differences(runs, DIFFERENCES))
-
-
 def value_of(record: Record, method: str, metric: str, layer: str | None = None) -> pd.DataFrame:
     """Mean, sd and n of one number of a record, per data set, architecture and layer."""
     rows = record.rows
@@ -182,7 +134,7 @@ def mean_sd(mean: float, sd: float, digits: int = 3) -> str:
 
 
 def side_by_side(
-    sources: dict[str, pd.DataFrame], metrics: dict[str, str] | None = None, digits: int = 3, axis: str = "layer"
+    sources: dict[str, pd.DataFrame], metrics: dict[str, str], digits: int = 3, axis: str = "layer"
 ) -> pd.DataFrame:
     """Sources under one another for each cell, one column per metric, mean ± sd, and n.
 
@@ -191,7 +143,7 @@ def side_by_side(
     sources
         Summaries by name, such as published, recorded, this run. Cells that only `published` has are left out.
     metrics
-        Metric -> heading; by default those of Tables 2 and 3.
+        Metric -> heading.
     digits
         Decimals.
     axis
@@ -202,7 +154,6 @@ def side_by_side(
     DataFrame
         Text, indexed by data, classifier, the axis and source.
     """
-    metrics = metrics or METRIC_NAMES
     measured = [summary.index.droplevel("metric") for name, summary in sources.items() if name != "published"]
     wanted = {
         cell for index in measured or [part.index.droplevel("metric") for part in sources.values()] for cell in index

@@ -37,7 +37,7 @@ class Chapter:
     further
         Module of claims that the same records decide and no notebook lists; empty for none.
     headings
-        Name, in that module, of what the printed columns are called; empty for those of Tables 2 and 3.
+        Name, in that module, of what the printed columns are called; empty for a chapter without a printed table.
     axis
         What the third level of a summary is ("layer", "alpha"...); empty where the paper prints no table.
     tables
@@ -83,9 +83,9 @@ class Chapter:
         return [import_module(name) for name in (self.judged_by, self.further) if name]
 
     @property
-    def columns(self) -> dict[str, str] | None:
-        """Metric -> heading of the printed columns; None for those of Tables 2 and 3."""
-        return getattr(self.claims, self.headings) if self.headings else None
+    def columns(self) -> dict[str, str]:
+        """Metric -> heading of the printed columns."""
+        return getattr(self.claims, self.headings) if self.headings else {}
 
     def settings_for(self, profile: str = "quick", **changes: Any) -> Any:
         """Make a checked configuration (see `records.settings.settings_for`)."""
@@ -102,12 +102,20 @@ class Paper:
         What the paper asks.
     drawn_by
         Module of the pictures that no chapter draws: `write(folder)`, and `scheme()`, the method as SVG.
+    printed_by
+        Module of the printed numbers: `known()`, the noise of single runs. Empty if the paper prints no spreads.
     """
 
     chapters: tuple[Chapter, ...]
     drawn_by: str
+    printed_by: str = ""
 
     @property
     def pictures(self) -> ModuleType:
         """The module of the pictures; imported when it is asked for, as training needs no matplotlib."""
         return import_module(self.drawn_by)
+
+    @property
+    def printed(self) -> ModuleType | None:
+        """The module of the printed numbers, if there is one."""
+        return import_module(self.printed_by) if self.printed_by else None

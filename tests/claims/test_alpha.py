@@ -115,9 +115,9 @@ def test_one_run_decides_only_changes_beyond_its_noise():
     def near(alpha, seed):
         return as_claimed(alpha, seed) | {("cladec", "accuracy"): 0.9 + 0.001 * alpha}
 
-    found = DECIDE["B17"](replace(made_up(near, seeds=(0,)), known=known))
+    found = DECIDE["B17"](replace(made_up(near, seeds=(0,)), known=lambda: known))
     assert found.verdict == UNDECIDED
-    assert DECIDE["B17"](replace(made_up(as_claimed, seeds=(0,)), known=known)).verdict == HOLDS
+    assert DECIDE["B17"](replace(made_up(as_claimed, seeds=(0,)), known=lambda: known)).verdict == HOLDS
 
 
 def test_what_was_not_run_is_undecided():

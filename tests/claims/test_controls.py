@@ -9,6 +9,7 @@ from scipy import stats
 
 from cladec_companion.evidence import noise
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.controls import figures
 from cladec_companion.papers.cladec.controls.claims import (
     answers,
@@ -77,7 +78,7 @@ def test_one_seed_has_the_noise_that_other_records_know(monkeypatch):
         (noise.LOSS, ""): noise.Spread(0.03, 10**6, True, "made up"),
         (noise.ACCURACY, ""): noise.Spread(0.002, 10**6, False, "made up"),
     })  # fmt: skip
-    monkeypatch.setattr(noise, "recorded", lambda: known)
+    monkeypatch.setattr(printed_tables, "known", lambda: known)
     gaps = survival(made_up({BASELINE: (0.9, 0.02)}, seeds=(0,))).droplevel([0, 1, 2])
     two = stats.norm.ppf(0.975)
     assert gaps.loc[(BASELINE, "d_rec"), "noise"] == pytest.approx(two * 0.03 * (10.9**2 + 10**2) ** 0.5, rel=1e-3)

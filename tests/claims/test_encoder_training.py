@@ -118,10 +118,10 @@ def test_one_run_decides_only_changes_beyond_its_noise():
         return as_claimed(epochs, seed) | {("cladec", "loss_raw_sum"): 5.0 + 0.01 * epochs, ("cladec", "accuracy"): 0.9}
 
     for key in ("B24", "B25", "B26", "B27"):
-        found = DECIDE[key](replace(made_up(flat, seeds=(0,)), known=known))
+        found = DECIDE[key](replace(made_up(flat, seeds=(0,)), known=lambda: known))
         assert found.verdict == UNDECIDED, key
     for key in ("B24", "B27", "B28"):
-        found = DECIDE[key](replace(made_up(as_claimed, seeds=(0,)), known=known))
+        found = DECIDE[key](replace(made_up(as_claimed, seeds=(0,)), known=lambda: known))
         assert found.verdict == HOLDS, found.evidence
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from cladec_companion.evidence import noise
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED, effects
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.occlusion import claims
 from cladec_companion.records.record import Record
 
@@ -150,11 +151,11 @@ def test_a_weak_correlation_with_contrast_is_no_following():
 
 
 def test_a_single_run_decides_only_what_exceeds_its_noise():
-    known = noise.pooled([])
+    known = noise.pooled([], printed_tables.spreads())
     for error, verdict in ((0.5, UNDECIDED), (0.0005, HOLDS)):
         record = made_record(grid(as_claimed), seeds=(1,), error=error)
         rows = record.rows[(record.rows["architecture"] == "vgg11") & (record.rows["dataset"] == "mnist")]
-        found = replace(claims.evidence(replace(record, rows=rows)), known=known)
+        found = replace(claims.evidence(replace(record, rows=rows)), known=lambda: known)
         assert {DECIDE[key](found).verdict for key in ("B38", "B45")} == {verdict}
     assert "no record has two seeds" in DECIDE["B49"](found).evidence
 

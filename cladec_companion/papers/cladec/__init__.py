@@ -24,4 +24,5 @@ PAPER = Paper(
         )
     ),
     drawn_by="cladec_companion.papers.cladec.pictures",
+    printed_by="cladec_companion.papers.cladec.printed_tables",
 )  # fmt: skip

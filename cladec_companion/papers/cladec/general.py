@@ -11,6 +11,7 @@ from cladec_companion.evidence.claims import MOST, RUN, Claim, Comparison, Verdi
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, measured, sample
 from cladec_companion.evidence.measurements import FALLING, evidence_of, where
 from cladec_companion.evidence.thresholds import ALIKE, FEW, STEPS, STRONG, TIMING
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
 
 COLUMNS = {
@@ -37,14 +38,14 @@ def printed() -> Evidence:
 
 def evidence(record: Record, others: Iterable[Record] = ()) -> Evidence:
     """What the claims need from a record of the experiment `layers`."""
-    columns = {**tables.PRINTED, **COLUMNS}
+    columns = {**printed_tables.COLUMNS, **COLUMNS}
     runs = tables.columns_of(tables.numbered(record), columns | FALLING, [*tables.KEYS, "seed"])
     # Correlations and relative changes differ from image to image; the former's error follows from their number.
     images = record.rows[record.rows["metric"] == "test_images"].groupby("dataset")["value"].first().astype(float)
     r, n = runs["rank_correlation"], runs.index.get_level_values("dataset").map(images)
     runs["rank_correlation_error"] = np.sqrt((1 - r**2) ** 2 * (1 + r**2 / 2) / (np.asarray(n, dtype=float) - 3))
-    found = evidence_of(record, runs, columns, tables.DIFFERENCES)
-    return Evidence(found.summary, record, runs, columns, others=tuple(others))
+    found = evidence_of(record, runs, columns, printed_tables.DIFFERENCES)
+    return Evidence(found.summary, record, runs, columns, printed_tables.known, others=tuple(others))
 
 
 def costs(record: Record) -> pd.Series:
@@ -122,11 +123,11 @@ def b53(evidence: Evidence) -> Verdict:
     for other in _smaller(evidence):
         assert evidence.record is not None
         assert evidence.runs is not None
-        theirs = tables.columns_of(tables.numbered(other), tables.PRINTED, [*tables.KEYS, "seed"])
+        theirs = tables.columns_of(tables.numbered(other), printed_tables.COLUMNS, [*tables.KEYS, "seed"])
         fewer = {name: f"{name}, fewer" for name in LOSSES}
         both = evidence.runs.join(theirs[list(LOSSES)].rename(columns=fewer), how="inner")
-        columns = {**evidence.columns, **{fewer[name]: tables.PRINTED[name] for name in LOSSES}}
-        pairs = evidence_of(evidence.record, both, columns)
+        columns = {**evidence.columns, **{fewer[name]: printed_tables.COLUMNS[name] for name in LOSSES}}
+        pairs = evidence_of(evidence.record, both, columns, known=evidence.known)
         for metric, method in LOSSES.items():
             for cell in pairs.cells(fewer[metric]).index:
                 terms = {(*cell, fewer[metric]): 1.0, (*cell, metric): -1.0}

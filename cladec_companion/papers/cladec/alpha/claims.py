@@ -19,6 +19,7 @@ from cladec_companion.evidence.measurements import Cell, Evidence, evidence_of, 
 from cladec_companion.evidence.tables import FLOOR, columns_of
 from cladec_companion.evidence.thresholds import ABOUT, RECOGNISABLE, SLIGHTLY, STRONG_IMPACT
 from cladec_companion.evidence.trends import trend, trends
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
 
 KEYS = ["dataset", "architecture", "alpha"]
@@ -48,7 +49,7 @@ def published_summary() -> pd.DataFrame:
     cells = [
         ((FASHION, architecture, round(1 - label, 6) if architecture == "vgg5" else label), values)
         for table, architecture in (("table4", "vgg11"), ("table5", "resnet10"), ("conference_table2", "vgg5"))
-        for label, values in tables.published()[table].items()
+        for label, values in printed_tables.published()[table].items()
     ]
     return tables.published_summary(cells, KEYS)
 
@@ -60,7 +61,7 @@ def printed() -> Evidence:
 
 def evidence(record: Record) -> Evidence:
     """What a record of the experiment `alpha` measured."""
-    return evidence_of(record, columns_of(record.rows, COLUMNS, [*KEYS, "seed"]), COLUMNS)
+    return evidence_of(record, columns_of(record.rows, COLUMNS, [*KEYS, "seed"]), COLUMNS, known=printed_tables.known)
 
 
 def equivalent_weights(record: Record) -> pd.DataFrame:

@@ -20,16 +20,14 @@ from cladec_companion.evidence.measurements import FALLING, evidence_of, where
 from cladec_companion.evidence.tables import (
     ARCHITECTURE_NAMES,
     DATASET_NAMES,
-    DIFFERENCES,
-    METRIC_NAMES,
     columns_of,
-    layers_summary,
     mean_sd,
-    published_layers,
     with_differences,
 )
 from cladec_companion.evidence.thresholds import TRAINED
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.controls.experiment import BASELINE, CONTROLS
+from cladec_companion.papers.cladec.printed_tables import DIFFERENCES, HEADINGS
 from cladec_companion.records.record import Record
 
 KEYS = ["dataset", "architecture", "layer", "control"]
@@ -45,13 +43,13 @@ VERDICTS = {FOR: HOLDS, AGAINST: FAILS}  # of one sign
 
 def printed() -> Evidence:
     """What the paper prints about the baseline: Tables 2 and 3."""
-    return Evidence(published_layers())
+    return Evidence(printed_tables.layers())
 
 
 def evidence(record: Record) -> Evidence:
     """The columns of Tables 2 and 3 from the baseline of a record, and the record with the controls."""
     baseline = record.rows[record.rows["control"] == BASELINE]
-    return Evidence(layers_summary(replace(record, rows=baseline)), record)
+    return Evidence(printed_tables.layers_of(replace(record, rows=baseline)), record, known=printed_tables.known)
 
 
 def runs(record: Record) -> pd.DataFrame:
@@ -72,7 +70,7 @@ def survival(record: Record) -> pd.DataFrame:
     columns = {name: pair for name, pair in COLUMNS.items() if name != "test_images"}
     wide = columns_of(record.rows, columns | FALLING, [*KEYS, "seed"]).reset_index()
     cells = wide.assign(cell=wide["layer"] + " " + wide["control"]).drop(columns=["layer", "control"])
-    found = evidence_of(record, cells.set_index([*RUN, "cell", "seed"]), columns, DIFFERENCES)
+    found = evidence_of(record, cells.set_index([*RUN, "cell", "seed"]), columns, DIFFERENCES, printed_tables.known)
     rows = []
     for cell in wide[KEYS].drop_duplicates().itertuples(index=False):
         for metric, pair in DIFFERENCES.items():
@@ -115,7 +113,7 @@ def survival_table(record: Record) -> pd.DataFrame:
         where = f"{DATASET_NAMES[key[0]]}, {ARCHITECTURE_NAMES[key[1]]}, {key[2]}"
         row = {"where": where, "control": key[3], "Acc of C": f"{accuracy[key]:.3f}"}
         for metric in DIFFERENCES:
-            name, measured = METRIC_NAMES[metric], (*key, metric) in found.index
+            name, measured = HEADINGS[metric], (*key, metric) in found.index
             part = found.loc[(*key, metric)] if measured else None
             row[name] = NOT_TOUCHED if part is None else mean_sd(part["mean"], part["sd"])
             row[f"sign of {name}"] = NOT_TOUCHED if part is None else part["verdict"] or _sign(part)
@@ -132,7 +130,7 @@ def answers(sources: dict[str, Evidence]) -> pd.DataFrame:
     """For each difference and source: does its sign survive every control?"""
     rows = []
     for metric in DIFFERENCES:
-        row = {"question": f"Does the sign of {METRIC_NAMES[metric]} survive every control?"}
+        row = {"question": f"Does the sign of {HEADINGS[metric]} survive every control?"}
         for source, found in sources.items():
             verdict = robustness(found, metric)
             row[source] = f"{verdict.verdict}: {verdict.evidence}"
@@ -148,4 +146,4 @@ def robustness(evidence: Evidence, metric: str) -> Verdict:
     if evidence.record is None:
         return not_applicable("the paper varies none of these choices")
     found = survival(evidence.record).xs(metric, level="metric").drop(BASELINE, level="control")
-    return judge(found["comparison"], f"{METRIC_NAMES[metric]} has the baseline's sign")
+    return judge(found["comparison"], f"{HEADINGS[metric]} has the baseline's sign")

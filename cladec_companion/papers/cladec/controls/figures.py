@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from cladec_companion.evidence.claims import FAILS, HOLDS, UNDECIDED
 from cladec_companion.evidence.lines import legend_below
 from cladec_companion.evidence.style import COLOURS, LABELS, grid, style
-from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES, DIFFERENCES, METRIC_NAMES
+from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.controls.claims import KEYS, ORDER, runs, survival
 from cladec_companion.papers.cladec.controls.experiment import BASELINE
+from cladec_companion.papers.cladec.printed_tables import DIFFERENCES, HEADINGS
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages
 
@@ -67,7 +68,7 @@ def differences(record: Record, dataset: str | None = None, architecture: str | 
         for line, (layer, part) in zip(axes, parts.items(), strict=True):
             for axis, metric in zip(line, DIFFERENCES, strict=True):
                 _dots(axis, part.xs(metric, level="metric"), seeds[layer][metric], shown)
-                axis.set_xlabel(f"{METRIC_NAMES[metric]} at {layer} ({SCALES[metric[2:]]})")
+                axis.set_xlabel(f"{HEADINGS[metric]} at {layer} ({SCALES[metric[2:]]})")
         legend_below(figure, columns=4)
     plt.close(figure)
     return figure

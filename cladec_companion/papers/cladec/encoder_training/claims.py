@@ -20,11 +20,12 @@ from cladec_companion.evidence.measurements import FALLING, Evidence, evidence_o
 from cladec_companion.evidence.tables import columns_of
 from cladec_companion.evidence.thresholds import ABOUT, PRESERVED, SAME_LOSS
 from cladec_companion.evidence.trends import LEAST, steps, trend, trends
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.encoder_training.experiment import CALIBRATED, INITIAL, REFERENCE, SLOW, TRAINED
 from cladec_companion.records.record import Record
 
 KEYS = ["dataset", "architecture", "encoder_epochs"]
-PRINTED = {"acc_classifier": "Acc of C", **tables.METRIC_NAMES}
+PRINTED = {"acc_classifier": "Acc of C", **printed_tables.HEADINGS}
 EXTRA = {"agreement": "Agreement with C", "distances": "Rank correlation of distances", "spread": "Spread of the code"}
 COLUMNS = {
     "acc_classifier": ("classifier", "accuracy"), "rec_cladec": ("cladec", "loss_raw_sum"),
@@ -38,8 +39,10 @@ CLAIMED = 0.01  # the level of the paper's t-tests
 
 def published_summary() -> pd.DataFrame:
     """Table 6: mean and sd of 5 runs; differences from the means."""
-    cells = [(("fashion_mnist", "vgg11", epochs), values) for epochs, values in tables.published()["table6"].items()]
-    return tables.published_summary(cells, KEYS, tables.DIFFERENCES)
+    cells = [
+        (("fashion_mnist", "vgg11", epochs), values) for epochs, values in printed_tables.published()["table6"].items()
+    ]
+    return tables.published_summary(cells, KEYS, printed_tables.DIFFERENCES)
 
 
 def printed() -> Evidence:
@@ -62,7 +65,7 @@ def evidence(record: Record, untrained: str = CALIBRATED) -> Evidence:
     falling, of_reference = ({name: FALLING[name]} for name in ("falling_cladec", "falling_refae"))
     runs = columns_of(rows[~rows["batchnorm"].isin([REFERENCE, SLOW, other])], COLUMNS | falling, [*KEYS, "seed"])
     runs = runs.join(columns_of(rows, REFERENCE_COLUMNS | of_reference, [*RUN, "seed"]), on=[*RUN, "seed"])
-    return evidence_of(record, runs, COLUMNS | REFERENCE_COLUMNS, tables.DIFFERENCES)
+    return evidence_of(record, runs, COLUMNS | REFERENCE_COLUMNS, printed_tables.DIFFERENCES, printed_tables.known)
 
 
 def slow_averages(record: Record) -> pd.DataFrame:
@@ -105,8 +108,8 @@ def b26(evidence: Evidence) -> Verdict:
     if not tested:
         return undecided("needs at least two runs of each row")
     runs = min(int(chain["n"].min()) for _, chain in evidence.chains("rec_cladec"))
-    if runs < tables.PUBLISHED_RUNS:
-        return not_comparable(f"{runs} runs have less power than the paper's {tables.PUBLISHED_RUNS}")
+    if runs < printed_tables.RUNS:
+        return not_comparable(f"{runs} runs have less power than the paper's {printed_tables.RUNS}")
     parts = [
         certain(where(step.run, f"{step.before:g} to {step.after:g}"), step.welch, step.welch < CLAIMED, "Welch's p")
         for step in tested
@@ -144,7 +147,7 @@ def b29(evidence: Evidence) -> Verdict:
     for run, chain in evidence.chains("rec_refae", LEAST):
         limits = {"rec_refae": SAME_LOSS.value * chain["mean"].mean(), "acc_refae": ABOUT.value}
         for metric, limit in limits.items():
-            whole, label = len(chain) - 1.0, f"{tables.METRIC_NAMES[metric]}, change over all rows"
+            whole, label = len(chain) - 1.0, f"{printed_tables.HEADINGS[metric]}, change over all rows"
             found.append(trend(evidence, run, list(chain.index), {metric: whole}, (-limit, limit), label=label))
     return judge(found, "no change that matters")
 

@@ -7,7 +7,7 @@ from cladec_companion.papers.cladec.shared import layer_cells
 CHAPTER = Chapter(
     "layers", LayersSettings, cells=layer_cells, run_cell=run_cell,
     judged_by="cladec_companion.papers.cladec.layers.claims", further="cladec_companion.papers.cladec.general",
-    axis="layer", tables={"table2": "vgg11", "table3": "resnet10"},
+    headings="HEADINGS", axis="layer", tables={"table2": "vgg11", "table3": "resnet10"},
     reason="The scale of Tables 2 and 3 is inferred (C-6), and so is the layer behind an index (C-3).",
     mark=(122, 18),
 )  # fmt: skip

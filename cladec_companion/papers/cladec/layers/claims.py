@@ -23,9 +23,11 @@ from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region, sample
 from cladec_companion.evidence.measurements import FALLING, evidence_of, where
 from cladec_companion.evidence.thresholds import CONSTANT, KEPT, OMITTED
 from cladec_companion.evidence.trends import ends, trend, trends
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, common, runs_of
 
+HEADINGS = printed_tables.HEADINGS
 BASELINES = {"mnist": 0.99, "fashion_mnist": 0.92, "cifar100": 0.45}
 EXCEPTED = ("cifar100", "resnet10", -5)  # "once ... lower for ClaDec": section 6.1 names this cell's data set itself
 MEASURED = {
@@ -58,14 +60,14 @@ class Evidence(measurements.Evidence):
 
 def printed() -> Evidence:
     """Tables 2 and 3, with the conference paper's Table 1 and the last rows of Tables 4 and 5."""
-    published = tables.published()
+    published = printed_tables.published()
     first = [(("fashion_mnist", "vgg5", index), values) for index, values in published["conference_table1"].items()]
     last = [
         (("fashion_mnist", network, -2), {"rec_cladec": published[table][0.0]["rec_loss"]})
         for table, network in (("table4", "vgg11"), ("table5", "resnet10"))
     ]
     return Evidence(
-        tables.published_layers(),
+        printed_tables.layers(),
         conference=measurements.Evidence(tables.published_summary(first, tables.KEYS)),
         networks_compared=measurements.Evidence(tables.published_summary(last, tables.KEYS)),
     )
@@ -73,10 +75,10 @@ def printed() -> Evidence:
 
 def evidence(record: Record) -> Evidence:
     """What a record of the experiment `layers` measured."""
-    columns = {**tables.PRINTED, **MEASURED}
+    columns = {**printed_tables.COLUMNS, **MEASURED}
     runs = tables.columns_of(tables.numbered(record), columns | FALLING, [*tables.KEYS, "seed"])
-    found = evidence_of(record, runs, columns, tables.DIFFERENCES)
-    return Evidence(found.summary, record, runs, columns)
+    found = evidence_of(record, runs, columns, printed_tables.DIFFERENCES)
+    return Evidence(found.summary, record, runs, columns, printed_tables.known)
 
 
 def _cells(evidence: Evidence, weights: dict[str, float], claimed: Region) -> list[tuple[Any, Comparison]]:
@@ -239,7 +241,7 @@ def b14(evidence: Evidence) -> Verdict:
     """Accuracy on test images above the printed level of each data set, after the paper's training."""
     if evidence.record is None:
         cell = ("fashion_mnist", "vgg11", 64)
-        summary = tables.published_summary([(cell, tables.published()["table6"][64])], [*claims.RUN, "epochs"])
+        summary = tables.published_summary([(cell, printed_tables.published()["table6"][64])], [*claims.RUN, "epochs"])
         found = measurements.Evidence(summary)
         terms, level = {(*cell, "acc_classifier"): 1.0}, BASELINES["fashion_mnist"]
         part = found.contrast("Table 6, 64 epochs, which must be Fashion-MNIST", terms, (level, np.inf))
@@ -250,7 +252,7 @@ def b14(evidence: Evidence) -> Verdict:
     rows = evidence.record.rows[evidence.record.rows["layer"] == "classifier"].assign(index=0)
     columns = {"accuracy": ("classifier", "accuracy")}
     wide = tables.columns_of(rows, columns, [*tables.KEYS, "seed"])
-    found = evidence_of(evidence.record, wide, columns)
+    found = evidence_of(evidence.record, wide, columns, known=evidence.known)
     parts = [
         found.contrast(where(run), {(*run, 0, "accuracy"): 1.0}, (BASELINES[run[0]], np.inf))
         for run, _ in found.chains("accuracy") if run[0] in BASELINES

@@ -128,7 +128,7 @@ def over_depth(sources: dict[str, pd.DataFrame], dataset: str, architecture: str
     Parameters
     ----------
     sources
-        Summaries (`tables.layers_summary`, `tables.published_layers`) by name; `published` is drawn dashed.
+        Summaries (`printed_tables.layers_of`, `printed_tables.layers`) by name; `published` is drawn dashed.
     """
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7))
     for name, summary in sources.items():

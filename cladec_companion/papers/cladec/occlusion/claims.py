@@ -22,6 +22,7 @@ from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region, certain,
 from cladec_companion.evidence.measurements import Cell, Evidence, evidence_of, where
 from cladec_companion.evidence.thresholds import SMALL, STRONG, VERY_LARGE
 from cladec_companion.evidence.trends import trends
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
 
 METHODS = {"cladec": "cladec", "cladec whole": "whole", "gradcam": "gradcam"}
@@ -56,7 +57,7 @@ def evidence(record: Record) -> Evidence:
     for name in METHODS.values():
         wide[f"{name}_d"] = wide[f"{name}_min"] - wide[f"{name}_max"]
         wide[f"{name}_shared"] = wide.pop(f"{name}_min_shared") - wide[f"{name}_max"]
-    return evidence_of(record, wide, MEASURED | GAPS)
+    return evidence_of(record, wide, MEASURED | GAPS, known=printed_tables.known)
 
 
 def summary(record: Record) -> pd.DataFrame:
@@ -67,7 +68,7 @@ def summary(record: Record) -> pd.DataFrame:
 def printed() -> Evidence:
     """The same from the printed Tables 7 and 8."""
     differences = {f"{method}_d": (f"{method}_min", f"{method}_max") for method in ("cladec", "gradcam")}
-    return Evidence(tables.published_by_layer("table7", "table8", differences))
+    return Evidence(printed_tables.by_layer("table7", "table8", differences))
 
 
 def _gap(evidence: Evidence, cell: tuple[str, str, float], method: str, weight: float = 1.0) -> dict[Cell, float]:
@@ -156,7 +157,8 @@ def _clean(evidence: Evidence) -> Verdict:
         return undecided("these accuracies are not printed")
     columns, rows = {"accuracy": ("classifier", "accuracy")}, evidence.record.rows
     rows = rows[(rows["layer"] == "classifier") & (rows["squares"] == 0)].assign(index=0)
-    clean = evidence_of(evidence.record, tables.columns_of(rows, columns, [*tables.KEYS, "seed"]), columns)
+    wide = tables.columns_of(rows, columns, [*tables.KEYS, "seed"])
+    clean = evidence_of(evidence.record, wide, columns, known=evidence.known)
     terms = {("mnist", "resnet10", 0, "accuracy"): 1.0, ("mnist", "vgg11", 0, "accuracy"): -1.0}
     found = [clean.contrast("", terms, ABOVE)] if clean.has(*terms) else []
     return judge(found, "ResNet's accuracy less VGG's above 0", lacking="needs both networks on MNIST")

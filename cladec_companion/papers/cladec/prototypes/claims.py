@@ -8,6 +8,7 @@ from cladec_companion.evidence.claims import Claim, Comparison, Evidence, Verdic
 from cladec_companion.evidence.comparisons import measured, satterthwaite, share
 from cladec_companion.evidence.measurements import UNKNOWN, where
 from cladec_companion.evidence.thresholds import LEARNT, OMITTED
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
 
 KEYS = ["dataset", "architecture", "prototypes"]
@@ -54,7 +55,7 @@ def evidence(record: Record) -> Evidence:
     rows, keys = record.rows, [*KEYS, "seed"]
     runs = tables.columns_of(rows[rows["number"] == 0], OVERALL, keys)
     runs = runs.join(by_prototype(record).groupby(level=keys).mean().drop(columns="index"))
-    return Evidence(tables.summarise_runs(runs), record)
+    return Evidence(tables.summarise_runs(runs), record, known=printed_tables.known)
 
 
 def by_prototype(record: Record) -> pd.DataFrame:

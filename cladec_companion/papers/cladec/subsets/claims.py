@@ -15,6 +15,7 @@ from cladec_companion.evidence.measurements import evidence_of, where
 from cladec_companion.evidence.tables import FLOOR
 from cladec_companion.evidence.thresholds import AS_GOOD, ENOUGH, FRACTION, GUESSED, SUFFICES
 from cladec_companion.evidence.trends import trends
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
 
 LOSS = "loss_standardised"
@@ -33,7 +34,8 @@ class Evidence:
         assert self.record is not None
         rows = self.record.rows
         rows = rows[(rows["subset"] == "nested") & (rows["class"] == "")]
-        return evidence_of(self.record, tables.columns_of(rows, NESTED, [*RUN, "size", "seed"]), NESTED)
+        wide = tables.columns_of(rows, NESTED, [*RUN, "size", "seed"])
+        return evidence_of(self.record, wide, NESTED, known=printed_tables.known)
 
     def values(self, method: str, metric: str, *, classes: bool = False) -> pd.DataFrame:
         """The rows of one number, over all test images or for each class."""

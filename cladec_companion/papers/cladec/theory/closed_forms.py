@@ -187,7 +187,7 @@ def depth_violations(summary: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     summary
-        `tables.published_layers` or `tables.layers_summary`: mean, sd, n by dataset, architecture, index, metric.
+        `printed_tables.layers` or `printed_tables.layers_of`: mean, sd, n by dataset, architecture, index, metric.
 
     Returns
     -------

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, Claim, Verdict, at_least, every_part, judge, undecided
 from cladec_companion.evidence.comparisons import Region, share
 from cladec_companion.evidence.thresholds import OFTEN, RICH, VALID
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.user_study.answers import codebook
 
 # The introduction of the paper's study names these three, and says so (section 6.7).
@@ -51,7 +51,7 @@ def with_intervals(counts: pd.DataFrame) -> pd.DataFrame:
 
 def published_shares() -> pd.DataFrame:
     """The printed shares. Counts follow from them and the number of answers, unless they are printed, too."""
-    study = tables.published()["user_study"]
+    study = printed_tables.published()["user_study"]
     n = study["answers"]
     printed = study["concept_share_of_responses"] | study["validity"] | study["other"]
     rows = []
@@ -81,13 +81,13 @@ def counted(codes: pd.DataFrame) -> pd.DataFrame:
 
 def printed() -> Evidence:
     """Section 6.7 and Table 9."""
-    knows = tables.published()["table9"]["knows_cnn"]  # YAML reads the keys yes and no as truth values
+    knows = printed_tables.published()["table9"]["knows_cnn"]  # YAML reads the keys yes and no as truth values
     return Evidence(published_shares(), knows[True], sum(knows.values()))
 
 
 def arithmetic() -> pd.DataFrame:
     """Does what section 6.7 and Table 9 print fit together? One row per sum, with both numbers and a verdict."""
-    study, table = tables.published()["user_study"], tables.published()["table9"]
+    study, table = printed_tables.published()["user_study"], printed_tables.published()["table9"]
     validity, ages = study["validity"], [age for _, age in table["age"]]
     none = validity["claimed_no_difference_though_clear"]
     people = {name: sum(groups.values()) for name, groups in table.items() if name != "age"}

@@ -8,6 +8,7 @@ from cladec_companion.evidence.claims import RUN, Comparison, Evidence, judge
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
 from cladec_companion.evidence.measurements import MARK, evidence_of
 from cladec_companion.evidence.thresholds import CLEARLY, HALF
+from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.papers.cladec.your_own.experiment import BIASED, HONEST
 from cladec_companion.records.record import Record
@@ -81,7 +82,7 @@ def evidence(record: Record) -> Evidence:
     """The numbers of each layer and run, by data set, architecture and layer."""
     wide = by_run(record).reorder_levels([*RUN, "layer", "seed"]).sort_index()
     columns = {_name(*number): number for number in wide.columns}
-    return evidence_of(record, wide.set_axis(list(columns), axis=1), columns)
+    return evidence_of(record, wide.set_axis(list(columns), axis=1), columns, known=printed_tables.known)
 
 
 def findings(record: Record) -> pd.DataFrame:

@@ -140,7 +140,9 @@ def test_noise_alone_makes_one_trend_in_twenty(seeds, log):
     known = noise.Noise({(noise.LOSS, ""): noise.Spread(spread, 500, True, "made up")})
     noisy = 0.2 * (1 + spread * np.random.default_rng(seeds).normal(size=(200, seeds, 5)))
     found = [
-        trend for values in noisy for trend in trends(replace(rows(values, seeds), known=lambda: known), "rec_cladec", log=log)
+        trend
+        for values in noisy
+        for trend in trends(replace(rows(values, seeds), known=lambda: known), "rec_cladec", log=log)
     ]
     assert decided(found) == pytest.approx(0.05, abs=0.045)
 

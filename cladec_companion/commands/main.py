@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cladec_companion.commands import book, explain, records, user_study
+from cladec_companion.commands import book, explain, records, study
 from cladec_companion.commands.shared import tell
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app.command()(book.pdf)
 app.command()(records.train)
 app.command()(records.merge)
 app.command()(records.status)
-app.add_typer(user_study.study, name="study")
+app.add_typer(study.study, name="study")
 
 # What typer raises for options and commands that it refuses itself, under one name in all its versions.
 Refused: Any = typer.BadParameter.__base__

@@ -22,6 +22,11 @@ def chapter(name: str) -> Chapter:
     return CHAPTERS[name]
 
 
+def with_participants() -> Chapter:
+    """The chapter that hands out a study with participants."""
+    return next(chapter for chapter in CHAPTERS.values() if chapter.handed_out_by)
+
+
 def settings_for(name: str, profile: str = "quick", **changes: Any) -> Any:
     """Make a checked configuration of a chapter (see `records.settings.settings_for`).
 

@@ -48,6 +48,9 @@ class Chapter:
         Why no record can decide the claims; empty where one can.
     measures_time
         Whether the notebook times something, so that nothing else should run beside it.
+    handed_out_by
+        Module of a study with participants: `export(settings, out, ...)` and `analyse(folder, answers, ...)`. Empty for
+        a chapter without one.
     mark
         Place of the chapter's number in the scheme of the method on the map of the chapters.
     """
@@ -65,6 +68,7 @@ class Chapter:
     reason: str = ""
     unrecorded: str = ""
     measures_time: bool = False
+    handed_out_by: str = ""
     mark: tuple[int, int] | None = None
 
     @property
@@ -81,6 +85,11 @@ class Chapter:
     def all_claims(self) -> list[ModuleType]:
         """The modules of all claims that its records decide."""
         return [import_module(name) for name in (self.judged_by, self.further) if name]
+
+    @property
+    def kit(self) -> ModuleType:
+        """The module of the study with participants."""
+        return import_module(self.handed_out_by)
 
     @property
     def columns(self) -> dict[str, str]:

@@ -6,5 +6,6 @@ from cladec_companion.papers.cladec.user_study.experiment import UserStudySettin
 CHAPTER = Chapter(
     "user_study", UserStudySettings,
     judged_by="cladec_companion.papers.cladec.user_study.claims",
+    handed_out_by="cladec_companion.papers.cladec.user_study.study",
     unrecorded="no experiment can; a study with participants of one's own would", mark=(286, 108),
 )  # fmt: skip

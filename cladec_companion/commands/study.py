@@ -1,4 +1,4 @@
-"""The commands of the user study: `cladec study export` and `cladec study analyse`."""
+"""The commands of a study with participants: `cladec study export` and `cladec study analyse`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,11 +36,11 @@ def export(
     """
     import sys
 
-    from cladec_companion.papers import settings_for
-    from cladec_companion.papers.cladec.user_study import kit
+    from cladec_companion.papers import with_participants
 
-    settings = settings_for("user_study", profile, images=images, participants=participants, pairs=pairs, seed=seed)
-    kit.export(
+    chapter = with_participants()
+    settings = chapter.settings_for(profile, images=images, participants=participants, pairs=pairs, seed=seed)
+    chapter.kit.export(
         settings, out, dataset=dataset, reference=reference, data_dir=data_dir, device=device,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
@@ -64,7 +64,7 @@ def analyse(
 
     Example: `cladec study analyse study --answers answers --codes first.csv --codes second.csv`
     """
-    from cladec_companion.papers.cladec.user_study import analysis
+    from cladec_companion.papers import with_participants
 
-    made, lines = analysis.analyse(folder, answers, codes or [], out)
+    made, lines = with_participants().kit.analyse(folder, answers, codes or [], out)
     print("\n".join([*lines, str(made)]))

@@ -183,6 +183,38 @@ def test_phone_needs_no_sideways_scrolling(opened):
     page.set_viewport_size(DESKTOP)
 
 
+CUT = """() => [...document.querySelectorAll("article :is(table, pre, img, svg, iframe)")].filter((part) => {
+  if (!part.getBoundingClientRect().width || part.closest("mjx-container")) return false;
+  for (let box = part; box && box.tagName !== "ARTICLE"; box = box.parentElement)
+    if (getComputedStyle(box).overflowX !== "visible" && box.scrollWidth > box.clientWidth + 1) return true;
+  return false;
+}).map((part) => part.outerHTML.slice(0, 80) + " ... " + part.textContent.trim().slice(0, 60))"""
+
+
+def test_nothing_is_cut_on_a_desk(opened):
+    _, page, _ = opened
+    page.set_viewport_size(DESKTOP)
+    page.wait_for_function("document.readyState === 'complete'")
+    page.wait_for_timeout(100)  # tables take the margin when the window has its size
+    assert page.evaluate(CUT) == []
+
+
+def test_what_is_wider_than_a_phone_scrolls_in_a_frame_and_keeps_its_first_column(open_page):
+    page, _ = open_page("notebooks/layers.html")
+    page.set_viewport_size(PHONE)
+    table = page.locator("table.dataframe:not(.wrapped)").first
+    assert (
+        table.evaluate("table => table.scrollWidth > table.clientWidth && getComputedStyle(table).borderTopWidth")
+        == "1px"
+    )
+    table.evaluate("table => { table.scrollLeft = 100 }")
+    first = table.locator("tbody tr > :first-child").first
+    assert (
+        first.evaluate("cell => cell.getBoundingClientRect().left - cell.closest('table').getBoundingClientRect().left")
+        < 3
+    )
+
+
 def test_front_page_shows_its_picture_and_leads_on(open_page):
     page, _ = open_page("book/index.html")
     assert page.locator("figure img").first.evaluate("image => image.naturalWidth") > 600

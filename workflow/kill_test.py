@@ -214,12 +214,12 @@ class Attempt:
 
 
 def what_counts(root: Path, only: str) -> list[Any]:
-    """Names and bytes of a record's files; of the manifest, all but times and where each cell was made."""
+    """Names and bytes of a record's files; of the manifest, all but times, where each cell was made, and its digest."""
     folder = root / "smoke" / only
     manifest = json.loads((folder / "manifest.json").read_text())
     passing = {"seconds", "cpu_seconds", "trainings", "run"}
     cells = {name: {key: cell[key] for key in cell.keys() - passing} for name, cell in manifest["cells"].items()}
-    manifest |= {"cells": cells, "runs": None}
+    manifest |= {"cells": cells, "runs": None, "digest": None}
     return [sorted(path.name for path in folder.iterdir()), manifest, *((folder / name).read_bytes() for name in FILES)]
 
 

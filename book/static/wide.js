@@ -1,0 +1,37 @@
+// A table or listing that is wider than the text takes the margin beside it, too; the contents there step aside.
+document.addEventListener("DOMContentLoaded", () => {
+  const article = document.querySelector(".bd-article"), contents = document.querySelector(".bd-sidebar-secondary");
+  if (!article) return;
+  const GAP = 24;  // pixels that stay free at the window's right edge
+  const scrolling = "table.dataframe, .pst-scrollable-table-container, div.highlight pre";
+  const box = (part) => part.closest("div.highlight") ?? part;
+  const beside = new Set();
+  const watch = new IntersectionObserver((entries) => {
+    for (const {target, isIntersecting} of entries) beside[isIntersecting ? "add" : "delete"](target);
+    contents?.classList.toggle("stepped-aside", beside.size > 0);
+  });
+
+  function widen() {
+    watch.disconnect();
+    beside.clear();
+    contents?.classList.remove("stepped-aside");
+    for (const wide of article.querySelectorAll(".wide")) wide.classList.remove("wide", "tight");
+    const room = document.documentElement.clientWidth - article.getBoundingClientRect().right - GAP;
+    if (room < 2 * GAP || matchMedia("print").matches) return;
+    for (const part of article.querySelectorAll(scrolling)) {
+      if (part.scrollWidth <= part.clientWidth + 1 || part.closest("aside, details, .admonition")) continue;
+      const wide = box(part), inset = article.getBoundingClientRect().right - wide.getBoundingClientRect().right;
+      wide.style.setProperty("--room", `${room + inset}px`);
+      wide.classList.add("wide");
+      wide.classList.toggle("tight", part.scrollWidth > part.clientWidth + 1);  // not even the margin is enough
+      watch.observe(wide);
+    }
+  }
+
+  widen();
+  addEventListener("load", widen);
+  addEventListener("resize", widen);
+  addEventListener("beforeprint", () => article.querySelectorAll(".wide").forEach((wide) => wide.classList.remove("wide")));
+  addEventListener("afterprint", widen);
+  for (const folded of article.querySelectorAll("details")) folded.addEventListener("toggle", widen);
+});

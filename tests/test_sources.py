@@ -1,6 +1,7 @@
 """The repository's own files: notebooks without outputs, the conda view in step, parameters that exist."""
 
 import ast
+import json
 import re
 import tomllib
 from dataclasses import fields
@@ -187,3 +188,17 @@ def test_the_core_is_thin():
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").rglob("*.py")]
     assert len(sources) > 20
     assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 4700
+
+
+def test_versions_and_descriptions_agree():
+    """What pyproject.toml, CITATION.cff and Zenodo's metadata say of the project."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    archived = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    assert project["version"] == str(cited["version"]) == archived["version"]
+    assert (cited["title"], cited["license"]) == (archived["title"], archived["license"])
+    assert [author["name"] for author in cited["authors"]] == [creator["name"] for creator in archived["creators"]]
+    assert " ".join(cited["abstract"].split()) == archived["description"]
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest is not None
+    assert newest.group(1) == project["version"]

@@ -12,8 +12,10 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from cladec_companion.book import launch
+from cladec_companion.book.found import answer
 from cladec_companion.papers import CHAPTERS, PAPERS
-from cladec_companion.records.files import BUILT
+from cladec_companion.records.files import BUILT, RECORDED
+from cladec_companion.records.record import find_records
 
 WORDS_PER_MINUTE = 200
 WITHOUT_HEAD = ("book/index", "book/slides_layers", "book/slides_trust", "book/changes", "book/api", "book/references")
@@ -65,11 +67,15 @@ def write(site: Path, profile: str) -> None:
     for notebook in (site / "notebooks").glob("*.ipynb"):
         for name, png in figures(notebook).items():
             (generated / f"{name}.png").write_bytes(png)
+    records = find_records(RECORDED)
     for chapter in found:
         parts = [head(chapter, profile)]
+        name = Path(chapter.file).name
+        if name in CHAPTERS:
+            parts.append(answer(CHAPTERS[name], records))
         if chapter.computing is not None:
-            parts.append(launch.how_to_run(Path(chapter.file).name, profile, launch.address()))
-        _put(site, chapter, "\n\n".join(parts))
+            parts.append(launch.how_to_run(name, profile, launch.address()))
+        _put(site, chapter, "\n\n".join(filter(None, parts)))
 
 
 def head(chapter: Page, profile: str) -> str:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from cladec_companion.book import provenance
+from cladec_companion.book import found, provenance
 from cladec_companion.book.ledger import differences, ledger, of
 from cladec_companion.engine import runner
 from cladec_companion.evidence import noise, tables, thresholds
 from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.escape import markdown
+from cladec_companion.records.files import RECORDED
 from cladec_companion.records.record import Record, find_records
 from cladec_companion.records.settings import PROFILES
 
@@ -32,6 +33,7 @@ def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHA
     records = [record for root in roots for record in find_records(root) if record.manifest["profile"] != "smoke"]
     of_single_runs = [paper.printed.known for paper in PAPERS if paper.printed]
     parts = {
+        "found.md": found.page(chapters, find_records(RECORDED)),
         "status.md": status(records, chapters),
         "published.md": published_against_reproduced(records, chapters),
         "claims.md": ledger(chapters, records),

@@ -1,0 +1,164 @@
+"""What was found: the verdicts of the best records in plain sentences, for a page of its own and below each title.
+
+Nothing here is typed in: which claim stands under which heading, its effect, its interval and its budget follow from
+the records, and change with them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cladec_companion.book import provenance
+from cladec_companion.evidence import tables
+from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED, Claim, Verdict, corrected
+from cladec_companion.papers.chapter import Chapter
+from cladec_companion.records.record import Record
+from cladec_companion.records.settings import PROFILES
+
+Chapters = Mapping[str, Chapter]
+SHOWN = 8  # results under a heading of the page; the ledger has all
+HEADINGS = {HOLDS: "Held", FAILS: "Did not hold"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim with its verdict from the best record of its chapter."""
+
+    chapter: Chapter
+    claim: Claim
+    verdict: Verdict
+    record: Record
+    survives: bool = False
+
+
+def best(experiment: str, records: list[Record]) -> Record | None:
+    """The record that says most about the paper: of the longest profile, unchanged before changed, with most seeds.
+
+    Parameters
+    ----------
+    experiment
+        Whose record.
+    records
+        All there are.
+    """
+    own = [record for record in records if record.manifest["experiment"] == experiment]
+    names = list(PROFILES)
+
+    def rank(record: Record) -> tuple[int, bool, int, int]:
+        unchanged = record.folder.parent.name == record.manifest["profile"]
+        return names.index(record.manifest["profile"]), unchanged, provenance.runs(record), len(record.cells)
+
+    return max(own, key=rank, default=None)
+
+
+def findings(chapters: Chapters, records: list[Record]) -> list[Finding]:
+    """Every claim of the chapters that have a record; which verdicts survive Holm's correction over all of them."""
+    found = list(_findings(chapters, records))
+    kept = corrected({one.claim.key: one.verdict for one in found})["survives"]
+    return [
+        Finding(one.chapter, one.claim, one.verdict, one.record, bool(kept.get(one.claim.key, False))) for one in found
+    ]
+
+
+def _findings(chapters: Chapters, records: list[Record]) -> Iterator[Finding]:
+    for chapter in chapters.values():
+        record = best(chapter.name, records)
+        if record is None:
+            continue
+        same = [other for other in records if other.manifest["experiment"] == chapter.name]
+        for module in chapter.all_claims:
+            evidence = module.evidence(record, *(() if module is chapter.claims else (same,)))
+            for claim in module.CLAIMS:
+                yield Finding(chapter, claim, claim.decide(evidence), record)
+
+
+def page(chapters: Chapters, records: list[Record]) -> str:
+    """The results of all chapters: what held, what did not, and what would decide the rest."""
+    found = findings(chapters, records)
+    if not found:
+        return "No record yet."
+    parts = [_summary(found)]
+    for state, heading in HEADINGS.items():
+        own = sorted(
+            (one for one in found if one.verdict.verdict == state), key=lambda one: (not one.survives, one.verdict.p)
+        )
+        parts += [f"## {heading}", "\n".join(map(_item, own[:SHOWN])) or "Nothing, so far."]
+        if len(own) > SHOWN:
+            parts.append(f"{len(own) - SHOWN} more are in the [ledger](claims.md).")
+    still_open = [one for one in found if one.verdict.verdict == UNDECIDED]
+    rows = [
+        {"claim": f"{_link(one)}: {one.claim.text}", "what would decide": _missing(one.verdict)} for one in still_open
+    ]
+    parts += ["## Nobody knows yet", tables.markdown(pd.DataFrame(rows)) if rows else "Nothing is open."]
+    return "\n\n".join(parts)
+
+
+def _summary(found: list[Finding]) -> str:
+    counts = pd.Series([one.verdict.verdict for one in found]).value_counts()
+    told = ", ".join(f"{state}: {count}" for state, count in counts.items())
+    survivors = sum(one.survives for one in found)
+    records = {provenance.title(one.record): None for one in found}
+    return (
+        f"{len(found)} claims were tested on real runs: {told}. {survivors} verdicts survive Holm's correction "
+        f"over all of them. They rest on these records: {'; '.join(records)}."
+    )
+
+
+def _link(one: Finding) -> str:
+    return f"[{one.claim.key}](../notebooks/{one.chapter.name}.ipynb)"
+
+
+def _item(one: Finding) -> str:
+    """One result: the claim, its effect, on what it rests."""
+    weak = "" if one.survives else " Alone it is decided, but not if chance has to be excluded for all claims at once."
+    return f"- **{one.claim.text}** ({_link(one)}). {_effect(one.verdict)} {_basis(one)}{weak}"
+
+
+def _effect(verdict: Verdict) -> str:
+    """The comparison in the middle of all, with its interval: neither the best nor the worst of them."""
+    known = [c for c in verdict.comparisons if np.isfinite(c.low) and np.isfinite(c.high) and not c.obstacle]
+    if not known:
+        return ""
+    middle = sorted(known, key=lambda c: c.effect)[len(known) // 2]
+    where = f"{middle.what}: " if middle.what else ""
+    of = f", the middle one of {len(known)} comparisons" if len(known) > 1 else ""
+    return f"{_measured(verdict)} ({where}{middle.text}{of})."
+
+
+def _measured(verdict: Verdict) -> str:
+    """What was compared, and in how many cases it came out as claimed: the first words of the evidence."""
+    return verdict.evidence.partition(",")[0].partition(" (")[0].capitalize()
+
+
+def _basis(one: Finding) -> str:
+    epochs = one.record.manifest["configuration"].get("decoder_epochs")
+    budget = f", {epochs} epochs of the decoder" if epochs else ""
+    return f"Record `{one.record.folder.parent.name}`: {provenance.seeds(one.record)}{budget}."
+
+
+def _missing(verdict: Verdict) -> str:
+    """The last part of the evidence of an open claim, which says what would decide it."""
+    last = verdict.evidence.rsplit("; ", 1)[-1]
+    return re.sub(r"\([^()]{60,}\)", "", last).strip()
+
+
+def answer(chapter: Chapter, records: list[Record]) -> str:
+    """The chapter's answer in three sentences, from the best record; empty if nothing was recorded or claimed."""
+    found = [one for one in _findings({chapter.name: chapter}, records) if one.verdict.verdict != NOT_APPLICABLE]
+    if not found:
+        return ""
+    by_state = {state: [one for one in found if one.verdict.verdict == state] for state in (HOLDS, FAILS)}
+    rest = [one for one in found if one.verdict.verdict not in by_state]
+    sentences = [
+        f"**{said}:** {'; '.join(f'{one.claim.text} ({one.claim.key})' for one in by_state[state])}."
+        for state, said in ((HOLDS, "Held"), (FAILS, "Did not hold"))
+        if by_state[state]
+    ]
+    if rest:
+        keys = ", ".join(one.claim.key for one in rest)
+        sentences.append(f"**Open**, too short a run or too few seeds: {keys}.")
+    basis = _basis(found[0])
+    return ":::{admonition} The answer, from the records\n:class: answer\n" + "\n\n".join([*sentences, basis]) + "\n:::"

@@ -199,6 +199,7 @@ def test_versions_and_descriptions_agree():
     assert (cited["title"], cited["license"]) == (archived["title"], archived["license"])
     assert [author["name"] for author in cited["authors"]] == [creator["name"] for creator in archived["creators"]]
     assert " ".join(cited["abstract"].split()) == archived["description"]
+    assert f"version = {{{project['version']}}}" in (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None
     assert newest.group(1) == project["version"]

@@ -50,19 +50,38 @@ def begun(experiment):
 
 def test_the_ledger_has_every_claim_once_and_in_order(record):
     page = ledger.ledger(CHAPTERS, [record])
-    assert re.findall(r"^\| (B\d+), ", page, re.M) == CLAIMED
-    rows = {line.split(",")[0].removeprefix("| "): line for line in page.splitlines() if line.startswith("| B")}
-    assert "28 of 29" in rows["B1"]
-    assert "*laptop, committed*, n = 3: [holds]" in rows["B1"]
-    assert "not recorded yet" in rows["B16"]
-    assert "participants" in rows["B55"]
-    assert all("../notebooks/" in row for row in rows.values())
+    cards = dict(re.findall(r"^\(claim-(b\d+)\)=\n(.*?)^:::$", page, re.M | re.S))
+    assert [key.upper() for key in cards] == CLAIMED
+    assert "28 of 29" in cards["b1"]
+    assert "*laptop, committed*, n = 3: [holds]" in cards["b1"]
+    assert "not recorded yet" in cards["b16"]
+    assert "participants" in cards["b55"]
+    assert all("../notebooks/" in card for card in cards.values())
     counted = next(line for line in page.splitlines() if line.startswith("| laptop"))
     *states, surviving = map(int, re.findall(r"\d+", counted))
     assert sum(states) == len(CLAIMED)
     head = page.splitlines()[0]
     assert all(f"| {state} |" in head for state in (*STATES, "not recorded", "decided after Holm"))
     assert 0 < surviving <= sum(states[:2])
+
+
+def matrix(page):
+    """Rows of the matrix by claim: what a reader and the filters see."""
+    rows = re.findall(r'<tr data-ours="(.*?)" data-disagree="(.*?)">(.*?)</tr>', page, re.S)
+    return {re.search(r"#claim-(\w+)", row)[1].upper(): (ours, disagree, row) for ours, disagree, row in rows}
+
+
+def test_the_matrix_shows_print_beside_the_best_record_alone(record):
+    quick = as_record(made_up(as_claimed, seeds=(0,)).record.rows, profile="quick")
+    rows = matrix(ledger.ledger(CHAPTERS, [quick, record]))
+    assert sorted(rows, key=CLAIMED.index) == CLAIMED
+    verdicts = {claim.key: (printed, found) for _, claim, printed, found in ledger.judged(CHAPTERS, [record])}
+    for key, (ours, disagree, row) in rows.items():
+        printed, found = verdicts[key]
+        best = found["laptop, committed"][1].verdict if found else "not recorded"
+        assert ours == best
+        assert (disagree == "yes") == ({printed.verdict, best} == {HOLDS, FAILS})
+        assert ("pictures only" in row) == ("pictures" in printed.evidence and printed.verdict == NOT_APPLICABLE)
 
 
 def test_every_claim_says_what_decides_it():

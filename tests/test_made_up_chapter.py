@@ -88,7 +88,7 @@ def test_its_claims_are_judged_in_the_ledger(record):
     ((runs, verdict),) = verdicts["M1"][1].values()
     assert (runs, verdict.verdict) == (2, HOLDS)
     page = ledger.ledger(CHAPTERS, [record])
-    keys = re.findall(r"^\| ([A-Z]\d+), ", page, re.M)
+    keys = [key.upper() for key in re.findall(r"^\(claim-([a-z]\d+)\)=", page, re.M)]
     assert keys[-2:] == ["M1", "M12"]  # after those of the papers that stand before it
     assert keys[:-2] == [f"B{number}" for number in range(1, len(keys) - 1)]
     assert "[dimmed](../notebooks/dimmed.ipynb)" in page

@@ -1,21 +1,36 @@
 """The ledger of all claims, and where our numbers and verdicts depart from the printed ones."""
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from string import ascii_letters, digits
+from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader
 
 from cladec_companion.book import provenance
+from cladec_companion.book.found import best
 from cladec_companion.evidence import tables
-from cladec_companion.evidence.claims import FAILS, HOLDS, RUN, STATES, Claim, Verdict, corrected, undecided
+from cladec_companion.evidence.claims import (
+    FAILS,
+    HOLDS,
+    NOT_APPLICABLE,
+    NOT_COMPARABLE,
+    RUN,
+    STATES,
+    UNDECIDED,
+    Claim,
+    Verdict,
+    corrected,
+)
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.record import Record
 
-ABSENT = undecided("not recorded yet")
 # Classes of the style sheet; a state without one looks like an undecided claim.
 MARKS = {state: state.replace(" ", "-") for state in STATES} | {FAILS: "fails"}
+SYMBOLS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?", NOT_COMPARABLE: "≁", NOT_APPLICABLE: "–"}
 LOSSES = {"rec", "total", "cls"}  # how their metrics' names begin; all others are accuracies
 Judged = tuple[Chapter, Claim, Verdict, dict[str, tuple[int, Verdict]]]
 Chapters = Mapping[str, Chapter]
@@ -40,26 +55,79 @@ def judged(chapters: Chapters, records: list[Record]) -> Iterator[Judged]:
 
 
 def ledger(chapters: Chapters, records: list[Record]) -> str:
-    """All claims in one table: what decides them, and the verdicts from the printed numbers and from each record."""
-    rows: dict[str, dict[str, str]] = {}
+    """Counts of the verdicts, a matrix of all claims (print beside the best record), and a card for each claim."""
+    claims: dict[str, _Row] = {}
     found: dict[str, dict[str, Verdict]] = defaultdict(dict)  # source -> claim -> verdict
+    chosen = {name: best(name, records) for name in chapters}
     for chapter, claim, printed, verdicts in judged(chapters, records):
-        absent = undecided(chapter.unrecorded) if chapter.unrecorded else ABSENT
-        ours = [f"*{name}*, n = {runs}: {_marked(verdict)}" for name, (runs, verdict) in verdicts.items()]
-        rows[claim.key] = {
-            "claim, section, chapter": f"{claim.key}, {claim.section}<br>{_chapter(chapter.name)}",
-            "what the paper says, and what decides": f"**{claim.text}.**<br>{claim.test}",
-            "printed numbers": _marked(printed),
-            "our records": "<br>".join(ours) or _marked(absent),
-        }
+        record = chosen[chapter.name]
+        ours = verdicts.get(provenance.name(record)) if record else None
+        claims[claim.key] = _Row(chapter, claim, printed, ours[1] if ours else None, verdicts)
         found["printed numbers"][claim.key] = printed
         for name, (_, verdict) in verdicts.items():
             found[name][claim.key] = verdict
-    counts = pd.DataFrame([_counts(source, verdicts, len(rows)) for source, verdicts in found.items()])
-    papers = list(dict.fromkeys(key.rstrip(digits) for key in rows))  # whose claims are counted by the same letter
-    listed = sorted(rows, key=lambda key: (papers.index(key.rstrip(digits)), int(key.lstrip(ascii_letters))))
-    table = tables.markdown(pd.DataFrame([rows[key] for key in listed]))
-    return f"{tables.markdown(counts)}\n\n:::{{div}} ledger\n{table}\n:::"
+    counts = pd.DataFrame([_counts(source, verdicts, len(claims)) for source, verdicts in found.items()])
+    letters = list(dict.fromkeys(key.rstrip(digits) for key in claims))  # claims of a paper are counted by a letter
+    listed = sorted(claims, key=lambda key: (letters.index(key.rstrip(digits)), int(key.lstrip(ascii_letters))))
+    cards = "\n\n".join(_card(claims[key]) for key in listed)
+    return f"{tables.markdown(counts)}\n\n{_matrix(claims[key] for key in listed)}\n\n## Claim by claim\n\n{cards}"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A claim in the matrix."""
+
+    chapter: Chapter
+    claim: Claim
+    printed: Verdict
+    ours: Verdict | None
+    all_ours: dict[str, tuple[int, Verdict]]
+
+    @property
+    def absent(self) -> str:
+        """What stands where no record decides."""
+        return self.chapter.unrecorded or "not recorded yet"
+
+    def cells(self) -> dict[str, Any]:
+        """The row of the matrix; a picture without a number is called what it is."""
+        printed = self.printed.verdict
+        pictures = printed == NOT_APPLICABLE and "pictures" in self.printed.evidence
+        states = {printed, self.ours.verdict if self.ours else ""}
+        return {
+            "key": self.claim.key, "text": self.claim.text, "absent": self.absent, "printed": printed,
+            "printed_word": "pictures only" if pictures else printed, "disagree": states == {HOLDS, FAILS},
+            "ours": self.ours.verdict if self.ours else "",
+        }  # fmt: skip
+
+
+def _matrix(rows: Iterable[_Row]) -> str:
+    """All claims by chapter: in plain words, the verdict of the printed numbers, that of our best record."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row.chapter.name].append(row.cells())
+    chapters = [
+        {"name": name, "title": provenance.spoken(name).capitalize(), "rows": own} for name, own in groups.items()
+    ]
+    environment = Environment(loader=PackageLoader("cladec_companion.book", ""), autoescape=True, trim_blocks=True)
+    template = environment.get_template("ledger.html")
+    page = template.render(chapters=chapters, states=STATES, marks=MARKS, symbols=SYMBOLS)
+    return "```{raw} html\n" + re.sub(r"\n\s*\n", "\n", page).strip() + "\n```"
+
+
+def _card(row: _Row) -> str:
+    """One claim: what decides it, and what the printed numbers and each of our records say."""
+    ours = [f"- *{name}*, n = {runs}: {_marked(verdict)}" for name, (runs, verdict) in row.all_ours.items()]
+    return "\n".join([
+        f"(claim-{row.claim.key.lower()})=",
+        ":::{div} claim-card",
+        f"**{row.claim.key}. {row.claim.text}.** (Section {row.claim.section}; {_chapter(row.chapter.name)})",
+        "",
+        f"*Decided by:* {row.claim.test}",
+        "",
+        f"- *printed numbers*: {_marked(row.printed)}",
+        *(ours or [f"- *our records*: {row.absent}"]),
+        ":::",
+    ])  # fmt: skip
 
 
 def _counts(source: str, verdicts: dict[str, Verdict], claims: int) -> dict[str, str | int]:

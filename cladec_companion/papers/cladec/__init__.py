@@ -9,6 +9,7 @@ from cladec_companion.papers.cladec import (
     layers,
     occlusion,
     prototypes,
+    sanity,
     subsets,
     theory,
     user_study,
@@ -20,7 +21,7 @@ PAPER = Paper(
         room.CHAPTER
         for room in (
             layers, alpha, encoder_training, subsets, prototypes, occlusion,
-            theory, controls, cost, your_own, user_study,
+            theory, controls, sanity, cost, your_own, user_study,
         )
     ),
     drawn_by="cladec_companion.papers.cladec.pictures",

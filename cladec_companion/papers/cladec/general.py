@@ -1,4 +1,4 @@
-"""Claims B50-B54, which no table of the paper shows (sections 2, 6.1 and 7): decided from records of `layers`."""
+"""Claims B50 and B52-B54, which no table of the paper shows (sections 6.1 and 7): decided from records of `layers`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,6 @@ from cladec_companion.records.record import Record
 
 COLUMNS = {
     "rank_correlation": ("cladec", "loss_rank_correlation"),
-    "attack_cladec": ("cladec", "attack_change"), "attack_cladec_error": ("cladec", "attack_change_error"),
-    "attack_gradcam": ("gradcam", "attack_change"), "attack_gradcam_error": ("gradcam", "attack_change_error"),
     "active": ("activation", "active_unaveraged"), "rank": ("activation", "effective_rank"),
 }  # fmt: skip
 LENGTHS = ("train_limit", "classifier_epochs", "decoder_epochs")  # what B53 lets differ: images times epochs stay
@@ -87,22 +85,6 @@ def b50(evidence: Evidence) -> Verdict:
     listed = ", ".join(f"{layer} {ratio:.1f}" for layer, ratio in ratios.droplevel([0, 1, 2]).items())
     verdict = judge(found, f"log2 of the ratio within {limit:g}", MOST, lacking="needs trainings that were timed")
     return verdict.plus(f" (times the classifier's training, per epoch: {listed})" if listed else "")
-
-
-@unprinted("anticipated by the paper, which tests nothing of it")
-def b51(evidence: Evidence) -> Verdict:
-    """Under attacks that leave the prediction as it is, X̂ changes by a smaller share of its variety than GradCAM."""
-    found = []
-    for run, chain in evidence.chains("attack_cladec"):
-        for index in chain.index:
-            terms = {(*run, index, "attack_cladec"): 1.0, (*run, index, "attack_gradcam"): -1.0}
-            if evidence.has(*terms):
-                found.append(evidence.contrast(where(run, f"{index}"), terms, BELOW))
-    return judge(
-        found, "X̂ changes less",
-        lacking="equal codes give equal X̂ by construction; attacks at a fixed prediction would decide the rest: "
-        "not recorded yet",
-    )  # fmt: skip
 
 
 @unprinted("the paper states it without numbers")
@@ -186,7 +168,6 @@ def b54(evidence: Evidence) -> Verdict:
 
 CLAIMS = [
     Claim("B50", "7", "Explaining costs about as much as training the model", b50),
-    Claim("B51", "2", "Explanations are less sensitive to perturbations that the classifier ignores", b51),
     Claim("B52", "7", "Poor reconstructions of the RefAE go with hard-to-read ones of ClaDec", b52),
     Claim("B53", "7", "Too small a data set spoils both methods; labels are not needed", b53),
     Claim("B54", "6.1", "In the last layer only relatively few neurons are active", b54),

@@ -17,7 +17,7 @@ from cladec_companion.records.record import Record
 from tests.made_up import as_claimed, made_up
 
 CLAIMED = [f"B{number}" for number in range(1, 56)]
-OURS = [f"Q{number}" for number in range(1, 6)]  # questions of ours, which no paper asks
+OURS = [f"Q{number}" for number in range(1, 10)]  # questions of ours, which no paper asks
 RUN = {"device": "cpu (test)", "commit": "0123", "started": "2026-01-02", "versions": {"torch": "2"}}
 
 
@@ -41,7 +41,7 @@ def begun(experiment):
     row = {"dataset": "mnist", "architecture": "vgg11", "layer": "classifier", "method": "classifier", "seed": 0}
     parameters = {
         "alpha": 0.0, "batchnorm": "", "encoder_epochs": 0, "subset": "floors", "size": 0, "number": 0, "class": "",
-        "squares": 0, "prototypes": 1, "check": "trained", "randomised": 0,
+        "squares": 0, "prototypes": 1, "check": "trained", "randomised": 0, "images": 1, "epochs": 1,
     }  # fmt: skip
     values = {"accuracy": 0.9, "test_images": 100.0}
     rows = [row | parameters | {"metric": metric, "value": value} for metric, value in values.items()]

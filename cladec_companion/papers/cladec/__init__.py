@@ -3,6 +3,7 @@
 from cladec_companion.papers.chapter import Paper
 from cladec_companion.papers.cladec import (
     alpha,
+    budget,
     controls,
     cost,
     encoder_training,
@@ -21,7 +22,7 @@ PAPER = Paper(
         room.CHAPTER
         for room in (
             layers, alpha, encoder_training, subsets, prototypes, occlusion,
-            theory, controls, sanity, cost, your_own, user_study,
+            theory, budget, controls, sanity, cost, your_own, user_study,
         )
     ),
     drawn_by="cladec_companion.papers.cladec.pictures",

@@ -19,6 +19,7 @@ COLUMNS = {
 }  # fmt: skip
 LENGTHS = ("train_limit", "classifier_epochs", "decoder_epochs")  # what B53 lets differ: images times epochs stay
 LOSSES = {"rec_cladec": "ClaDec", "rec_refae": "RefAE"}
+FEWER = 4  # times fewer images, and more epochs, has the second record of B53 that `equal_steps` asks for
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,11 @@ def b53(evidence: Evidence) -> Verdict:
     for other in _smaller(evidence):
         assert evidence.record is not None
         assert evidence.runs is not None
-        theirs = tables.columns_of(tables.numbered(other), tables.PRINTED, [*tables.KEYS, "seed"])
+        theirs = tables.columns_of(tables.numbered(other), tables.PRINTED | FALLING, [*tables.KEYS, "seed"])
         fewer = {name: f"{name}, fewer" for name in LOSSES}
         both = evidence.runs.join(theirs[list(LOSSES)].rename(columns=fewer), how="inner")
+        for mark in FALLING:  # of either training
+            both[mark] = np.fmax(both[mark], theirs[mark].reindex(both.index))
         columns = {**evidence.columns, **{fewer[name]: tables.PRINTED[name] for name in LOSSES}}
         pairs = evidence_of(evidence.record, both, columns)
         for metric, method in LOSSES.items():
@@ -114,10 +117,25 @@ def b53(evidence: Evidence) -> Verdict:
                 terms = {(*cell, fewer[metric]): 1.0, (*cell, metric): -1.0}
                 if pairs.has(*terms):
                     found.append(pairs.contrast(where(cell[:2], f"{method}, {cell[2]}"), terms, ABOVE))
-    return judge(
-        found, "loss higher with fewer images",
-        lacking="needs a second record with fewer images and as many more epochs: equally many steps",
-    )  # fmt: skip
+    lacking = "needs a second record with fewer images and as many more epochs: equally many steps"
+    if evidence.record is not None:
+        lacking += equal_steps(evidence.record)
+    return judge(found, "loss higher with fewer images", lacking=lacking)
+
+
+def equal_steps(record: Record) -> str:
+    """The command that records what B53 compares a record with; empty if nobody knows on how many images it learnt.
+
+    Cells that only one of both records has are not compared: `--set datasets=...` and `--set layers=...` may leave
+    some out.
+    """
+    found, images = record.manifest["configuration"], _images(record)
+    if np.isnan(images):
+        return ""
+    lengths = {"train_limit": int(images) // FEWER}
+    lengths |= {name: FEWER * int(found[name]) for name in ("classifier_epochs", "decoder_epochs")}
+    changes = " ".join(f"--set {name}={value}" for name, value in lengths.items())
+    return f" (cladec train --profile {record.manifest['profile']} --only layers {changes} --out book/results)"
 
 
 def _smaller(evidence: Evidence) -> Iterable[Record]:

@@ -14,7 +14,7 @@ from cladec_companion.book import build as book
 from cladec_companion.book import notebook
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.controls.experiment import BASELINE
-from tests.claims import test_controls, test_prototypes, test_subsets
+from tests.claims import test_budget, test_controls, test_prototypes, test_sanity, test_subsets
 from tests.made_up import as_claimed, made_up
 
 CLASSES = [(0.1 * label, 0.5, 0.5) for label in range(10)]
@@ -30,6 +30,8 @@ LEFT = {
     "controls": lambda: {
         "record": test_controls.made_up({BASELINE: (2, 0.02), "same_half": (2, 0.02), "other_half": (2, 0.005)})
     },
+    "budget": lambda: {"record": test_budget.record()},
+    "sanity": lambda: {"record": test_sanity.record()},
     "user_study": lambda: {"settings": settings_for("user_study", "smoke")},
     "your_own": lambda: {
         "every": {"penultimate": SimpleNamespace(losses=pd.DataFrame({"difference": [0.1, 0.3, 0.2]}))}

@@ -124,7 +124,7 @@ VALID = Threshold(
     "98 % valid", 0.95, ("B55",), "share of the answers, below what is printed by its own error", "2026-11-21"
 )
 TRAINED = Threshold(
-    "a control's classifier has learnt", 0.5, (),
+    "a control's classifier has learnt", 0.5, ("Q5",),
     "share of the baseline's accuracy; set after max-pooling had not learnt at the common rate", "2026-11-21",
     after_data=True,
 )  # fmt: skip

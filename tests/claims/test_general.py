@@ -1,11 +1,20 @@
-"""Claims B50-B54: costs from manifests, correlations and codes from rows, two records that differ in their images."""
+"""Claims B50 and B52-B54: costs from manifests, correlations and codes, two records that differ in their images."""
 
 import copy
+import json
+import re
+import sys
 
 import pytest
 
-from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
+from cladec_companion.book import ledger
+from cladec_companion.commands import main as cli
+from cladec_companion.commands.shared import parse_changes
+from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED
+from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.papers.cladec import general
+from cladec_companion.records.files import ROOT
+from cladec_companion.records.record import find_records
 from tests.made_up import as_claimed, made_up
 
 DECIDE = {claim.key: claim.decide for claim in general.CLAIMS}
@@ -15,6 +24,7 @@ def record(values=as_claimed, train_images=20_000, epochs=4, **trainings):
     """A made-up record of `layers`; `trainings` are seconds by layer: (decoder, RefAE), `classifier` a number."""
     lengths = {"decoder_epochs": epochs, "classifier_epochs": 2 * epochs, "train_limit": train_images}
     found = made_up(values, extra={"train_images": train_images}, **lengths).record
+    found.manifest["profile"] = "laptop"
     found.manifest["runs"] = [{"device": "cpu"}, {"device": "cuda"}]
     found.manifest["cells"] = {
         f"fashion_mnist/vgg11/{layer}/0": {
@@ -59,8 +69,6 @@ def with_rows(**changes):
             ("cladec", "loss_rank_correlation"): changes.get("correlation", 0.8) + wobble,
             ("activation", "active_unaveraged"): changes.get("active", 0.3) + wobble,
             ("activation", "effective_rank"): rank + wobble,
-            ("cladec", "attack_change"): changes.get("cladec", 0.1) + wobble,
-            ("gradcam", "attack_change"): 0.4 - wobble,
         }  # fmt: skip
         rows = {name: value for name, value in rows.items() if name[1] != changes.get("without")}
         return as_claimed(net, index, seed) | rows
@@ -71,7 +79,6 @@ def with_rows(**changes):
 @pytest.mark.parametrize(
     ("key", "changes", "verdict"),
     [
-        ("B51", {}, HOLDS), ("B51", {"cladec": 0.7}, FAILS), ("B51", {"without": "attack_change"}, UNDECIDED),
         ("B52", {}, HOLDS), ("B52", {"correlation": 0.3}, FAILS), ("B52", {"correlation": 0.5}, UNDECIDED),
         ("B54", {}, HOLDS), ("B54", {"active": 0.7}, FAILS), ("B54", {"rank": 20}, FAILS),
         ("B54", {"without": "active_unaveraged"}, UNDECIDED),
@@ -113,6 +120,65 @@ def test_fewer_images_are_compared_at_equally_many_steps():
     other.manifest["configuration"]["width"] = 2.0
     for unfit in (other, record(worse), record(worse, 40_000, 2)):
         assert decide("B53", record(), unfit).verdict == UNDECIDED
+
+
+def changes_of(command):
+    """What a command sets, as the command line reads it."""
+    return parse_changes(re.findall(r"--set (\S+?)(?=[\s)]|$)", command))
+
+
+def as_planned(**changes):
+    """A record with the configuration that a command would give it."""
+    found = record(train_images=changes.get("train_limit", 20_000))
+    found.manifest |= {
+        "configuration": settings_for("layers", "laptop", **changes).configuration(),
+        "profile": "laptop",
+    }
+    return found
+
+
+def test_the_commands_that_are_documented_record_equally_many_steps():
+    written = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (documented,) = re.findall(r"cladec train .*--only layers .*", written)
+    said = decide("B53", as_planned()).evidence
+    assert "cladec train --profile laptop --only layers" in said
+    for command in (documented, said):
+        changes = changes_of(command)
+        assert {"train_limit", "classifier_epochs", "decoder_epochs"} <= set(changes)
+        assert decide("B53", as_planned(), as_planned(**changes)).comparisons
+        changes["decoder_epochs"] //= 2
+        assert not decide("B53", as_planned(), as_planned(**changes)).comparisons
+
+
+def test_two_records_of_the_command_line_are_found_and_compared(tmp_path, monkeypatch, free):
+    """Trained for real, as small as can be: 128 images once, 32 images four times."""
+    usual = {"layers": [-5], "test_limit": 40, "train_limit": 128, "batch_size": 16}
+    fewer = usual | {"train_limit": 32, "classifier_epochs": 4, "decoder_epochs": 4}
+    for changes in (usual, fewer):
+        sets = [f"--set={name}={json.dumps(value, separators=(',', ':'))}" for name, value in changes.items()]
+        command = ["cladec", "train", "--profile", "smoke", "--only", "layers", "--workers", "1", *sets]
+        monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path), "--device", "cpu"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+    found = find_records(tmp_path)
+    assert len(found) == 2
+    judged = ledger.judged({"layers": CHAPTERS["layers"]}, found)
+    (of_b53,) = [list(verdicts.values()) for _, claim, _, verdicts in judged if claim.key == "B53"]
+    (verdict,) = [one for _, one in of_b53 if one.comparisons]  # the record with more images has one to compare with
+    assert len(verdict.comparisons) == 2
+    assert all("not converged" in one.obstacle for one in verdict.comparisons)
+
+
+def test_a_loss_that_was_falling_with_fewer_images_bars_the_comparison():
+    def worse(net, index, seed):
+        return {key: value * (2 if "loss" in key[1] else 1) for key, value in as_claimed(net, index, seed).items()}
+
+    def falling(net, index, seed):
+        return worse(net, index, seed) | {("cladec", "still_falling"): 1.0, ("refae", "still_falling"): 1.0}
+
+    assert decide("B53", record(), record(worse, 5_000, 16)).verdict == HOLDS
+    assert decide("B53", record(), record(falling, 5_000, 16)).verdict == NOT_COMPARABLE
 
 
 def test_the_paper_prints_nothing_that_could_decide():

@@ -3,12 +3,14 @@
 from cladec_companion.papers.chapter import Paper
 from cladec_companion.papers.cladec import (
     alpha,
+    budget,
     controls,
     cost,
     encoder_training,
     layers,
     occlusion,
     prototypes,
+    sanity,
     subsets,
     theory,
     user_study,
@@ -20,7 +22,7 @@ PAPER = Paper(
         room.CHAPTER
         for room in (
             layers, alpha, encoder_training, subsets, prototypes, occlusion,
-            theory, controls, cost, your_own, user_study,
+            theory, budget, controls, sanity, cost, your_own, user_study,
         )
     ),
     drawn_by="cladec_companion.papers.cladec.pictures",

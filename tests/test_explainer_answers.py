@@ -24,7 +24,9 @@ from tests.foreign import (
     vit,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* images are few", "ignore:Reference of")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* images are few", "ignore:Reference of", "ignore:.* do not read the difference"
+)
 
 
 def test_heat_maps_of_any_layer_have_the_size_of_the_images():
@@ -130,8 +132,17 @@ def test_evaluation_is_a_table_by_layer_and_seed(monkeypatch):
     assert table.seed.tolist() == [0, 1]
     row, losses = table.iloc[0], explainer.explain(images).losses.mean()
     assert row["ΔRec"] == pytest.approx(losses.cladec - losses.reference, abs=1e-6)
-    assert row["ΔAcc"] == row.acc_cladec - row.acc_reference
-    assert row["ΔAcc_hidden"] == row.acc_least_hidden - row.acc_most_hidden
+    assert row["ΔAcc"] == pytest.approx(row.acc_cladec - row.acc_reference)
+    assert row["ΔAcc_hidden"] == pytest.approx(row.acc_least_hidden - row.acc_most_hidden)
+    explanation = explainer.explain(images)
+    for name in ("ΔRec", "ΔAcc", "ΔAcc_hidden", "agreement_cladec", "agreement_reference"):
+        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"], name
+    assert [row["ΔRec_low"], row["ΔRec_high"]] == pytest.approx(
+        measures.over_images(explanation.losses.difference.to_numpy()), rel=1e-3, abs=1e-7
+    )
+    whole = explanation.agreement().loc["all"]
+    assert (row.agreement_cladec, row.agreement_cladec_high) == (whole.cladec, whole.cladec_high)
+    assert row.agreement_reference == whole.reference
     assert row.evaluation == "fresh copy of the classifier"
     with pytest.raises(UsageError, match="40 images, seeds=1; valid: at least 64"):
         explainer.evaluate(images[:40], labels[:40], seeds=1)
@@ -139,6 +150,34 @@ def test_evaluation_is_a_table_by_layer_and_seed(monkeypatch):
         explainer.evaluate(images, seeds=1)
     with pytest.raises(UsageError, match=r"start with \['cat', 'cat', 'cat'\]; valid"):
         explainer.evaluate(images, ["cat"] * 64, seeds=1)
+
+
+def test_further_seeds_are_trained_as_the_first_was(monkeypatch):
+    monkeypatch.setattr(evaluation, "STEPS", 1)
+    explainer, asked = ClaDec(small_net(), "conv1", device="cpu"), []
+    explainer.fit(GOOD, time_budget=1e-9, progress=False)
+    fit = ClaDec.fit
+    monkeypatch.setattr(ClaDec, "fit", lambda self, *data, **how: asked.append(how) or fit(self, *data, **how))
+    explainer.evaluate(batch((3, 16, 16), 64), torch.arange(64) % CLASSES, seeds=2, progress=False)
+    assert asked == [{"epochs": None, "time_budget": 1e-9, "progress": False}]
+
+
+def test_agreement_counts_predictions_that_stay_per_class():
+    explanation = replace(
+        fitted(small_net()).explain(GOOD[:6]), prediction=torch.tensor([0, 0, 1, 1, 1, 3]),
+        prediction_cladec=torch.tensor([0, 1, 1, 1, 1, 0]), prediction_reference=torch.tensor([0, 0, 2, 2, 2, 3]),
+    )  # fmt: skip
+    table = explanation.agreement()
+    assert table.index.tolist() == ["all", 0, 1, 3]
+    assert table.images.tolist() == [6, 2, 3, 1]
+    assert table.cladec.tolist() == [4 / 6, 0.5, 1, 0]
+    assert table.reference.tolist() == [3 / 6, 1, 0, 1]
+    assert table.cladec_low[1] > 0.3  # three of three: surely more than a third
+    assert table.cladec_high[1] == 1
+    by_label = explanation.agreement(torch.tensor([2, 2, 2, 2, 2, 5]))
+    assert by_label.cladec.tolist() == [4 / 6, 4 / 5, 0]
+    single = explanation[[1]].agreement()
+    assert single.cladec.tolist() == [0, 0]
 
 
 def test_occlusion_relevance_is_the_squared_change_inside_the_square():

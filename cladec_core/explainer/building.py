@@ -188,7 +188,7 @@ class Design:
 class Part:
     """The modules of one layer, as `Design` builds them, with what decides their shapes and the epochs of training."""
 
-    encoder: nn.Module
+    encoder: Frozen
     decoder: nn.Sequential
     reference: nn.Sequential
     settings: dict[str, Any]

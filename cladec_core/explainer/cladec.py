@@ -1,7 +1,7 @@
 """`ClaDec`: what does a layer of your own classifier keep? Any module, any named layer, in five lines."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cladec_core import measures, networks, training
+from cladec_core import measures, training
 from cladec_core.errors import UsageError, one_of
 from cladec_core.explainer import fitting, intake, saving, taps
 from cladec_core.explainer.building import REFERENCES, Part, Space
@@ -24,7 +24,7 @@ from cladec_core.explainer.taps import Adapters, Logits, Preprocess, Tap
 from cladec_core.explainer.task import Notes, Task
 
 FEWEST = 32  # images, without which there is no batch
-Adapter = Callable[[Any], Tensor] | Adapters | None
+Adapter = Callable[[Any], Tensor] | Adapters | None  # see `taps.named_adapters`
 
 
 class ClaDec:
@@ -92,21 +92,14 @@ class ClaDec:
         seed: int = 0,
         protocol: Protocol = PRACTICAL,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise UsageError(f"model is a {type(model).__name__}; valid: a torch.nn.Module.")
-        if (layer is None) == (not layers) or isinstance(layers, str):
-            raise UsageError("Name one layer=..., or several layers=[...].")
+        self.layers: tuple[str, ...] = taps.checked_layers(model, layer, layers)
         one_of("class_token", class_token, taps.CLASS_TOKEN)
         one_of("reference", reference, ["auto", *REFERENCES])
-        self.layers: tuple[str, ...] = tuple(dict.fromkeys(layers or [str(layer)]))
-        for name in self.layers:
-            networks.check_layer(model, name)
         self.channels = intake.checked_channels(channels)
         self.alpha = intake.checked_number("alpha", alpha, 0, 1, "0 (reconstruction only) to 1 (classification only)")
         self.seed = intake.checked_integer("seed", seed, 0)
         self.class_token, self.reference, self.protocol, self.preprocess = class_token, reference, protocol, preprocess
-        given = adapter if isinstance(adapter, Mapping) else {"": adapter}
-        self.adapters = {name: function for name, function in given.items() if function}
+        self.adapters = taps.named_adapters(adapter)
         self.on = training.compute(device)
         copied, preprocess, self._note = private_copy(model, preprocess)
         self._shapes, self._fingerprint = saving.shapes(model), taps.fingerprint(model)
@@ -209,11 +202,9 @@ class ClaDec:
         UsageError
             As `fit`.
         """
-        given, known = intake.gather(images, labels, unit=self.preprocess is not None)
+        given, known = intake.gather(images, labels, unit=self.preprocess is not None, fewest=FEWEST)
         epochs = None if epochs is None else intake.checked_integer("epochs", epochs, 1)
         time_budget = intake.checked_number("time_budget", time_budget, 0, math.inf, "more than 0 seconds")
-        if len(given) < FEWEST:
-            raise UsageError(f"{len(given)} images; valid: at least {FEWEST} (a batch).")
         classes = taps.probe(self._logits, self.layers, given[:3].to(self.on.device)).shape[1]
         truth = intake.checked_labels(known, classes) if self.alpha else None
         asked = {"epochs": epochs, "time_budget": time_budget}
@@ -263,10 +254,9 @@ class ClaDec:
             )
             if not made.isfinite().all():
                 raise UsageError(f"Layer {layer!r} puts out values that are NaN or infinite for these images.")
-            kept, of_reference = (self._run(self._logits, one, space).argmax(1) for one in (made, reference))
             found[layer] = Explanation(
-                layer, images, reference, made, prediction, probability, of_reference, kept, part.label,
-                space.value_range, part.doubt(layer),
+                layer, images, reference, made, prediction, probability, self._predict(reference), self._predict(made),
+                part.label, space.value_range, part.doubt(layer),
             )  # fmt: skip
         return found if len(self.layers) > 1 else found[self.layers[0]]
 
@@ -305,6 +295,10 @@ class ClaDec:
         if self._space is None:
             raise UsageError("The explainer is not fitted; call fit(images) first.")
         return self._space
+
+    def _predict(self, images: Tensor) -> Tensor:
+        """The classifier's class of each image, int64 (n,), on the CPU."""
+        return self._run(self._logits, images, self._ready()).argmax(1)
 
     def _run(self, module: nn.Module, images: Tensor, space: Space) -> Tensor:
         """Run a module over images, exactly; from and to the CPU."""
@@ -350,8 +344,8 @@ class ClaDec:
         classes = self._run(self._logits, given[:1], space).shape[1]
         truth = intake.checked_labels(known, classes).to(self.on.device)
         explainers = [self, *(self._again(self.seed + more) for more in range(1, seeds))]
-        standard = space.standardise(given).to(self.on.device)
-        evaluation = Evaluation(self._logits, classes, space, self.on, standard, truth)
+        images = space.standardise(given).to(self.on.device)
+        evaluation = Evaluation(self._logits, classes, space, self.on, images, truth)
         right, rows = evaluation.right_when_hidden(), []
         for one in explainers:
             if one is not self:

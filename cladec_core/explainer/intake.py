@@ -65,7 +65,7 @@ def checked_number(name: str, value: Any, low: float, high: float, valid: str) -
     return number
 
 
-def gather(images: Images, labels: Labels, *, unit: bool) -> tuple[Tensor, Tensor | None]:
+def gather(images: Images, labels: Labels, *, unit: bool, fewest: int = 1) -> tuple[Tensor, Tensor | None]:
     """Read images, and labels where there are any, into memory.
 
     Parameters
@@ -76,6 +76,8 @@ def gather(images: Images, labels: Labels, *, unit: bool) -> tuple[Tensor, Tenso
         Integers, one for each image; None to take those that come with the images, if they are integers.
     unit
         Whether values must be in [0, 1], as a preprocessing expects.
+    fewest
+        Images that are needed.
 
     Returns
     -------
@@ -87,12 +89,14 @@ def gather(images: Images, labels: Labels, *, unit: bool) -> tuple[Tensor, Tenso
     Raises
     ------
     UsageError
-        For anything that is not a batch of finite images of one size, or labels that do not fit them.
+        For anything that is not a batch of finite images of one size, too few of them, or labels that do not fit.
     """
     if isinstance(images, DataLoader | Dataset | Sequence):
         images, found = _read(images if isinstance(images, DataLoader) else DataLoader(images, BATCH))
         labels = found if labels is None else labels
     images = as_images(images, unit=unit)
+    if len(images) < fewest:
+        raise UsageError(f"{len(images)} images; valid: at least {fewest} (a batch).")
     return images, None if labels is None else _as_labels(labels, len(images))
 
 

@@ -10,11 +10,42 @@ import torch
 from torch import Tensor, nn
 
 from cladec_core.errors import UsageError
-from cladec_core.networks import capture, in_eval_mode
+from cladec_core.networks import capture, check_layer, in_eval_mode
 
 CLASS_TOKEN = ("keep", "drop")
 Adapters = Mapping[str, Callable[[Any], Tensor]]
 Preprocess = Callable[[Tensor], Tensor] | None
+
+
+def checked_layers(model: Any, layer: str | None, layers: Sequence[str] | None) -> tuple[str, ...]:
+    """Name the layers of a model that are to be explained, each once.
+
+    Parameters
+    ----------
+    model
+        Any module.
+    layer, layers
+        Names of one layer or of several, as of `ClaDec`.
+
+    Raises
+    ------
+    UsageError
+        If it is no module, for both or neither of the arguments, or for an unknown layer.
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model is a {type(model).__name__}; valid: a torch.nn.Module.")
+    if (layer is None) == (not layers) or isinstance(layers, str):
+        raise UsageError("Name one layer=..., or several layers=[...].")
+    names = tuple(dict.fromkeys(layers or [str(layer)]))
+    for name in names:
+        check_layer(model, name)
+    return names
+
+
+def named_adapters(adapter: Callable[[Any], Tensor] | Adapters | None) -> dict[str, Callable[[Any], Tensor]]:
+    """Name adapters by what they are for, as of `ClaDec`; a single function is for the model."""
+    named = adapter if isinstance(adapter, Mapping) else {"": adapter}
+    return {name: function for name, function in named.items() if function}
 
 
 class Logits(nn.Module):

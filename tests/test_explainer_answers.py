@@ -2,17 +2,22 @@
 
 import ast
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 import cladec_core
 from cladec_core import ClaDec, measures
 from cladec_core.errors import RunError, UsageError
-from cladec_core.explainer import PAPER, PRACTICAL, evaluation
+from cladec_core.explainer import PAPER, evaluation, saving
 from tests.foreign import (
     CASES,
     CLASSES,
@@ -64,8 +69,8 @@ def test_saved_explainer_explains_as_before(case, tmp_path):
     build, shape, layer, *_ = CASES[case]
     net = build()
     explainer = fitted(net, layer, shape, preprocess=NORMALISE)
-    assert explainer.save(tmp_path / "new").name == "explainer.pt"
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["explainer.pt"]
+    assert explainer.save(tmp_path / "new").name == "explainer.safetensors"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["explainer.safetensors"]
     loaded = ClaDec.load(tmp_path / "new", net, device="cpu")
     first, second = (part.explain(batch(shape, 4)) for part in (explainer, loaded))
     for name in ("original", "reference", "reconstruction", "prediction", "probability"):
@@ -77,19 +82,14 @@ def test_saved_explainer_explains_as_before(case, tmp_path):
         loaded.evaluate(batch(shape, 64), torch.arange(64) % CLASSES)
 
 
-def test_an_explainer_is_saved_with_its_protocol_and_those_before_had_the_default(tmp_path):
+def test_an_explainer_is_saved_with_its_protocol(tmp_path):
     net = small_net()
     how = replace(PAPER, style="table1", epochs=1)
-    fitted(net, protocol=how).save(tmp_path / "paper")
-    loaded = ClaDec.load(tmp_path / "paper", net, device="cpu")
-    assert loaded.protocol == how
-    explainer = fitted(net)
-    kept = torch.load(explainer.save(tmp_path / "old"), weights_only=True)
-    del kept["options"]["protocol"]
-    torch.save(kept, tmp_path / "old" / "explainer.pt")
-    loaded = ClaDec.load(tmp_path / "old", net, device="cpu")
-    assert loaded.protocol == PRACTICAL
-    assert torch.equal(loaded.explain(GOOD[:2]).reconstruction, explainer.explain(GOOD[:2]).reconstruction)
+    fitted(net, protocol=how).save(tmp_path)
+    assert ClaDec.load(tmp_path, net, device="cpu").protocol == how
+    (tmp_path / "explainer.safetensors").rename(tmp_path / "explainer.pt")
+    with pytest.raises(UsageError, match=r"missing; explainer.pt is of an earlier version: fit again"):
+        ClaDec.load(tmp_path, net, device="cpu")
 
 
 def test_load_refuses_what_it_was_not_fitted_on(tmp_path):
@@ -108,20 +108,90 @@ def test_load_refuses_what_it_was_not_fitted_on(tmp_path):
         ClaDec.load(tmp_path, net, preprocess=lambda images: 5 * images)
     with pytest.raises(UsageError, match="with an adapter for"):
         ClaDec.load(tmp_path, net, preprocess=torch.square, adapter=lambda output: output)
-    with pytest.raises(UsageError, match=r"explainer.pt is missing"):
+    with pytest.raises(UsageError, match=r"explainer.safetensors is missing"):
         ClaDec.load(tmp_path / "nowhere", net)
-    (tmp_path / "explainer.pt").write_bytes((tmp_path / "explainer.pt").read_bytes()[:-2000])
+    path = tmp_path / "explainer.safetensors"
+    path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(RunError, match="damaged"):
         ClaDec.load(tmp_path, net, preprocess=torch.square)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model, and the bytes of an explainer of it."""
+    torch.manual_seed(0)
+    net = small_net()
+    explainer = ClaDec(net, layers=["conv1", "pool"], preprocess=NORMALISE, device="cpu")
+    return net, explainer.fit(GOOD, epochs=1, progress=False).save(tmp_path_factory.mktemp("saved")).read_bytes()
+
+
+def test_no_flipped_byte_of_a_saved_explainer_changes_what_it_explains(saved, tmp_path):
+    net, whole = saved
+    head = int.from_bytes(whole[:8], "little") + 8
+    numbers = np.random.default_rng(0)
+    places = [*range(8), *numbers.integers(8, head, 120), *numbers.integers(head, len(whole), 120)]
+    for place in places:
+        content = bytearray(whole)
+        content[place] ^= 1 << int(numbers.integers(8))
+        (tmp_path / "explainer.safetensors").write_bytes(content)
+        with pytest.raises(RunError, match=r"explainer.safetensors is damaged, or no explainer") as refused:
+            ClaDec.load(tmp_path, net, device="cpu")
+        assert "\n" not in str(refused.value)
+
+
+def signed(folder, change, drop=()):
+    """Change what a saved explainer says, and give it a fitting digest."""
+    path = folder / "explainer.safetensors"
+    with safe_open(path, "pt") as file:
+        text = json.loads(file.metadata()["explainer"])
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name not in drop}  # noqa: SIM118
+    change(text)
+    said = json.dumps(text)
+    save_file(tensors, path, {"explainer": said, "digest": saving._digest(said, tensors)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text["parts"]["conv1"]["settings"].update(width=10**6),
+        lambda text: text["parts"]["conv1"]["settings"].update(code=[10**5, 10**3, 10**3]),
+        lambda text: text["parts"]["conv1"]["settings"].update(kind="other"),
+        lambda text: text["parts"]["conv1"].pop("decoder"),
+        lambda text: text["parts"]["conv1"].update(decoder=text["parts"]["conv1"]["reference"]),
+        lambda text: text["parts"].pop("pool"),
+        lambda text: text.update(parts=[1]),
+        lambda text: text["options"].pop("protocol"),
+        lambda text: text["options"].update(surprise=1),
+        lambda text: text["space"].update(shape="many"),
+        lambda text: text.update(shapes=None),
+        lambda text: text.pop("fingerprint"),
+        lambda text: text.update(format=99),
+        lambda text: text.update(probed={"tensor": "99999"}),
+    ],
+)
+def test_a_made_up_explainer_is_refused_in_one_line(change, saved, tmp_path):
+    net, whole = saved
+    (tmp_path / "explainer.safetensors").write_bytes(whole)
+    signed(tmp_path, change)
+    with pytest.raises(RunError, match=r"explainer.safetensors is damaged, or no explainer") as refused:
+        ClaDec.load(tmp_path, net, device="cpu")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x00" * 8, b"{}", b"PK\x03\x04" + b"a" * 50])
+def test_a_file_that_is_no_explainer_is_refused_in_one_line(content, saved, tmp_path):
+    (tmp_path / "explainer.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match=r"explainer.safetensors is damaged, or no explainer"):
+        ClaDec.load(tmp_path, saved[0], device="cpu")
 
 
 def test_save_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     explainer = fitted(small_net())
     before = explainer.save(tmp_path).read_bytes()
-    monkeypatch.setattr(torch, "save", lambda kept, path: (path.write_bytes(b"half"), 1 / 0))
+    monkeypatch.setattr(safetensors.torch, "save_file", lambda tensors, path, told: (path.write_bytes(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         explainer.save(tmp_path)
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("explainer.pt", before)]
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("explainer.safetensors", before)]
 
 
 def test_evaluation_is_a_table_by_layer_and_seed(monkeypatch):

@@ -210,9 +210,20 @@ class Part:
 
     @classmethod
     def restored(cls, described: dict[str, Any], tap: Tap, space: Space, **how: Any) -> "Part":
-        """Build a layer's modules as `described`; `how` are the other attributes of `Design`."""
-        settings = described["settings"]
-        design = Design(tap, space, tuple(settings["code"]), kind=settings["kind"], width=settings["width"], **how)
+        """Build a layer's modules as `described`; `how` are the other attributes of `Design`.
+
+        Raises
+        ------
+        ValueError, KeyError, RuntimeError
+            If the description is none of this layer; nothing large is built before.
+        """
+        settings, channels = described["settings"], how["channels"]
+        code = networks.activation_shape(tap, space.shape)
+        code = code if channels is None else (len(channels), *code[1:])
+        full = networks.WIDTHS[how["protocol"].style]
+        if list(code) != settings["code"] or settings["width"] not in (full, full // 2):
+            raise ValueError(f"a decoder of width {settings['width']} for {settings['code']}, but the layer has {code}")
+        design = Design(tap, space, code, kind=settings["kind"], width=settings["width"], **how)
         part = cls.of(design)
         part.decoder.load_state_dict(described["decoder"])
         part.reference.load_state_dict(described["reference"])

@@ -284,8 +284,7 @@ class ClaDec:
         for layer, part in self._parts.items():
             size = self._logits.preprocess(images[:1].to(self.on.device)).shape[-2:]
             tap = Tap(layer, "drop", self._logits.model, self._logits.preprocess, self.adapters)
-            vector = len(part.settings["code"]) == 1
-            layout = None if vector else partial(tap.as_maps, size=size)
+            layout = None if len(part.settings["code"]) == 1 else partial(tap.as_maps, size=size)
             batches = (batch.to(self.on.device) for batch in images.split(space.at_once))
             maps = [measures.gradcam(self._logits, f"model.{layer}", batch, layout=layout) for batch in batches]
             found[layer] = torch.cat(maps).cpu()
@@ -429,7 +428,7 @@ class ClaDec:
             directory,
             {
                 "options": saving.described_options(self._options), "space": vars(space), "notes": list(self.notes),
-                "parts": {layer: part.described for layer, part in self._parts.items()},
+                "layers": list(self._parts), "parts": {layer: part.described for layer, part in self._parts.items()},
                 "shapes": self._shapes, "fingerprint": self._fingerprint, "probed": self._probed(space),
                 "preprocess": saving.described_preprocess(self.preprocess), "adapters": sorted(self.adapters),
             },
@@ -471,19 +470,26 @@ class ClaDec:
             If the file is damaged.
         """
         kept = saving.read(directory)
-        if taps.fingerprint(model) != kept["fingerprint"]:
-            difference = saving.differences(kept["shapes"], saving.shapes(model))
-            raise UsageError(f"It was fitted on another model: {difference}.")
+        try:
+            return cls._restored(kept, model, preprocess, adapter=adapter, device=device)
+        except UsageError:
+            raise
+        except Exception as error:  # of a file that somebody made up
+            raise saving.damaged(directory, error) from error
+
+    @classmethod
+    def _restored(cls, kept: dict[str, Any], model: nn.Module, preprocess: Preprocess, **how: Any) -> "ClaDec":
+        saving.check_model(kept, model)
         preprocess = saving.restored_preprocess(kept["preprocess"], preprocess)
-        explainer = cls(model, **kept["options"], preprocess=preprocess, adapter=adapter, device=device)
+        explainer = cls(model, **kept["options"], preprocess=preprocess, **how)
         if sorted(explainer.adapters) != kept["adapters"]:
             raise UsageError(f"It was fitted with an adapter for {kept['adapters']}; pass the same one.")
         space: Space = kept["space"]
         if not torch.allclose(explainer._probed(space), kept["probed"], rtol=1e-2, atol=1e-3):
             raise UsageError("The model has the same weights but other outputs: its forward or preprocess has changed.")
-        how = {name: getattr(explainer, name) for name in ("channels", "protocol", "seed")}
-        for layer, part in kept["parts"].items():
-            explainer._parts[layer] = Part.restored(part, explainer._tap(layer), space, **how)
+        design = {name: getattr(explainer, name) for name in ("channels", "protocol", "seed")}
+        for layer in kept["layers"]:
+            explainer._parts[layer] = Part.restored(kept["parts"][layer], explainer._tap(layer), space, **design)
         explainer._space, explainer.notes = space, kept["notes"]
         return explainer
 

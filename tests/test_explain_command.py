@@ -18,6 +18,7 @@ from cladec_companion.report import report
 from cladec_companion.report.images import LEAST_IMAGES
 from cladec_core import ClaDec, Explanation
 from cladec_core.errors import RunError, UsageError
+from cladec_core.explainer.building import Part
 
 
 def cladec(monkeypatch, capsys, *arguments):
@@ -76,7 +77,8 @@ def test_the_images_shown_are_those_that_the_titles_promise():
     original = torch.zeros(20, 1, 2, 2)
     lost = torch.arange(20.0)[:, None, None, None].expand(20, 1, 2, 2)
     prediction = torch.arange(20) % 2
-    part = Explanation("x", original, original, lost, prediction, torch.ones(20), "RefAE", (0.0, 1.0))
+    classes = (prediction, torch.ones(20), prediction, prediction)
+    part = Explanation("x", original, original, lost, *classes, "RefAE", (0.0, 1.0))
     labels = prediction.clone()
     labels[[3, 15]] = 1 - labels[[3, 15]]
     chosen = report.choose(part, labels)
@@ -87,15 +89,36 @@ def test_the_images_shown_are_those_that_the_titles_promise():
     assert "Misclassified images" not in report.choose(part, prediction)
 
 
-def test_the_table_averages_over_seeds_and_keeps_the_order_of_layers():
-    rows = pd.DataFrame({
-        "layer": ["b", "a", "b", "a"], "seed": [0, 0, 1, 1], "images": 64, "reference": "x",
-        "ΔRec": [1.0, 2.0, 3.0, 2.0],
+def rows_of_a_table(layers, values):
+    return pd.DataFrame({
+        "layer": layers, "seed": range(len(layers)), "images": 64, "reference": "x", "rec_cladec": 0.5,
+        "ΔRec": values, "ΔRec_low": [value - 1.5 for value in values], "ΔRec_high": [value + 2 for value in values],
     })  # fmt: skip
-    table = report.summary(rows)
+
+
+def test_the_table_averages_over_seeds_and_keeps_the_order_of_layers():
+    table = report.summary(rows_of_a_table(["b", "a", "b", "a"], [1.0, 2.0, 3.0, 2.1]))
     assert list(table.index) == ["b", "a"]
-    assert table.loc["b", "ΔRec"] == "2 ± 1.4"
+    assert list(table.columns) == ["rec_cladec", "ΔRec", "n"]
+    assert table.loc["b", "ΔRec"] == "2 (-11 to 15): do not read"  # Student's t of two runs
+    assert table.loc["a", "ΔRec"] == "2.05 (1.4 to 2.7)"
     assert list(table["n"]) == [2, 2]
+
+
+def test_the_table_of_one_seed_has_the_intervals_over_images():
+    table = report.summary(rows_of_a_table(["a", "b"], [2.0, 1.0]))
+    assert table["ΔRec"].tolist() == ["2 (0.5 to 4)", "1 (-0.5 to 3): do not read"]
+    assert table["rec_cladec"].tolist() == ["0.5", "0.5"]
+
+
+def test_agreement_is_shown_by_the_names_of_the_classes():
+    images, prediction = torch.zeros(4, 1, 2, 2), torch.tensor([0, 0, 1, 5])
+    kept = torch.tensor([0, 1, 1, 5])
+    part = Explanation("x", *[images] * 3, prediction, torch.ones(4), prediction, kept, "RefAE", (0.0, 1.0))
+    shown = report.agreement(part, None, ["cat", "<dog>"])
+    assert shown.index.tolist() == ["all", "cat", "<dog>", 5]
+    assert shown.loc["cat"].tolist() == [2, "50% (9% to 91%)", "100% (34% to 100%)"]
+    assert "<dog>" not in shown.to_html()
 
 
 @pytest.mark.parametrize("text", ["64", "64x", "4x4", "axb", "99999x99999", "2000x64", "64x64x3", "٣٢x٣٢", "-8x8"])
@@ -185,6 +208,7 @@ def test_labels_that_are_no_outputs_of_the_model_are_refused(options, untrained,
 
 def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypatch, capsys, tmp_path):
     folder = tmp_path / "report"
+    monkeypatch.setattr(Part, "doubt", lambda self, layer: f"do not read <{layer}>")
     fit = ("--labels", "from-folders", "--epochs", "1", "--out", folder)
     (photos / "=1+1.png").write_bytes((photos / "dog" / "00.png").read_bytes())
     try:
@@ -201,6 +225,8 @@ def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypa
     for text in (
         "What the layer keeps best", "cat/", "torchvision:mobilenet_v3_small", "Versions", "cat/broken.png: no image",
         "2 class folders, numbered in alphabetical order", "alphabetical by the names of the folders",
+        "Does the model keep its prediction?", "Without a decoder", "inversion keeps",
+        '<div class="note" role="note"><p>do not read &lt;features.3&gt;</p>',
     ):  # fmt: skip
         assert text in page
     losses = pd.read_csv(folder / "losses.csv")

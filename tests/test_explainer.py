@@ -1,5 +1,8 @@
 """The explainer of somebody else's classifier: any module, any layer, and the model is as before, whatever happens."""
 
+import warnings
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,7 +25,9 @@ from tests.foreign import (
     vit,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* images are few", "ignore:Reference of")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* images are few", "ignore:Reference of", "ignore:.* do not read the difference"
+)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -109,6 +114,19 @@ def test_outputs_that_are_no_tensor_go_through_an_adapter():
         ({"alpha": 0.5}, "Labels are missing"),
         ({"channels": [6]}, "channels is \\[6\\]; valid for layer 'conv1': 0 to 5"),
         ({"channels": []}, "channels is \\[\\]"),
+        ({"channels": True}, "channels is True; valid: whole numbers from 0, each once"),
+        ({"channels": [True, False]}, r"channels is \[True, False\]; valid"),
+        ({"channels": [1, 1]}, r"channels is \[1, 1\]; valid"),
+        ({"channels": 1.5}, "channels is 1.5; valid"),
+        ({"channels": "1"}, "channels is '1'; valid"),
+        ({"channels": [[1], [2, 3]]}, "channels is .*; valid"),
+        ({"channels": torch.tensor([-1])}, r"channels is tensor\(\[-1\]\); valid"),
+        ({"alpha": "1"}, "alpha is '1'; valid: 0"),
+        ({"alpha": True}, "alpha is True; valid: 0"),
+        ({"alpha": float("nan")}, "alpha is nan; valid: 0"),
+        ({"seed": "1"}, "seed is '1'; valid: a whole number from 0"),
+        ({"seed": -1}, "seed is -1; valid: a whole number from 0"),
+        ({"seed": True}, "seed is True; valid"),
         ({"class_token": "both"}, "Unknown class_token 'both'"),
         ({"reference": "none"}, "Unknown reference 'none'"),
         ({"device": "gpu"}, "No device 'gpu'"),
@@ -123,9 +141,94 @@ def test_options_that_cannot_be_used_are_named(options, message):
 
 
 @pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; valid: a whole number from 1"),
+        ({"epochs": "3"}, "epochs is '3'; valid: a whole number from 1"),
+        ({"epochs": 2.0}, "epochs is 2.0; valid: a whole number from 1"),
+        ({"time_budget": -5}, "time_budget is -5; valid: more than 0 seconds"),
+        ({"time_budget": 0}, "time_budget is 0; valid: more than 0 seconds"),
+        ({"time_budget": float("nan")}, "time_budget is nan; valid"),
+    ],
+)
+def test_lengths_of_a_training_that_cannot_be_used_are_named(how, message):
+    with pytest.raises(UsageError, match=message):
+        ClaDec(small_net(), "conv1", device="cpu").fit(GOOD, progress=False, **how)
+
+
+@pytest.mark.parametrize("channels", [2, np.int64(2), torch.tensor(2), [2], (2,), np.array([2]), torch.tensor([2])])
+def test_channels_are_taken_from_whatever_holds_numbers(channels):
+    assert ClaDec(small_net(), "conv1", channels=channels, device="cpu").channels == [2]
+
+
+def quantised():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, CLASSES))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces another package
+        return torch.ao.quantization.quantize_dynamic(net)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: torch.jit.trace(small_net().eval(), GOOD[:2]),
+            "the model, conv1.* is compiled by torch.jit",
+        ),
+        (lambda: torch.jit.script(small_net().eval()), "the model, conv1.* is compiled by torch.jit; pass the module"),
+        (quantised, "1.* is quantised; pass the model as it was before"),
+        (lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(4)), "0, 2 is lazy, without weights"),
+        (lambda: nn.Sequential(Locked()), "cannot be copied .TypeError: a lock"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_models_that_cannot_be_looked_into_are_refused_in_one_line(build, message):
+    with pytest.raises(UsageError, match=message) as refused:
+        ClaDec(build(), "conv1" if "jit" in message else "0", device="cpu")
+    assert "\n" not in str(refused.value)
+
+
+class Locked(nn.Module):
+    def __deepcopy__(self, _):
+        raise TypeError("a lock\nin two lines")
+
+
+def test_hooks_of_somebody_else_do_not_run_and_the_models_own_do():
+    class Counting(nn.Module):
+        """A layer that watches itself, as its author wanted it."""
+
+        def __init__(self):
+            super().__init__()
+            self.net, self.seen = small_net(), 0
+            self.net.conv2.register_forward_pre_hook(self.count)
+            nn.utils.spectral_norm(self.net.head)
+
+        def count(self, *_):
+            self.seen += 1
+
+        def forward(self, images):
+            return self.net(images)
+
+    net, kept = Counting(), []
+    net.net.conv1.register_forward_hook(lambda module, given, output: kept.append(output))
+    net.register_forward_hook(lambda module, given, output, kwargs: kept.append(output), with_kwargs=True)
+    before = marks(net)
+    with pytest.warns(UserWarning, match="Hooks of the model, net.conv1 are not copied, as they are not"):
+        explainer = fitted(net, "net.conv2")
+    explainer.explain(GOOD[:2])
+    assert not kept
+    assert net.seen == 0
+    assert explainer._logits.model.seen > 0
+    assert_untouched(net, before)
+    expected = net.eval()(GOOD[:2]).argmax(1)
+    assert kept
+    assert torch.equal(explainer.explain(GOOD[:2]).prediction, expected)
+
+
+@pytest.mark.parametrize(
     ("images", "message"),
     [
-        (GOOD[:31], "31 images, epochs=None; valid: at least 32 images"),
+        (GOOD[:31], r"31 images; valid: at least 32 \(a batch\)"),
         (GOOD[:, :2], "preprocess fails on images of 2x16x16"),
         (GOOD[0, 0], r"shape \(16, 16\); valid: \(n, channels, height, width\)"),
         (GOOD * 2 - 1, "values from -1 to 1, but preprocess expects"),

@@ -2,17 +2,22 @@
 
 import ast
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 import cladec_core
 from cladec_core import ClaDec, measures
 from cladec_core.errors import RunError, UsageError
-from cladec_core.explainer import PAPER, PRACTICAL, evaluation
+from cladec_core.explainer import PAPER, evaluation, saving
 from tests.foreign import (
     CASES,
     CLASSES,
@@ -24,7 +29,9 @@ from tests.foreign import (
     vit,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* images are few", "ignore:Reference of")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* images are few", "ignore:Reference of", "ignore:.* do not read the difference"
+)
 
 
 def test_heat_maps_of_any_layer_have_the_size_of_the_images():
@@ -62,8 +69,8 @@ def test_saved_explainer_explains_as_before(case, tmp_path):
     build, shape, layer, *_ = CASES[case]
     net = build()
     explainer = fitted(net, layer, shape, preprocess=NORMALISE)
-    assert explainer.save(tmp_path / "new").name == "explainer.pt"
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["explainer.pt"]
+    assert explainer.save(tmp_path / "new").name == "explainer.safetensors"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["explainer.safetensors"]
     loaded = ClaDec.load(tmp_path / "new", net, device="cpu")
     first, second = (part.explain(batch(shape, 4)) for part in (explainer, loaded))
     for name in ("original", "reference", "reconstruction", "prediction", "probability"):
@@ -75,19 +82,14 @@ def test_saved_explainer_explains_as_before(case, tmp_path):
         loaded.evaluate(batch(shape, 64), torch.arange(64) % CLASSES)
 
 
-def test_an_explainer_is_saved_with_its_protocol_and_those_before_had_the_default(tmp_path):
+def test_an_explainer_is_saved_with_its_protocol(tmp_path):
     net = small_net()
     how = replace(PAPER, style="table1", epochs=1)
-    fitted(net, protocol=how).save(tmp_path / "paper")
-    loaded = ClaDec.load(tmp_path / "paper", net, device="cpu")
-    assert loaded.protocol == how
-    explainer = fitted(net)
-    kept = torch.load(explainer.save(tmp_path / "old"), weights_only=True)
-    del kept["options"]["protocol"]
-    torch.save(kept, tmp_path / "old" / "explainer.pt")
-    loaded = ClaDec.load(tmp_path / "old", net, device="cpu")
-    assert loaded.protocol == PRACTICAL
-    assert torch.equal(loaded.explain(GOOD[:2]).reconstruction, explainer.explain(GOOD[:2]).reconstruction)
+    fitted(net, protocol=how).save(tmp_path)
+    assert ClaDec.load(tmp_path, net, device="cpu").protocol == how
+    (tmp_path / "explainer.safetensors").rename(tmp_path / "explainer.pt")
+    with pytest.raises(UsageError, match=r"missing; explainer.pt is of an earlier version: fit again"):
+        ClaDec.load(tmp_path, net, device="cpu")
 
 
 def test_load_refuses_what_it_was_not_fitted_on(tmp_path):
@@ -106,20 +108,90 @@ def test_load_refuses_what_it_was_not_fitted_on(tmp_path):
         ClaDec.load(tmp_path, net, preprocess=lambda images: 5 * images)
     with pytest.raises(UsageError, match="with an adapter for"):
         ClaDec.load(tmp_path, net, preprocess=torch.square, adapter=lambda output: output)
-    with pytest.raises(UsageError, match=r"explainer.pt is missing"):
+    with pytest.raises(UsageError, match=r"explainer.safetensors is missing"):
         ClaDec.load(tmp_path / "nowhere", net)
-    (tmp_path / "explainer.pt").write_bytes((tmp_path / "explainer.pt").read_bytes()[:-2000])
+    path = tmp_path / "explainer.safetensors"
+    path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(RunError, match="damaged"):
         ClaDec.load(tmp_path, net, preprocess=torch.square)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model, and the bytes of an explainer of it."""
+    torch.manual_seed(0)
+    net = small_net()
+    explainer = ClaDec(net, layers=["conv1", "pool"], preprocess=NORMALISE, device="cpu")
+    return net, explainer.fit(GOOD, epochs=1, progress=False).save(tmp_path_factory.mktemp("saved")).read_bytes()
+
+
+def test_no_flipped_byte_of_a_saved_explainer_changes_what_it_explains(saved, tmp_path):
+    net, whole = saved
+    head = int.from_bytes(whole[:8], "little") + 8
+    numbers = np.random.default_rng(0)
+    places = [*range(8), *numbers.integers(8, head, 120), *numbers.integers(head, len(whole), 120)]
+    for place in places:
+        content = bytearray(whole)
+        content[place] ^= 1 << int(numbers.integers(8))
+        (tmp_path / "explainer.safetensors").write_bytes(content)
+        with pytest.raises(RunError, match=r"explainer.safetensors is damaged, or no explainer") as refused:
+            ClaDec.load(tmp_path, net, device="cpu")
+        assert "\n" not in str(refused.value)
+
+
+def signed(folder, change, drop=()):
+    """Change what a saved explainer says, and give it a fitting digest."""
+    path = folder / "explainer.safetensors"
+    with safe_open(path, "pt") as file:
+        text = json.loads(file.metadata()["explainer"])
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name not in drop}  # noqa: SIM118
+    change(text)
+    said = json.dumps(text)
+    save_file(tensors, path, {"explainer": said, "digest": saving._digest(said, tensors)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text["parts"]["conv1"]["settings"].update(width=10**6),
+        lambda text: text["parts"]["conv1"]["settings"].update(code=[10**5, 10**3, 10**3]),
+        lambda text: text["parts"]["conv1"]["settings"].update(kind="other"),
+        lambda text: text["parts"]["conv1"].pop("decoder"),
+        lambda text: text["parts"]["conv1"].update(decoder=text["parts"]["conv1"]["reference"]),
+        lambda text: text["parts"].pop("pool"),
+        lambda text: text.update(parts=[1]),
+        lambda text: text["options"].pop("protocol"),
+        lambda text: text["options"].update(surprise=1),
+        lambda text: text["space"].update(shape="many"),
+        lambda text: text.update(shapes=None),
+        lambda text: text.pop("fingerprint"),
+        lambda text: text.update(format=99),
+        lambda text: text.update(probed={"tensor": "99999"}),
+    ],
+)
+def test_a_made_up_explainer_is_refused_in_one_line(change, saved, tmp_path):
+    net, whole = saved
+    (tmp_path / "explainer.safetensors").write_bytes(whole)
+    signed(tmp_path, change)
+    with pytest.raises(RunError, match=r"explainer.safetensors is damaged, or no explainer") as refused:
+        ClaDec.load(tmp_path, net, device="cpu")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x00" * 8, b"{}", b"PK\x03\x04" + b"a" * 50])
+def test_a_file_that_is_no_explainer_is_refused_in_one_line(content, saved, tmp_path):
+    (tmp_path / "explainer.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match=r"explainer.safetensors is damaged, or no explainer"):
+        ClaDec.load(tmp_path, saved[0], device="cpu")
 
 
 def test_save_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     explainer = fitted(small_net())
     before = explainer.save(tmp_path).read_bytes()
-    monkeypatch.setattr(torch, "save", lambda kept, path: (path.write_bytes(b"half"), 1 / 0))
+    monkeypatch.setattr(safetensors.torch, "save_file", lambda tensors, path, told: (path.write_bytes(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         explainer.save(tmp_path)
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("explainer.pt", before)]
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("explainer.safetensors", before)]
 
 
 def test_evaluation_is_a_table_by_layer_and_seed(monkeypatch):
@@ -130,8 +202,17 @@ def test_evaluation_is_a_table_by_layer_and_seed(monkeypatch):
     assert table.seed.tolist() == [0, 1]
     row, losses = table.iloc[0], explainer.explain(images).losses.mean()
     assert row["ΔRec"] == pytest.approx(losses.cladec - losses.reference, abs=1e-6)
-    assert row["ΔAcc"] == row.acc_cladec - row.acc_reference
-    assert row["ΔAcc_hidden"] == row.acc_least_hidden - row.acc_most_hidden
+    assert row["ΔAcc"] == pytest.approx(row.acc_cladec - row.acc_reference)
+    assert row["ΔAcc_hidden"] == pytest.approx(row.acc_least_hidden - row.acc_most_hidden)
+    explanation = explainer.explain(images)
+    for name in ("ΔRec", "ΔAcc", "ΔAcc_hidden", "agreement_cladec", "agreement_reference"):
+        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"], name
+    assert [row["ΔRec_low"], row["ΔRec_high"]] == pytest.approx(
+        measures.over_images(explanation.losses.difference.to_numpy()), rel=1e-3, abs=1e-7
+    )
+    whole = explanation.agreement().loc["all"]
+    assert (row.agreement_cladec, row.agreement_cladec_high) == (whole.cladec, whole.cladec_high)
+    assert row.agreement_reference == whole.reference
     assert row.evaluation == "fresh copy of the classifier"
     with pytest.raises(UsageError, match="40 images, seeds=1; valid: at least 64"):
         explainer.evaluate(images[:40], labels[:40], seeds=1)
@@ -139,6 +220,34 @@ def test_evaluation_is_a_table_by_layer_and_seed(monkeypatch):
         explainer.evaluate(images, seeds=1)
     with pytest.raises(UsageError, match=r"start with \['cat', 'cat', 'cat'\]; valid"):
         explainer.evaluate(images, ["cat"] * 64, seeds=1)
+
+
+def test_further_seeds_are_trained_as_the_first_was(monkeypatch):
+    monkeypatch.setattr(evaluation, "STEPS", 1)
+    explainer, asked = ClaDec(small_net(), "conv1", device="cpu"), []
+    explainer.fit(GOOD, time_budget=1e-9, progress=False)
+    fit = ClaDec.fit
+    monkeypatch.setattr(ClaDec, "fit", lambda self, *data, **how: asked.append(how) or fit(self, *data, **how))
+    explainer.evaluate(batch((3, 16, 16), 64), torch.arange(64) % CLASSES, seeds=2, progress=False)
+    assert asked == [{"epochs": None, "time_budget": 1e-9, "progress": False}]
+
+
+def test_agreement_counts_predictions_that_stay_per_class():
+    explanation = replace(
+        fitted(small_net()).explain(GOOD[:6]), prediction=torch.tensor([0, 0, 1, 1, 1, 3]),
+        prediction_cladec=torch.tensor([0, 1, 1, 1, 1, 0]), prediction_reference=torch.tensor([0, 0, 2, 2, 2, 3]),
+    )  # fmt: skip
+    table = explanation.agreement()
+    assert table.index.tolist() == ["all", 0, 1, 3]
+    assert table.images.tolist() == [6, 2, 3, 1]
+    assert table.cladec.tolist() == [4 / 6, 0.5, 1, 0]
+    assert table.reference.tolist() == [3 / 6, 1, 0, 1]
+    assert table.cladec_low[1] > 0.3  # three of three: surely more than a third
+    assert table.cladec_high[1] == 1
+    by_label = explanation.agreement(torch.tensor([2, 2, 2, 2, 2, 5]))
+    assert by_label.cladec.tolist() == [4 / 6, 4 / 5, 0]
+    single = explanation[[1]].agreement()
+    assert single.cladec.tolist() == [0, 0]
 
 
 def test_occlusion_relevance_is_the_squared_change_inside_the_square():

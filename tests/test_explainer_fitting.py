@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from cladec_core import ClaDec, training
 from cladec_core.errors import UsageError
-from cladec_core.explainer import PAPER, PRACTICAL, building, fitting, intake, taps
+from cladec_core.explainer import PAPER, PRACTICAL, building, fitting, intake, taps, task
 from tests.foreign import (
     CLASSES,
     GOOD,
@@ -20,7 +20,10 @@ from tests.foreign import (
     vit,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* images are few", "ignore:Reference of")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* images are few", "ignore:Reference of", "ignore:.* do not read the difference"
+)
+ON = training.Compute(torch.device("cpu"), torch.float32)
 
 
 def test_reinitialised_layers_are_fresh_and_the_others_are_named():
@@ -68,25 +71,82 @@ def test_few_images_are_warned_of():
     assert {Path(one.filename).name for one in warned} == {"foreign.py"}  # whoever calls `fit`, not the core
 
 
-def test_says_what_it_costs_before_it_trains(capsys):
+def test_says_what_it_costs_before_it_trains(capsys, short_rounds):
     ClaDec(small_net(), "conv1", device="cpu").fit(GOOD, epochs=2)
     said = capsys.readouterr().out
     assert "Activations of conv1 (6 channels of 8x8, 0 MB) are kept" in said
-    assert "On cpu: at most 2 epochs of 1 steps of 16 images, about" in said
+    assert "On cpu: 2 epochs of 1 steps of 16 images, about" in said
+    ClaDec(small_net(), "conv1", device="cpu").fit(GOOD)
+    said = capsys.readouterr().out
+    assert "On cpu: rounds of 3 epochs of 1 steps of 16 images, about" in said
+    assert "at most cladec 4, reference 8, until the loss is flat or 300 s a layer are spent" in said
 
 
-def test_time_budget_cuts_the_epochs():
-    with pytest.warns(UserWarning, match="1 epochs instead of 100, to stay within 0 s"):
+@pytest.fixture
+def short_rounds(monkeypatch):
+    """Rounds of three steps."""
+    monkeypatch.setattr(fitting, "FEWEST_EPOCHS", 1)
+    monkeypatch.setattr(fitting, "MOST_EPOCHS", 3)
+
+
+def test_time_budget_ends_a_training_and_says_so():
+    with pytest.warns(UserWarning, match=r"conv1 reference ended after 1 epochs, before its loss was flat: 4.5e-10 s"):
         explainer = ClaDec(small_net(), "conv1", device="cpu").fit(GOOD, time_budget=1e-9, progress=False)
     assert explainer.epochs == {"conv1": {"cladec": 1, "reference": 1}}
 
 
-def test_training_ends_when_the_loss_is_flat(monkeypatch):
-    monkeypatch.setattr(fitting, "PATIENCE", 5)  # steps, and each epoch is one
-    monkeypatch.setattr(fitting, "FLAT", 1.0)  # no progress is enough
-    assert fitted(small_net(), epochs=40).epochs == {"conv1": {"cladec": 6, "reference": 6}}
-    monkeypatch.setattr(fitting, "FLAT", -1e9)  # any is
-    assert fitted(small_net(), epochs=8).epochs == {"conv1": {"cladec": 8, "reference": 8}}
+def test_the_number_of_epochs_follows_from_the_data_and_not_from_the_clock(monkeypatch):
+    """Steps that look slow are no reason for fewer epochs, as long as the time is not spent."""
+    monkeypatch.setattr(fitting.Training, "seconds_per_step", lambda self: 1e6)
+    explainer = ClaDec(small_net(), "conv1", device="cpu").fit(GOOD, epochs=3, time_budget=1e-9, progress=False)
+    assert explainer.epochs == {"conv1": {"cladec": 3, "reference": 3}}
+    monkeypatch.setattr(fitting, "MOST_EPOCHS", 6)
+    monkeypatch.setattr(fitting, "FLAT", 1.0)
+    explainer = ClaDec(small_net(), "conv1", device="cpu", reference="own").fit(GOOD, progress=False)
+    assert explainer.epochs == {"conv1": {"cladec": 12, "reference": 12}}
+
+
+def test_trainings_go_on_in_rounds_until_the_loss_is_flat(monkeypatch, short_rounds):
+    def epochs(flat, **how):
+        monkeypatch.setattr(fitting, "FLAT", flat)
+        return ClaDec(small_net(), "conv1", device="cpu", reference="own").fit(GOOD, progress=False, **how).epochs
+
+    assert epochs(1.0) == {"conv1": {"cladec": 6, "reference": 6}}  # no progress is enough: flat after the second round
+    monkeypatch.setattr(task, "MOST_ROUNDS", {"cladec": 2, "reference": 5})
+    assert epochs(-1e9) == {"conv1": {"cladec": 6, "reference": 15}}  # any is
+    assert epochs(1.0, epochs=40) == {"conv1": {"cladec": 40, "reference": 40}}  # nothing ends what was asked for
+
+
+def test_a_round_that_makes_it_worse_is_taken_back(monkeypatch):
+    training = fitting.Training(
+        "made up", nn.Identity(), nn.Linear(3, 3), 1, nn.functional.mse_loss, (torch.rand(40, 3),), 0, PRACTICAL,
+        ON, 40,
+    )  # fmt: skip
+    losses = iter([3.0, 2.0, 2.5])
+    monkeypatch.setattr(fitting.Training, "loss_held_out", lambda self: next(losses))
+    course = fitting.Course(training, False, epochs=1, most=9, budget=1e9)
+    weights = []
+    for jobs in iter_rounds(course):
+        assert [job.epochs for job in jobs] == [1]
+        with torch.no_grad():
+            training.decoder.weight.add_(1)
+        weights.append(training.decoder.weight.detach().clone())
+    assert course.flat
+    assert course.losses == [3.0, 2.0, 2.5]
+    assert torch.equal(training.decoder.weight, weights[1])
+    assert course.done == 3
+
+
+def iter_rounds(course):
+    """What a driver is asked for; each training is answered with the history of one epoch."""
+    rounds = fitting.in_rounds([course])
+    jobs = next(rounds)
+    while True:
+        yield jobs
+        try:
+            jobs = rounds.send([training.History([0.0])])
+        except StopIteration:
+            return
 
 
 def test_activations_are_recomputed_where_they_do_not_fit(monkeypatch):
@@ -158,7 +218,9 @@ def test_trainings_can_be_done_by_another_driver_side_by_side():
 
 def test_a_protocol_decides_how_long_and_on_which_images(monkeypatch):
     asked = []
-    monkeypatch.setattr(training, "fit_many", lambda jobs: asked.extend(jobs) or [[0.0] * job.epochs for job in jobs])
+    monkeypatch.setattr(
+        training, "fit_many", lambda jobs: asked.extend(jobs) or [training.History([0.0] * job.epochs) for job in jobs]
+    )
     how = replace(PAPER, epochs=3, mean_loss=True, sigmoid=True)
     explainer = ClaDec(small_net(), "conv1", device="cpu", protocol=how).fit(GOOD, time_budget=1e-9, progress=False)
     assert explainer.epochs == {"conv1": {"cladec": 3, "reference": 3}}
@@ -171,7 +233,7 @@ def test_a_protocol_decides_how_long_and_on_which_images(monkeypatch):
     assert isinstance(decoder[0][-1], nn.Sigmoid)
     asked.clear()
     fitted(small_net())
-    assert all(job.stop is not None and len(job.targets[0]) == 16 for job in asked)
+    assert all(len(job.targets[0]) == 16 for job in asked)
     assert {job.recipe for job in asked} == {PRACTICAL.recipe}
 
 

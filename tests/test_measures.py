@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 from captum.attr import LayerAttribution, LayerGradCam
@@ -10,6 +11,7 @@ from torch import nn
 from cladec_companion.papers.cladec.layers.experiment import as_uint8, sample_indices
 from cladec_core import measures, networks
 from cladec_core.errors import UsageError
+from cladec_core.measures import intervals
 
 
 def test_reconstruction_losses_are_the_slow_sums_in_every_scale():
@@ -338,3 +340,38 @@ def test_as_uint8_rounds_and_clips():
     found = as_uint8(unit)
     assert found.dtype == np.uint8
     assert found.tolist() == [0, 0, 1, 64, 255, 255]
+
+
+def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says():
+    numbers = np.random.default_rng(0)
+    held = []
+    for repeat in range(200):
+        low, high = measures.over_images(numbers.exponential(size=60), seed=repeat)
+        held.append(low < 1 < high)
+    assert 0.88 < np.mean(held) < 0.99
+    assert np.isnan(measures.over_images(np.ones(1))).all()
+    assert measures.over_images(np.full(5, 3.0)) == (3, 3)
+
+
+def test_many_images_are_resampled_in_parts_with_the_same_answer(monkeypatch):
+    values = np.random.default_rng(0).normal(size=500)
+    whole = measures.over_images(values)
+    monkeypatch.setattr(intervals, "AT_ONCE", 1000)
+    assert measures.over_images(values) == pytest.approx(whole, rel=1e-12)
+    assert whole == pytest.approx(values.mean() + np.array([-1.96, 1.96]) * values.std() / 500**0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 8), (8, 8), (3, 10), (500, 1000)])
+def test_the_interval_of_a_share_is_wilsons(hits, count):
+    expected = scipy.stats.binomtest(hits, count).proportion_ci(0.95, method="wilson")
+    assert measures.of_share(hits, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert np.isnan(measures.of_share(0, 0)).all()
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 11, 12, 30, 200])
+def test_the_interval_over_seeds_is_students(count):
+    values = np.random.default_rng(count).normal(size=count)
+    error = values.std(ddof=1) / count**0.5
+    expected = scipy.stats.t.interval(0.95, count - 1, loc=values.mean(), scale=error)
+    assert measures.over_seeds(list(values)) == pytest.approx(expected, abs=2e-3 * error)
+    assert np.isnan(measures.over_seeds([1.0])).all()

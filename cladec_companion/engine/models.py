@@ -1,13 +1,13 @@
 """Trained networks: each is trained once, kept in memory for the cells of a run and on disk for all others."""
 
-import pickle
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -142,23 +142,40 @@ class Models:
         if not path.exists():
             return None
         try:
-            kept = torch.load(path, weights_only=True)
-            network.load_state_dict(kept["weights"])
-        except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:  # as after a power cut
-            warnings.warn(f"{wanted.label} is trained again: {path} cannot be read ({error})", stacklevel=2)
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+            weights, history = kept["weights"], History(kept["history"])
+            history.steps = kept["steps"]
+            if kept["digest"] != _digest(weights, history):
+                raise ValueError("it does not fit its digest")
+            if _shapes(weights) != _shapes(network.state_dict()):
+                raise ValueError("it holds another network")
+        except Exception as error:  # whatever torch raises for bytes that are not what they were
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            warnings.warn(f"{wanted.label} is trained again: {path} cannot be read ({reason})", stacklevel=2)
             return None
+        network.load_state_dict(weights)  # from here on nothing fails: a part of them would be a wrong start
         training.moved(network, wanted.setup.on).eval()
-        history = History(kept["history"])
-        history.steps = kept["steps"]
         return history
 
     def _save(self, network: nn.Module, history: History, path: Path, wanted: Training) -> None:
+        weights = network.state_dict()
+        content = {"weights": weights, "history": [*history], "steps": history.steps}
         try:
             with replacing(path) as temporary:
-                content = {"weights": network.state_dict(), "history": [*history], "steps": history.steps}
-                torch.save(content, temporary)
+                torch.save({**content, "digest": _digest(weights, history)}, temporary)
         except (OSError, RuntimeError) as error:  # a full disk; torch names it in either way
             warnings.warn(f"{wanted.label} is trained, but not kept in {self.cache}: {error}", stacklevel=2)
+
+
+def _digest(weights: Mapping[str, torch.Tensor], history: History) -> str:
+    """Digest of what the file of a network holds."""
+    arrays = {f"weights {name}": part.detach().cpu().numpy() for name, part in weights.items()}
+    losses = {"history": np.array([*history], float), "steps": np.array(history.steps, float)}
+    return fingerprint(arrays | losses)
+
+
+def _shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (part.shape, part.dtype) for name, part in weights.items()}
 
 
 def side_by_side(tasks: Sequence[Jobs[Any]]) -> list[Any]:

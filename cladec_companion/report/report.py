@@ -20,10 +20,14 @@ from cladec_companion.report import labels
 from cladec_companion.report.images import Folder
 from cladec_core import ClaDec, Explanation
 from cladec_core.errors import RunError, UsageError
+from cladec_core.explainer import Inversion, invert
 from cladec_core.explainer.cladec import FEWEST
+from cladec_core.explainer.explanation import Shown
+from cladec_core.measures import over_seeds
 
 MEASURED = 2 * FEWEST  # held-out images that a table needs
 SHOWN = 8  # images per figure
+INVERTED = 4  # images that are inverted, which takes some hundred steps through the model
 HELD_OUT = 0.2  # share of the images that is explained and measured, and not trained on
 MOST_HELD_OUT = 1000
 NO_TABLE = "No table: it needs {} held-out images, so {} in all; there are {}."
@@ -53,14 +57,26 @@ def choose(explanation: Explanation, truth: Tensor | None) -> dict[str, list[int
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean ± standard deviation over seeds of `ClaDec.evaluate`, a row per layer."""
-    values = table.drop(columns=["seed", "images"]).select_dtypes("number").columns
-    grouped = table.groupby("layer", sort=False)[list(values)]
-    mean, std, count = grouped.mean(), grouped.std(), grouped.size()
-    shown = mean.apply(lambda column: column.map("{:.4g}".format))
-    if count.min() > 1:
-        shown += " ± " + std.apply(lambda column: column.map("{:.2g}".format))
-    return shown.assign(n=count)
+    """What `ClaDec.evaluate` found, a row per layer, with intervals of 95 %.
+
+    Of one seed they are over images, as `evaluate` gives them; of several, over seeds by Student's t. A ΔRec whose
+    interval is not above 0 says that it must not be read.
+    """
+    intervals = [name for name in table.columns if f"{name}_low" in table.columns]
+    ends = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
+    values = table.drop(columns=["seed", "images", *ends]).select_dtypes("number").columns
+    rows = {}
+    for layer, found in table.groupby("layer", sort=False):
+        row = {name: f"{found[name].mean():.4g}" for name in values}
+        for name in intervals:
+            low, high = (
+                over_seeds(list(found[name])) if len(found) > 1 else found[[f"{name}_low", f"{name}_high"]].iloc[0]
+            )
+            row[name] += f" ({low:.2g} to {high:.2g})"
+            if name == "ΔRec" and not low > 0:
+                row[name] += ": do not read"
+        rows[layer] = row | {"n": len(found)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
 
 
 def explain(
@@ -129,7 +145,19 @@ def explain(
             table = explainer.evaluate(folder.images[held_out], truth, seeds=seeds, progress=progress)
         elif seeds:
             notes.say(NO_TABLE.format(MEASURED, 3 * MEASURED, len(held_out)))
-    return _write(out, _report(explanations, folder, held_out, table, facts, [*notes, *explainer.notes]))
+    inverted = _inverted(explainer, explanations, notes)
+    return _write(out, _report(explanations, folder, held_out, table, facts, [*notes, *explainer.notes], inverted))
+
+
+def _inverted(explainer: ClaDec, explanations: Mapping[str, Explanation], notes: "_Notes") -> Mapping[str, Inversion]:
+    """Plain inversions of a few typical images; none, with a note, for a model that lets no gradient through."""
+    first = next(iter(explanations.values()))
+    typical = first[choose(first, None)["Typical images"][:INVERTED]]
+    try:
+        return invert(explainer, typical.original)
+    except (UsageError, RuntimeError) as error:  # torch's words where a model works in no way that has a gradient
+        notes.say(f"No feature inversion: {error}")
+        return {}
 
 
 class _Notes(list[str]):
@@ -159,11 +187,14 @@ def _report(
     table: pd.DataFrame | None,
     facts: dict[str, str],
     notes: list[str],
+    inverted: Mapping[str, Inversion],
 ) -> dict[str, str]:
     """The files of the report about the images held out: name -> text."""
     truth = None if folder.labels is None else folder.labels[held_out]
     names = [folder.names[at] for at in held_out]
-    sections = [_section(layer, part, truth, names) for layer, part in explanations.items()]
+    sections = [
+        _section(part, truth, names, folder.classes, inverted.get(layer)) for layer, part in explanations.items()
+    ]
     right = None if truth is None else next(iter(explanations.values())).prediction == truth
     losses = pd.concat(
         part.losses.assign(layer=layer, prediction=part.prediction.numpy(), image=names)
@@ -178,24 +209,41 @@ def _report(
     return {"index.html": page, "losses.csv": losses.set_index("image").to_csv()}
 
 
-def _section(layer: str, part: Explanation, truth: Tensor | None, names: list[str]) -> dict[str, Any]:
+def _section(
+    part: Explanation, truth: Tensor | None, names: list[str], classes: Sequence[str], inversion: Inversion | None
+) -> dict[str, Any]:
+    """What the page shows of a layer."""
     pictures = [
         {
             "title": title,
             "names": ", ".join(names[at] for at in indices),
-            "webp": base64.b64encode(_drawn(part[indices])).decode(),
+            "webp": _drawn(part[indices]),
         }
         for title, indices in choose(part, truth).items()
     ]
-    mean = part.losses.mean()
-    return {"layer": layer, "reference": part.reference_label, "mean": mean, "pictures": pictures}
+    return {
+        "layer": part.layer, "reference": part.reference_label, "mean": part.losses.mean(), "pictures": pictures,
+        "doubt": part.doubt, "agreement": agreement(part, truth, classes).to_html(border=0),
+        "inversion": inversion and {"webp": _drawn(inversion), "kept": inversion.kept, "steps": inversion.steps,
+                                    "images": len(inversion.original)},
+    }  # fmt: skip
 
 
-def _drawn(part: Explanation) -> bytes:
-    """The figure as WebP: a fifth of a PNG's size, so that a report of many layers can still be mailed."""
+def agreement(part: Explanation, truth: Tensor | None, classes: Sequence[str]) -> pd.DataFrame:
+    """How often the model keeps its prediction on reconstructions, a row per class; with names of classes if known."""
+    found = part.agreement(truth)
+    shown = pd.DataFrame({"images": found["images"].astype(int)})
+    for method, title in (("cladec", "ClaDec"), ("reference", "reference")):
+        ends = zip(found[method], found[f"{method}_low"], found[f"{method}_high"], strict=True)
+        shown[title] = [f"{share:.0%} ({low:.0%} to {high:.0%})" for share, low, high in ends]
+    return shown.rename(index=lambda at: classes[at] if at != "all" and at < len(classes) else at).rename_axis("class")
+
+
+def _drawn(shown: Shown) -> str:
+    """The figure as WebP, in base64: a fifth of a PNG's size, so that a report of many layers can still be mailed."""
     stream = io.BytesIO()
-    part.show(SHOWN).savefig(stream, format="webp", dpi=120, pil_kwargs={"quality": 88})
-    return stream.getvalue()
+    shown.show(SHOWN).savefig(stream, format="webp", dpi=120, pil_kwargs={"quality": 88})
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def _versions() -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 `cladec` has the class that users meet. It reads images (`intake`), takes activations from a model (`taps`), builds
 decoders of them (`building`) and trains these (`fitting`, as a `protocol` says), shows what they make (`explanation`),
-measures it (`evaluation`) and keeps it (`saving`).
+measures it (`evaluation`), sets plain inversion beside it (`inversion`) and keeps it (`saving`).
 """
 
 from cladec_core.explainer.cladec import ClaDec
 from cladec_core.explainer.explanation import Comparison, Explanation, Explanations
+from cladec_core.explainer.inversion import Inversion, invert
 from cladec_core.explainer.protocol import PAPER, PRACTICAL, Protocol
 
-__all__ = ["PAPER", "PRACTICAL", "ClaDec", "Comparison", "Explanation", "Explanations", "Protocol"]
+__all__ = [
+    "PAPER", "PRACTICAL", "ClaDec", "Comparison", "Explanation", "Explanations", "Inversion", "Protocol", "invert",
+]  # fmt: skip

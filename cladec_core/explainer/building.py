@@ -24,6 +24,14 @@ REFERENCES = {
     "own": "RefAE (the project's encoder)",
     "random": "reference (random encoder)",
 }
+NOT_READABLE = (
+    "Layer {layer}: do not read the difference to the reference. On {images} images held out ΔRec is {mean:.3g}, "
+    "with an interval from {low:.3g} to {high:.3g} (95 %), so not above 0: the layer keeps nearly all that matters for "
+    "drawing, or the reference is not as good as it could be."
+)
+NO_GRADIENT = (
+    "no gradient reaches {} (is there a torch.no_grad, detach or inference_mode?), so that a copy would stay as it is"
+)
 
 
 class Affine(nn.Module):
@@ -142,15 +150,25 @@ class Design:
         with training.seeded(self._seed("reference")):
             if self.kind == "own":
                 encoder: nn.Module = networks.encoder(self.code, self.space.shape, width=self.width)
+                if self.code[1:] == (1, 1):  # of which the encoder makes a vector
+                    encoder = nn.Sequential(encoder, nn.Unflatten(1, self.code))
             else:
-                copied = copy.deepcopy(self.tap).requires_grad_(self.kind == "copy")
+                copied = self._copied()
                 taps.reinitialise(copied.model)
-                taps.without_dropout(copied.model)
                 encoder = self._encode(copied) if self.kind == "copy" else Frozen(self._encode(copied))
             if not self.protocol.seeds.again:
                 return nn.Sequential(encoder, self._decoder())
         with training.seeded(self._seed("reference")):
             return nn.Sequential(encoder, self._decoder())
+
+    def reference_of(self, decoder: nn.Module) -> nn.Sequential:
+        """Build the reference that starts where ClaDec is: the classifier's own weights, and a copy of its decoder."""
+        return nn.Sequential(self._encode(self._copied()), copy.deepcopy(decoder))
+
+    def _copied(self) -> Tap:
+        copied = copy.deepcopy(self.tap).requires_grad_(self.kind == "copy")
+        taps.without_dropout(copied.model)
+        return copied
 
     def _encode(self, tap: Tap) -> nn.Sequential:
         chosen = [] if self.channels is None else [Select(self.channels)]
@@ -170,7 +188,7 @@ class Design:
 class Part:
     """The modules of one layer, as `Design` builds them, with what decides their shapes and the epochs of training."""
 
-    encoder: nn.Module
+    encoder: Frozen
     decoder: nn.Sequential
     reference: nn.Sequential
     settings: dict[str, Any]
@@ -192,19 +210,43 @@ class Part:
 
     @classmethod
     def restored(cls, described: dict[str, Any], tap: Tap, space: Space, **how: Any) -> "Part":
-        """Build a layer's modules as `described`; `how` are the other attributes of `Design`."""
-        settings = described["settings"]
-        design = Design(tap, space, tuple(settings["code"]), kind=settings["kind"], width=settings["width"], **how)
+        """Build a layer's modules as `described`; `how` are the other attributes of `Design`.
+
+        Raises
+        ------
+        ValueError, KeyError, RuntimeError
+            If the description is none of this layer; nothing large is built before.
+        """
+        settings, channels = described["settings"], how["channels"]
+        code = networks.activation_shape(tap, space.shape)
+        code = code if channels is None else (len(channels), *code[1:])
+        full = networks.WIDTHS[how["protocol"].style]
+        if list(code) != settings["code"] or settings["width"] not in (full, full // 2):
+            raise ValueError(f"a decoder of width {settings['width']} for {settings['code']}, but the layer has {code}")
+        design = Design(tap, space, code, kind=settings["kind"], width=settings["width"], **how)
         part = cls.of(design)
         part.decoder.load_state_dict(described["decoder"])
         part.reference.load_state_dict(described["reference"])
-        part.epochs = described["epochs"]
+        part.settings, part.epochs = settings, described["epochs"]
         return part
 
     @property
     def explain(self) -> nn.Module:
         """From images to what the decoder makes of the layer."""
         return nn.Sequential(self.encoder, self.decoder)
+
+    @property
+    def label(self) -> str:
+        """What the reference is."""
+        kind = REFERENCES[self.settings["kind"]]
+        return (
+            kind.replace(")", f", from the {self.settings['start']}'s weights)") if "start" in self.settings else kind
+        )
+
+    def doubt(self, layer: str) -> str:
+        """Why the difference to the reference must not be read; empty if it can be, or if no images were held out."""
+        found = self.settings.get("held_out")
+        return "" if found is None or found["low"] > 0 else NOT_READABLE.format(layer=layer, **found)
 
 
 def fresh_decoder(
@@ -269,29 +311,29 @@ def choose_reference(kind: str, tap: Tap, images: Tensor, count: int) -> tuple[s
         If a copy is asked for and a layer cannot be re-initialised.
     """
     trial = copy.deepcopy(tap).requires_grad_(True)
-    activation = trial(images)
-    if activation.requires_grad:  # then only what the layer depends on gets a gradient
-        activation.sum().backward()
-    used = {
-        part: name
-        for name, part in trial.model.named_modules()
-        if any(value.grad is not None for value in part.parameters(recurse=False))
-    }
+    found = taps.learning(trial, images)
+    used = {part: name for name, part in trial.model.named_modules() if name in found.learning}
     weights = sum(value.numel() for value in trial.parameters() if value.grad is not None)
     with training.seeded(training.derive_seed(0, "trial")):
         stuck = [used[part] or "the model's own values" for part in taps.reinitialise(trial.model) if part in used]
-    names = ", ".join(stuck[:4]) + (", ..." if len(stuck) > 4 else "") + " cannot be re-initialised"
-    if kind == "copy" and stuck:
-        raise UsageError(f"reference='copy': {names}; add a reset_parameters(), or use reference='own' or 'random'.")
+    reasons = [f"{_some(stuck)} cannot be re-initialised"] if stuck else []
+    reasons += [NO_GRADIENT.format(_some(found.deaf))] if found.deaf else []
+    if kind == "copy" and reasons:
+        remedy = "" if found.deaf else "add a reset_parameters(), or "
+        raise UsageError(f"reference='copy': {'; '.join(reasons)}; {remedy}use reference='own' or 'random'.")
     if kind == "random":
-        shuffled = f"; {names} and got the same values in random order" if stuck else ""
+        shuffled = f"; {reasons[0]} and got the same values in random order" if stuck else ""
         return kind, f"Reference of {tap.layer}: an encoder with random weights instead of a RefAE{shuffled}."
     too_many = weights > WEIGHTS_PER_VALUE * count * images[0].numel()
     no_room = 16 * weights > MEMORY_SHARE * intake.free_memory(images.device)  # with gradients and Adam's state
-    if kind != "auto" or not (stuck or too_many or no_room):
+    if kind != "auto" or not (reasons or too_many or no_room):
         return kind.replace("auto", "copy"), ""
-    why = names if stuck else f"the encoder's {weights:,} weights are too many for {count} images or for the memory"
+    large = f"the encoder's {weights:,} weights are too many for {count} images or for the memory"
     return "own", (
-        f"Reference of {tap.layer}: {why}, so the RefAE has the project's own encoder of the same code size. Another "
-        f"choice is reference='random'."
+        f"Reference of {tap.layer}: {'; '.join(reasons) or large}, so the RefAE has the project's own encoder of the "
+        f"same code size. Another choice is reference='random'."
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

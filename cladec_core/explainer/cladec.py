@@ -1,7 +1,7 @@
 """`ClaDec`: what does a layer of your own classifier keep? Any module, any named layer, in five lines."""
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,21 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cladec_core import measures, networks, training
+from cladec_core import measures, training
 from cladec_core.errors import UsageError, one_of
 from cladec_core.explainer import fitting, intake, saving, taps
 from cladec_core.explainer.building import REFERENCES, Part, Space
+from cladec_core.explainer.copying import private_copy
 from cladec_core.explainer.evaluation import Evaluation
 from cladec_core.explainer.explanation import Comparison, Explanation, Explanations
-from cladec_core.explainer.fitting import Notes, Task, Training, Trainings
+from cladec_core.explainer.fitting import Trainings
 from cladec_core.explainer.intake import Images, Labels
 from cladec_core.explainer.protocol import PRACTICAL, Protocol
 from cladec_core.explainer.taps import Adapters, Logits, Preprocess, Tap
+from cladec_core.explainer.task import Notes, Task
 
 FEWEST = 32  # images, without which there is no batch
-Adapter = Callable[[Any], Tensor] | Adapters | None
+Adapter = Callable[[Any], Tensor] | Adapters | None  # see `taps.named_adapters`
 
 
 class ClaDec:
@@ -81,7 +83,7 @@ class ClaDec:
         *,
         layers: Sequence[str] | None = None,
         preprocess: Preprocess = None,
-        channels: int | Sequence[int] | None = None,
+        channels: int | Sequence[int] | Tensor | None = None,
         alpha: float = 0.0,
         adapter: Adapter = None,
         class_token: str = "keep",
@@ -90,40 +92,34 @@ class ClaDec:
         seed: int = 0,
         protocol: Protocol = PRACTICAL,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise UsageError(f"model is a {type(model).__name__}; valid: a torch.nn.Module.")
-        if (layer is None) == (not layers) or isinstance(layers, str):
-            raise UsageError("Name one layer=..., or several layers=[...].")
-        if not 0 <= alpha <= 1:
-            raise UsageError(f"alpha is {alpha}; valid: 0 (reconstruction only) to 1 (classification only).")
+        self.layers: tuple[str, ...] = taps.checked_layers(model, layer, layers)
         one_of("class_token", class_token, taps.CLASS_TOKEN)
         one_of("reference", reference, ["auto", *REFERENCES])
-        self.layers: tuple[str, ...] = tuple(dict.fromkeys(layers or [str(layer)]))
-        for name in self.layers:
-            networks.check_layer(model, name)
-        self.channels = [channels] if isinstance(channels, int) else channels and list(channels)
-        self.alpha, self.class_token, self.reference = alpha, class_token, reference
-        self.seed, self.protocol, self.preprocess = seed, protocol, preprocess
-        named = adapter if isinstance(adapter, Mapping) else {"": adapter}
-        self.adapters = {name: function for name, function in named.items() if function}
+        self.channels = intake.checked_channels(channels)
+        self.alpha = intake.checked_number("alpha", alpha, 0, 1, "0 (reconstruction only) to 1 (classification only)")
+        self.seed = intake.checked_integer("seed", seed, 0)
+        self.class_token, self.reference, self.protocol, self.preprocess = class_token, reference, protocol, preprocess
+        self.adapters = taps.named_adapters(adapter)
         self.on = training.compute(device)
-        try:
-            copied, preprocess = copy.deepcopy((model, preprocess))
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise UsageError(f"The model cannot be copied ({reason}); load its weights into a new one.") from error
+        copied, preprocess, self._note = private_copy(model, preprocess)
         self._shapes, self._fingerprint = saving.shapes(model), taps.fingerprint(model)
-        copied = copied.to(self.on.device).float().requires_grad_(False)
+        copied.to(self.on.device)
         self._logits = Logits(copied, preprocess, self.adapters).eval()
         self._space: Space | None = None
         self._parts: dict[str, Part] = {}
+        self._asked, self._begun = dict[str, Any](), ""
         self._data: tuple[Tensor, Tensor | None] | None = None
         self.notes: list[str] = []
 
     @property
     def references(self) -> dict[str, str]:
         """What the reference of each layer is."""
-        return {layer: REFERENCES[part.settings["kind"]] for layer, part in self._parts.items()}
+        return {layer: part.label for layer, part in self._parts.items()}
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """Why the difference of a layer to its reference must not be read; empty texts where it can be."""
+        return {layer: part.doubt(layer) for layer, part in self._parts.items()}
 
     @property
     def epochs(self) -> dict[str, dict[str, int]]:
@@ -143,20 +139,23 @@ class ClaDec:
         time_budget: float = 300.0,
         progress: bool = True,
     ) -> "ClaDec":
-        """Train a decoder and its reference for each layer; if that fails, the explainer is as before.
+        """Train a decoder and its reference for each layer, in rounds until the loss of images held out is flat.
+
+        Layers that are finished stay when a later one fails or the training is interrupted; a call with the same images
+        goes on with the others. Before the first one is finished, the explainer is as it was.
 
         Parameters
         ----------
         images
             Tensor (n, channels, height, width), Dataset or DataLoader of images or (image, label, ...); at least 32,
-            better 1,000 and more. With a `preprocess` in [0, 1] or uint8. A tenth is held out: a training ends when
-            their loss is flat.
+            better 1,000 and more. With a `preprocess` in [0, 1] or uint8. A tenth is held out: on these ΔRec is
+            measured, too, and where it is not above 0, `doubts` says so.
         labels
             (n,) integers, for alpha > 0 only; a Dataset or DataLoader may bring them.
         epochs
-            At most so many; None: as many as the number of images asks for.
+            So many for either training; None: as many as it takes.
         time_budget
-            Seconds for each layer; if a measured step predicts more, and no number is given, fewer epochs are done.
+            Seconds of training for each layer, where no number of epochs is given; then it ends, and that is said.
         progress
             Print what it will cost, and show progress bars.
 
@@ -203,29 +202,25 @@ class ClaDec:
         UsageError
             As `fit`.
         """
-        given, known = intake.gather(images, labels, unit=self.preprocess is not None)
-        if len(given) < FEWEST or (epochs or 1) < 1:
-            raise UsageError(
-                f"{len(given)} images, epochs={epochs}; valid: at least {FEWEST} images (a batch), 1 epoch."
-            )
+        given, known = intake.gather(images, labels, unit=self.preprocess is not None, fewest=FEWEST)
+        epochs = None if epochs is None else intake.checked_integer("epochs", epochs, 1)
+        time_budget = intake.checked_number("time_budget", time_budget, 0, math.inf, "more than 0 seconds")
         classes = taps.probe(self._logits, self.layers, given[:3].to(self.on.device)).shape[1]
         truth = intake.checked_labels(known, classes) if self.alpha else None
+        asked = {"epochs": epochs, "time_budget": time_budget}
+        begun = intake.digest(given, truth, asked)
+        done = self._parts if self._begun == begun and len(self._parts) < len(self.layers) else {}
         notes, names = Notes(progress), ("channels", "alpha", "reference", "seed", "protocol", "on")
-        how = {name: getattr(self, name) for name in names}
-        task = Task.of(given, truth, self._logits, notes, **how)
-        parts: dict[str, Part] = {}
-        planned: dict[str, dict[str, Training]] = {}
-        for layer in self.layers:
-            design = task.design(self._tap(layer))
-            parts[layer] = part = task.part(design)
-            decoding = task.decoding(design, part.encoder, part.decoder)
-            planned[layer] = {"cladec": decoding, "reference": task.referring(design, part.reference)}
-        every = [training for pair in planned.values() for training in pair.values()]
-        count = task.epochs(every, epochs, time_budget * len(parts))
-        for layer, pair in planned.items():
-            histories = yield [training.job(count, progress) for training in pair.values()]
-            parts[layer].epochs = {name: len(history) for name, history in zip(pair, histories, strict=True)}
-        self._space, self._parts, self._data, self.notes = task.space, parts, (given, known), notes
+        task = Task.of(given, truth, self._logits, notes, **{name: getattr(self, name) for name in names})
+        notes.warn(self._note)
+        notes.say("".join(f"{layer} is fitted already. " for layer in done).strip())
+        planned = [task.layer(self._tap(layer)) for layer in self.layers if layer not in done]
+        task.announce(planned, epochs, time_budget)
+        for one in planned:
+            yield from task.train(one, epochs, time_budget)
+            self._parts = (self._parts if self._begun == begun else {}) | {one.design.tap.layer: one.part}
+            self._space, self._data, self._asked, self._begun = task.space, (given, known), asked, begun
+            self.notes = notes
 
     def _tap(self, layer: str) -> Tap:
         return Tap(layer, self.class_token, self._logits.model, self._logits.preprocess, self.adapters)
@@ -253,15 +248,15 @@ class ClaDec:
         probability, prediction = self._run(self._logits, images, space).softmax(1).max(1)
         found = Explanations()
         for layer, part in self._parts.items():
-            reference, reconstruction = (
+            reference, made = (
                 self._run(nn.Sequential(module, space.restore()), space.standardise(images), space)
                 for module in (part.reference, part.explain)
             )
-            if not reconstruction.isfinite().all():
+            if not made.isfinite().all():
                 raise UsageError(f"Layer {layer!r} puts out values that are NaN or infinite for these images.")
             found[layer] = Explanation(
-                layer, images, reference, reconstruction, prediction, probability, self.references[layer],
-                space.value_range,
+                layer, images, reference, made, prediction, probability, self._predict(reference), self._predict(made),
+                part.label, space.value_range, part.doubt(layer),
             )  # fmt: skip
         return found if len(self.layers) > 1 else found[self.layers[0]]
 
@@ -289,8 +284,7 @@ class ClaDec:
         for layer, part in self._parts.items():
             size = self._logits.preprocess(images[:1].to(self.on.device)).shape[-2:]
             tap = Tap(layer, "drop", self._logits.model, self._logits.preprocess, self.adapters)
-            vector = len(part.settings["code"]) == 1
-            layout = None if vector else partial(tap.as_maps, size=size)
+            layout = None if len(part.settings["code"]) == 1 else partial(tap.as_maps, size=size)
             batches = (batch.to(self.on.device) for batch in images.split(space.at_once))
             maps = [measures.gradcam(self._logits, f"model.{layer}", batch, layout=layout) for batch in batches]
             found[layer] = torch.cat(maps).cpu()
@@ -300,6 +294,10 @@ class ClaDec:
         if self._space is None:
             raise UsageError("The explainer is not fitted; call fit(images) first.")
         return self._space
+
+    def _predict(self, images: Tensor) -> Tensor:
+        """The classifier's class of each image, int64 (n,), on the CPU."""
+        return self._run(self._logits, images, self._ready()).argmax(1)
 
     def _run(self, module: nn.Module, images: Tensor, space: Space) -> Tensor:
         """Run a module over images, exactly; from and to the CPU."""
@@ -326,9 +324,11 @@ class ClaDec:
         DataFrame
             A row per layer and seed. `rec_cladec`, `rec_reference`: mean squared error per value, in the units of the
             images; `acc_cladec`, `acc_reference`: accuracy of the evaluation classifiers; `ΔRec`, `ΔAcc`: ClaDec -
-            reference. `acc_most_hidden`, `acc_least_hidden`: accuracy of the classifier without the square that ClaDec
-            calls most or least relevant; `ΔAcc_hidden`: least - most (section 6.6). `reference`, `evaluation`: which
-            kind of reference and evaluation classifier.
+            reference. `agreement_cladec`, `agreement_reference`: share of the reconstructions for which the model
+            predicts what it predicts for the image. `acc_most_hidden`, `acc_least_hidden`: accuracy of the classifier
+            without the square that ClaDec calls most or least relevant; `ΔAcc_hidden`: least - most (section 6.6).
+            Of all differences and of both agreements, `..._low` and `..._high`: an interval of 95 % over images.
+            `reference`, `evaluation`: which kind of reference and evaluation classifier.
 
         Raises
         ------
@@ -343,13 +343,13 @@ class ClaDec:
         classes = self._run(self._logits, given[:1], space).shape[1]
         truth = intake.checked_labels(known, classes).to(self.on.device)
         explainers = [self, *(self._again(self.seed + more) for more in range(1, seeds))]
-        standard = space.standardise(given).to(self.on.device)
-        evaluation = Evaluation(self._logits, classes, space, self.on, standard, truth)
+        images = space.standardise(given).to(self.on.device)
+        evaluation = Evaluation(self._logits, classes, space, self.on, images, truth)
         right, rows = evaluation.right_when_hidden(), []
         for one in explainers:
             if one is not self:
                 assert self._data is not None  # `_again` has asked for it
-                one.fit(*self._data, epochs=max(max(done.values()) for done in self.epochs.values()), progress=progress)
+                one.fit(*self._data, **self._asked, progress=progress)
             for layer, part in one._parts.items():
                 row = {"layer": layer, "seed": one.seed, "reference": one.references[layer]}
                 rows.append(row | evaluation.measure(part, right, one.seed))
@@ -401,13 +401,7 @@ class ClaDec:
         first, second = self.explain(given), other.explain(given)
         assert isinstance(first, Explanation)  # of one layer
         assert isinstance(second, Explanation)
-        if classes is not None:
-            by = [first.prediction, second.prediction] if known is None else [known]
-            chosen = torch.stack([torch.isin(part, torch.tensor(list(classes))) for part in by]).any(0)
-            if not chosen.any():
-                raise UsageError(f"None of the {len(given)} images is of the classes {list(classes)}.")
-            first, second, known = first[chosen], second[chosen], None if known is None else known[chosen]
-        return Comparison.of(first, second, known)
+        return Comparison.of(first, second, known, classes)
 
     def save(self, directory: Path | str) -> Path:
         """Keep decoders and references, not the classifier and the images, in a folder.
@@ -434,7 +428,7 @@ class ClaDec:
             directory,
             {
                 "options": saving.described_options(self._options), "space": vars(space), "notes": list(self.notes),
-                "parts": {layer: part.described for layer, part in self._parts.items()},
+                "layers": list(self._parts), "parts": {layer: part.described for layer, part in self._parts.items()},
                 "shapes": self._shapes, "fingerprint": self._fingerprint, "probed": self._probed(space),
                 "preprocess": saving.described_preprocess(self.preprocess), "adapters": sorted(self.adapters),
             },
@@ -476,19 +470,26 @@ class ClaDec:
             If the file is damaged.
         """
         kept = saving.read(directory)
-        space: Space = kept["space"]
-        if taps.fingerprint(model) != kept["fingerprint"]:
-            difference = saving.differences(kept["shapes"], saving.shapes(model))
-            raise UsageError(f"It was fitted on another model: {difference}.")
+        try:
+            return cls._restored(kept, model, preprocess, adapter=adapter, device=device)
+        except UsageError:
+            raise
+        except Exception as error:  # of a file that somebody made up
+            raise saving.damaged(directory, error) from error
+
+    @classmethod
+    def _restored(cls, kept: dict[str, Any], model: nn.Module, preprocess: Preprocess, **how: Any) -> "ClaDec":
+        saving.check_model(kept, model)
         preprocess = saving.restored_preprocess(kept["preprocess"], preprocess)
-        explainer = cls(model, **kept["options"], preprocess=preprocess, adapter=adapter, device=device)
+        explainer = cls(model, **kept["options"], preprocess=preprocess, **how)
         if sorted(explainer.adapters) != kept["adapters"]:
             raise UsageError(f"It was fitted with an adapter for {kept['adapters']}; pass the same one.")
+        space: Space = kept["space"]
         if not torch.allclose(explainer._probed(space), kept["probed"], rtol=1e-2, atol=1e-3):
             raise UsageError("The model has the same weights but other outputs: its forward or preprocess has changed.")
-        how = {name: getattr(explainer, name) for name in ("channels", "protocol", "seed")}
-        for layer, part in kept["parts"].items():
-            explainer._parts[layer] = Part.restored(part, explainer._tap(layer), space, **how)
+        design = {name: getattr(explainer, name) for name in ("channels", "protocol", "seed")}
+        for layer in kept["layers"]:
+            explainer._parts[layer] = Part.restored(kept["parts"][layer], explainer._tap(layer), space, **design)
         explainer._space, explainer.notes = space, kept["notes"]
         return explainer
 

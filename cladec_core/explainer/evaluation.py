@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cladec_core import networks, training
+from cladec_core import measures, networks, training
 from cladec_core.explainer import fitting
 from cladec_core.explainer.building import WEIGHTS_PER_VALUE, Part, Space, fresh_classifier
 from cladec_core.explainer.protocol import PRACTICAL
@@ -54,21 +55,40 @@ class Evaluation:
         """
         made = {"cladec": self.run(part.explain, self.images), "reference": self.run(part.reference, self.images)}
         row: dict[str, Any] = {"images": len(self.images)}
+        errors, right_of = {}, {}
         for name, images in made.items():
             error = (images - self.images) * self.space.std.to(images.device)
-            row[f"rec_{name}"] = error.double().square().mean().item()
-        row["ΔRec"] = row["rec_cladec"] - row["rec_reference"]
+            errors[name] = error.double().square().flatten(1).mean(1)
+            row[f"rec_{name}"] = errors[name].mean().item()
+        row |= _difference("ΔRec", errors["cladec"], errors["reference"])
         for name, images in made.items():
-            row[f"acc_{name}"], row["evaluation"] = self._accuracy(images, seed)
-        row["ΔAcc"] = row["acc_cladec"] - row["acc_reference"]
-        relevance = self.relevance(part.explain, made["cladec"])
+            right_of[name], row["evaluation"] = self._judged(images, seed)
+            row[f"acc_{name}"] = right_of[name].mean().item()
+        row |= _difference("ΔAcc", right_of["cladec"], right_of["reference"])
+        for name, images in made.items():
+            row |= self._agreement(f"agreement_{name}", images)
+        relevance, hidden = self.relevance(part.explain, made["cladec"]), {}
         for end, places in (("most", relevance.argmax(1)), ("least", relevance.argmin(1))):
-            row[f"acc_{end}_hidden"] = right.gather(1, places[:, None]).double().mean().item()
-        row["ΔAcc_hidden"] = row["acc_least_hidden"] - row["acc_most_hidden"]
-        return row
+            hidden[end] = right.gather(1, places[:, None]).double().flatten()
+            row[f"acc_{end}_hidden"] = hidden[end].mean().item()
+        return row | _difference("ΔAcc_hidden", hidden["least"], hidden["most"])
 
-    def _accuracy(self, images: Tensor, seed: int) -> tuple[float, str]:
-        """Accuracy, on half of the reconstructions, of a classifier trained on the other half; and what it is."""
+    @cached_property
+    def predicted(self) -> Tensor:
+        """The class of each image by the classifier, (n,)."""
+        return self._classes(self.images)
+
+    def _classes(self, images: Tensor) -> Tensor:
+        return self.run(nn.Sequential(self.space.restore(), self.logits), images).argmax(1)
+
+    def _agreement(self, name: str, images: Tensor) -> dict[str, float]:
+        """Share of the reconstructions that keep the prediction, with its interval."""
+        kept = int((self._classes(images) == self.predicted).sum())
+        low, high = measures.of_share(kept, len(images))
+        return {name: kept / len(images), f"{name}_low": low, f"{name}_high": high}
+
+    def _judged(self, images: Tensor, seed: int) -> tuple[Tensor, str]:
+        """Whether a classifier that is trained on half of the reconstructions is right on each other; what it is."""
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
         train, test = order.tensor_split(2)
         model, label = self.classifier(len(train), training.derive_seed(seed, "evaluation"))
@@ -78,8 +98,7 @@ class Evaluation:
             seed=training.derive_seed(seed, "evaluation order"), batch_size=batch, label="evaluation",
         )  # fmt: skip
         training.fit(job)
-        right = self.run(model, images[test]).argmax(1) == self.labels[test]
-        return right.double().mean().item(), label
+        return (self.run(model, images[test]).argmax(1) == self.labels[test]).double(), label
 
     def classifier(self, count: int, seed: int) -> tuple[nn.Module, str]:
         """A classifier with fresh weights, to be trained on so many reconstructions; and what it is.
@@ -119,3 +138,10 @@ class Evaluation:
         model = nn.Sequential(self.space.restore(), self.logits)
         hidden = (self.run(model, self.images.masked_fill(mask, 0)) for mask in self.squares())
         return torch.stack([outputs.argmax(1) == self.labels for outputs in hidden], 1)
+
+
+def _difference(name: str, first: Tensor, second: Tensor) -> dict[str, float]:
+    """Mean difference of two values of each image, (n,), with its interval."""
+    values = (first - second).cpu().numpy()
+    low, high = measures.over_images(values)
+    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
+
+from cladec_core.errors import UsageError
+from cladec_core.measures import of_share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,10 +92,14 @@ class Explanation(Shown):
         decoder makes of the layer's activations.
     prediction, probability
         The classifier's class for each image, int64 (n,), and its softmax probability.
+    prediction_reference, prediction_cladec
+        Its class for what the reference and ClaDec's decoder make of each image.
     reference_label
         What kind of reference it is.
     value_range
         Lowest and highest value of the images of `fit`, for drawing.
+    doubt
+        Why the difference to the reference must not be read; empty if it can be.
     """
 
     layer: str
@@ -100,8 +108,11 @@ class Explanation(Shown):
     reconstruction: Tensor
     prediction: Tensor
     probability: Tensor
+    prediction_reference: Tensor
+    prediction_cladec: Tensor
     reference_label: str
     value_range: tuple[float, float]
+    doubt: str = ""
 
     @property
     def difference(self) -> Tensor:
@@ -114,14 +125,41 @@ class Explanation(Shown):
         cladec, reference = (_errors(self.original, part) for part in (self.reconstruction, self.reference))
         return pd.DataFrame({"cladec": cladec, "reference": reference, "difference": cladec - reference})
 
+    def agreement(self, labels: Tensor | None = None) -> pd.DataFrame:
+        """How often the classifier predicts for a reconstruction what it predicts for the image.
+
+        Parameters
+        ----------
+        labels
+            True classes, int64 (n,), by which images are grouped; None: by the prediction.
+
+        Returns
+        -------
+        DataFrame
+            A row per class, and "all": the number of `images`, and of `cladec` and `reference` the share of them that
+            keep their prediction, with an interval of 95 % in `..._low` and `..._high` (Wilson's score).
+        """
+        by = self.prediction if labels is None else labels
+        chosen: dict[str | int, Any] = {"all": slice(None)} | {int(label): by == label for label in by.unique()}
+        rows: dict[str | int, dict[str, float]] = {}
+        for name, part in chosen.items():
+            before = self.prediction[part]
+            rows[name] = {"images": len(before)}
+            for method, after in (("cladec", self.prediction_cladec), ("reference", self.prediction_reference)):
+                kept = int((after[part] == before).sum())
+                low, high = of_share(kept, len(before))
+                rows[name] |= {method: kept / len(before), f"{method}_low": low, f"{method}_high": high}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("class")
+
     @property
     def rows(self) -> dict[str, Tensor]:
         """What `show` draws."""
+        warned = "\n(do not read)" if self.doubt else ""
         return {
             "image": self.original,
-            f"{self.reference_label}\n{self.layer}".replace(" (", "\n("): self.reference,
+            f"{self.reference_label}\n{self.layer}".replace(" (", "\n(").replace(", ", ",\n"): self.reference,
             f"ClaDec\n{self.layer}": self.reconstruction,
-            f"ClaDec −\nreference\n{self.layer}": self.difference,
+            f"ClaDec −\nreference\n{self.layer}{warned}": self.difference,
         }
 
     def __len__(self) -> int:
@@ -135,7 +173,7 @@ class Explanation(Shown):
         loss = self.losses.mean()
         return (
             f"<Explanation of {self.layer!r} for {len(self)} images: mean squared error {loss.cladec:.4g}, "
-            f"{self.reference_label} {loss.reference:.4g}>"
+            f"{self.reference_label} {loss.reference:.4g}{'; do not read their difference' * bool(self.doubt)}>"
         )
 
 
@@ -178,7 +216,9 @@ class Comparison(Shown):
     value_range: tuple[float, float]
 
     @classmethod
-    def of(cls, first: Explanation, second: Explanation, labels: Tensor | None) -> "Comparison":
+    def of(
+        cls, first: Explanation, second: Explanation, labels: Tensor | None, classes: Sequence[int] | None = None
+    ) -> "Comparison":
         """Put two explanations side by side.
 
         Parameters
@@ -187,11 +227,24 @@ class Comparison(Shown):
             Of the same n images.
         labels
             int64 (n,), or None if they are unknown.
+        classes
+            As of `ClaDec.compare`.
 
         Returns
         -------
         Comparison
+
+        Raises
+        ------
+        UsageError
+            If no image is of these classes.
         """
+        if classes is not None:
+            by = [first.prediction, second.prediction] if labels is None else [labels]
+            chosen = torch.stack([torch.isin(part, torch.tensor(list(classes))) for part in by]).any(0)
+            if not chosen.any():
+                raise UsageError(f"None of the {len(first)} images is of the classes {list(classes)}.")
+            first, second, labels = first[chosen], second[chosen], None if labels is None else labels[chosen]
         columns = {"label": np.full(len(first), -1) if labels is None else labels.numpy()}
         for name, part in (("first", first), ("second", second)):
             columns |= {f"prediction_{name}": part.prediction.numpy(), f"loss_{name}": part.losses.cladec.to_numpy()}

@@ -1,12 +1,11 @@
-"""From a tapped layer to its two trainings: how long they are, what they cost, and who does them."""
+"""Trainings of decoders behind encoders: how long they are, in which rounds, and who does them."""
 
 import copy
 import math
 import time
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,33 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cladec_core import training
-from cladec_core.errors import UsageError
-from cladec_core.explainer import intake, taps
-from cladec_core.explainer.building import MEMORY_SHARE, Affine, Design, Part, Space, choose_reference
 from cladec_core.explainer.protocol import PRACTICAL, Protocol
-from cladec_core.explainer.taps import Logits, Tap
 from cladec_core.networks import WIDTHS
-from cladec_core.training import Compute, Job, Recipe
+from cladec_core.training import Compute, History, Job, Recipe
 
-STEPS = 1000  # of a training, as far as the number of epochs stays between these bounds
+STEPS = 500  # of a round, as far as the number of epochs stays between these bounds
 FEWEST_EPOCHS, MOST_EPOCHS = 6, 100
 SMALLEST_BATCH, LARGEST_BATCH = 16, 128
 VALUES_PER_STEP = 2**21  # in a batch, so that a training step fits into memory
-FLAT, PATIENCE = 0.005, 125  # a loss that falls by less than this share over the last so many steps is flat
+FLAT = 0.01  # a loss that falls by less than this share in a round is flat
 FEWEST_HELD_OUT, MOST_HELD_OUT = 16, 512
-SCALED_BY = 1024  # images, by which activations are scaled
-FEW = 1000  # images; with fewer the reference suffers
-FEW_IMAGES = (
-    "{} images are few: reference and reconstruction then also show what little data allows, not only what the layer "
-    "keeps (section 7). Read the difference of the two; better {} or more."
-)
-CHANNELS_FIRST = (
-    "Layer {0!r}: {1} is read as (channels, height, width); if the channels come last, pass adapter={{{0!r}: lambda "
-    "output: output.movedim(3, 1)}}."
-)
 Loss = Callable[..., Tensor]
 # Yields trainings, and is sent the mean losses of each one's epochs.
-Trainings = Generator[list[Job], Sequence[list[float]], None]
+Trainings = Generator[list[Job], Sequence[History], None]
 
 
 def drive(trainings: Trainings) -> None:
@@ -69,7 +54,7 @@ def held_out(images: int) -> int:
 
 
 def plan(images: int, values: int, steps: int = STEPS) -> tuple[int, int, int]:
-    """Choose the length of a training.
+    """Choose the length of a round of training, by the data alone.
 
     Parameters
     ----------
@@ -136,17 +121,19 @@ class Training:
             steps = images // batch
         return batch, self.protocol.epochs or epochs, steps
 
-    def job(self, epochs: int, progress: bool = False, codes: Tensor | None = None) -> Job:
+    def job(self, epochs: int, progress: bool = False, codes: Tensor | None = None, budget: float = math.inf) -> Job:
         """Ask for the training; the activations are computed here, if they are kept.
 
         Parameters
         ----------
         epochs
-            At most so many: with images held out, the training ends when their loss is flat.
+            So many, within the budget.
         progress
             Show a progress bar.
         codes
             The activations of all images, where somebody has them.
+        budget
+            Seconds of training, after which no further epoch is begun.
 
         Returns
         -------
@@ -155,12 +142,12 @@ class Training:
         """
         inputs = self._inputs(self.targets[0]) if codes is None else codes
         count = len(self.targets[0]) - self.held_out
-        job = self._job(self._model, inputs, count, epochs)
-        return replace(job, progress=progress, seed=self.order, stop=self._flat(inputs) if self.held_out else None)
+        job = self._job(self.model, inputs, count, epochs)
+        return replace(job, progress=progress, seed=self.order, stop=None if budget == math.inf else _spent(budget))
 
     def seconds_per_step(self) -> float:
         """Time two steps of a copy, after one that is not counted."""
-        batch, trial = self.plan[0], copy.deepcopy(self._model)
+        batch, trial = self.plan[0], copy.deepcopy(self.model)
         inputs = self._inputs(self.targets[0][: 2 * batch])
         for steps in (1, 2):
             began = time.perf_counter()
@@ -168,7 +155,7 @@ class Training:
         return (time.perf_counter() - began) / 2
 
     @property
-    def _model(self) -> nn.Module:
+    def model(self) -> nn.Module:
         """What is trained."""
         return self.decoder if self.kept else nn.Sequential(self.encoder, self.decoder)
 
@@ -184,19 +171,98 @@ class Training:
             batch_size=self.plan[0], label=self.name,
         )  # fmt: skip
 
-    def _flat(self, inputs: Tensor) -> Callable[[list[float]], bool]:
-        """Whether the loss of the images held out is flat, to be asked after each epoch."""
-        model, patience = self._model, max(3, PATIENCE // self.plan[2])
+    def loss_held_out(self) -> float:
+        """Mean loss of the images held out."""
         rest = tuple(target[-self.held_out :] for target in self.targets)
-        losses: list[float] = []
+        outputs = training.apply(self.model, self._inputs(rest[0]), self.on, batch_size=self.at_once).float()
+        with torch.no_grad():
+            return self.loss(outputs, *rest).item()
 
-        def stop(_: list[float]) -> bool:
-            outputs = training.apply(model, inputs[-self.held_out :], self.on, batch_size=self.at_once).float()
-            with torch.no_grad():
-                losses.append(self.loss(outputs, *rest).item())
-            return len(losses) > patience and min(losses[-patience:]) > (1 - FLAT) * min(losses[:-patience])
 
-        return stop
+def _spent(budget: float) -> Callable[[list[float]], bool]:
+    """Whether a training has taken so many seconds, to be asked after each epoch."""
+
+    def stop(history: list[float]) -> bool:
+        return isinstance(history, History) and history.cost.wall >= budget
+
+    return stop
+
+
+@dataclass(eq=False)
+class Course:
+    """One training in rounds, until the loss of the images held out is flat.
+
+    Each round goes through all learning rates, so that the losses at the ends of two rounds can be compared. In the
+    middle of a round, while the learning rate is high, a loss can look flat that is far from its end.
+
+    Attributes
+    ----------
+    training, progress
+        What is trained, and whether to show progress bars.
+    epochs, most
+        Of a round, and rounds at most.
+    budget
+        Seconds; no epoch is begun after so many.
+    done, spent
+        Epochs and seconds so far.
+    losses
+        Of the images held out, if there are any, after each round. The weights are those of the best one.
+    flat
+        Whether the last round brought next to nothing.
+    """
+
+    training: Training
+    progress: bool
+    epochs: int
+    most: int
+    budget: float
+    done: int = 0
+    spent: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    flat: bool = False
+    _rounds: int = 0
+    _best: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no further round."""
+        return self.flat or self._rounds >= self.most or self.cut
+
+    @property
+    def cut(self) -> bool:
+        """Whether the budget ended the training."""
+        return self.spent >= self.budget
+
+    def job(self) -> Job:
+        """Ask for the next round, which has an order of its own."""
+        asked = self.training.job(self.epochs, self.progress, budget=self.budget - self.spent)
+        again = self._rounds
+        return replace(asked, seed=training.derive_seed(asked.seed, "round", again)) if again else asked
+
+    def keep_start(self) -> None:
+        """Let the weights before the first round count as those of a round."""
+        self.losses, self._best = [self.training.loss_held_out()], copy.deepcopy(self.training.model.state_dict())
+
+    def add(self, history: History) -> None:
+        """Note a round that is done, and go back to the weights before it if it did not help."""
+        self.done, self.spent, self._rounds = self.done + len(history), self.spent + history.cost.wall, self._rounds + 1
+        if not self.training.held_out:
+            return
+        model, loss = self.training.model, self.training.loss_held_out()
+        best = min(self.losses, default=math.inf)
+        self.flat = loss > (1 - FLAT) * best
+        if loss < best or not self._best:
+            self._best = {} if self.ended else copy.deepcopy(model.state_dict())
+        else:
+            model.load_state_dict(self._best)
+        self.losses.append(loss)
+
+
+def in_rounds(courses: Sequence[Course]) -> Trainings:
+    """Ask for the rounds of some trainings, those of one turn together, until all have ended."""
+    while waiting := [course for course in courses if not course.ended]:
+        for course, history in zip(waiting, (yield [course.job() for course in waiting]), strict=True):
+            course.add(history)
 
 
 def judging(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, on: Compute, **how: Any) -> Job:
@@ -217,203 +283,3 @@ def judging(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, on
 def reconstruction(mean: bool) -> Loss:
     """The loss of a reconstruction: squared errors summed over pixels, or averaged."""
     return F.mse_loss if mean else training.reconstruction_loss
-
-
-class Notes(list[str]):
-    """What is said while fitting: kept, and printed or given as a warning."""
-
-    def __init__(self, progress: bool) -> None:
-        self.progress = progress
-
-    def say(self, text: str) -> None:
-        """Keep a text, and print it with the progress bars."""
-        self.append(text)
-        if self.progress:
-            print(text)
-
-    def warn(self, text: str) -> None:
-        """Keep a text that is not empty, and give it as a warning."""
-        if text:
-            self.append(text)
-            warnings.warn(text, stacklevel=6)  # where `ClaDec.fit` is called
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What the trainings of one explainer have in common.
-
-    Attributes
-    ----------
-    space
-        What is known of the images.
-    images
-        (n, channels, height, width), standardised as `space` says, in the order of training, on the device.
-    labels
-        (n,) on the device, for alpha > 0.
-    logits
-        The classifier.
-    channels, alpha, reference, seed, protocol
-        As of `ClaDec`.
-    on
-        Device and precision.
-    notes
-        Where to say what is done.
-    """
-
-    space: Space
-    images: Tensor
-    labels: Tensor | None
-    logits: Logits
-    channels: Sequence[int] | None
-    alpha: float
-    reference: str
-    seed: int
-    protocol: Protocol
-    on: Compute
-    notes: Notes
-
-    @classmethod
-    def of(cls, images: Tensor, labels: Tensor | None, logits: Logits, notes: Notes, **how: Any) -> "Task":
-        """Standardise images and bring them in the order of training, as the protocol says.
-
-        Parameters
-        ----------
-        images, labels
-            In the user's units and order, on the CPU.
-        logits, notes, how
-            The other attributes.
-        """
-        if len(images) < FEW:
-            notes.warn(FEW_IMAGES.format(len(images), FEW))
-        protocol, device = how["protocol"], how["on"].device
-        space = Space.of(images, standardise=protocol.standardise)
-        if protocol.shuffle:
-            order = torch.randperm(len(images), generator=torch.Generator().manual_seed(how["seed"]))
-            images, labels = images[order], None if labels is None else labels[order]
-        standard = space.standardise(images).to(device)
-        return cls(space, standard, None if labels is None else labels.to(device), logits, notes=notes, **how)
-
-    def design(self, tap: Tap) -> Design:
-        """Measure a layer, and decide from what its modules are built.
-
-        Raises
-        ------
-        UsageError
-            For channels that the layer does not have, or a reference that cannot be built.
-        """
-        layer, raw = tap.layer, self.space.restore().to(self.images.device)(self.images[:2])
-        code = tuple(training.apply(tap, raw, self.on, exact=True).shape[1:])
-        sides = (code[:2], code[1:])
-        ambiguous = len(code) == 3 and all(taps.like_image(pair, self.space.shape[1:]) for pair in sides)
-        if ambiguous and layer not in tap.adapters:
-            self.notes.say(CHANNELS_FIRST.format(layer, code))
-        if self.channels is not None:
-            if not self.channels or min(self.channels) < 0 or max(self.channels) >= code[0]:
-                raise UsageError(f"channels is {self.channels}; valid for layer {layer!r}: 0 to {code[0] - 1}.")
-            code = (len(self.channels), *code[1:])
-        kind, note = choose_reference(self.reference, tap, raw, len(self.images))
-        self.notes.warn(note)
-        width = decoder_width(len(self.images), self.protocol)
-        return Design(tap, self.space, code, self.channels, kind, width, self.protocol, self.seed)
-
-    def part(self, design: Design) -> Part:
-        """Build the modules of a layer, untrained, with activations scaled as the protocol says.
-
-        Raises
-        ------
-        UsageError
-            If activations are not finite for some of the images.
-        """
-        part = Part.of(design)
-        pairs: list[tuple[nn.Module, nn.Module]] = [(part.encoder, part.decoder)]
-        if design.kind == "random":
-            training.calibrate(part.reference[0], self.images, self.on, batch_size=self.space.at_once)
-            pairs.append((part.reference[0], part.reference[1]))
-        for encoder, decoder in pairs:
-            codes = training.apply(encoder, self.images[:SCALED_BY], self.on, batch_size=self.space.at_once)
-            if not codes.isfinite().all():
-                raise UsageError(
-                    f"Layer {design.tap.layer!r} puts out values that are NaN or infinite for some of the images."
-                )
-            for part_of in decoder.children():
-                if isinstance(part_of, Affine):
-                    part_of.standardise(codes)
-        return part
-
-    def decoding(self, design: Design, encoder: nn.Module, decoder: nn.Module) -> Training:
-        """Describe the training of ClaDec's decoder behind the frozen encoder, both as `Design` builds them."""
-        layer, (units, *grid) = design.tap.layer, design.code
-        kept, size = self._kept(design), self._bytes(design)
-        done = "kept" if kept else "recomputed for each batch: too much for the memory"
-        what = f"{units} channels of {'x'.join(map(str, grid))}" if grid else f"{units} units"
-        self.notes.say(f"Activations of {layer} ({what}, {size / 2**20:.0f} MB) are {done}.")
-        loss, targets = self._reconstruction, self._targets
-        if self.labels is not None:
-            classifier = nn.Sequential(self.space.restore(), self.logits).to(self.on.device).eval()
-            loss = training.ClaDecLoss(classifier, self.alpha, self.protocol.mean_loss)
-            targets = (self.images, self.labels)
-        order = self._order(design, "decoder_order")
-        return Training(
-            f"{layer} ClaDec", encoder, decoder, kept, loss, targets, order, self.protocol, self.on, self.space.at_once
-        )
-
-    def referring(self, design: Design, reference: nn.Sequential) -> Training:
-        """Describe the training of the reference: of both its parts, or of its decoder where the encoder is random."""
-        encoder, decoder = reference
-        kept = self._kept(design) if design.kind == "random" else 0
-        return Training(
-            f"{design.tap.layer} reference", encoder, decoder, kept, self._reconstruction, self._targets,
-            self._order(design, "reference_order"), self.protocol, self.on, self.space.at_once,
-        )  # fmt: skip
-
-    def epochs(self, trainings: Sequence[Training], wanted: int | None, time_budget: float) -> int:
-        """Decide on the number of epochs, and say what they will cost.
-
-        Parameters
-        ----------
-        trainings
-            All that will be done, one after the other.
-        wanted
-            By the user; None: as the protocol says, or as many as the number of images asks for.
-        time_budget
-            Seconds, within which a number stays that nobody has named.
-
-        Returns
-        -------
-        int
-            At least 1.
-        """
-        batch, usual, steps = trainings[0].plan
-        seconds = sum(training.seconds_per_step() for training in trainings) * steps
-        wanted = wanted or self.protocol.epochs
-        planned = wanted or max(1, min(usual, int(time_budget / seconds)))
-        if not wanted and planned < usual:
-            self.notes.warn(f"{planned} epochs instead of {usual}, to stay within {time_budget:.0f} s.")
-        memory = intake.peak_memory(self.on.device) + max(training.kept for training in trainings)
-        self.notes.say(
-            f"On {self.on.device}: at most {planned} epochs of {steps} steps of {batch} images, about "
-            f"{seconds * planned:.0f} s and {memory / 1e9:.1f} GB."
-        )
-        return planned
-
-    @property
-    def _reconstruction(self) -> Loss:
-        return reconstruction(self.protocol.mean_loss)
-
-    @property
-    def _targets(self) -> tuple[Tensor, ...]:
-        return (self.images,)
-
-    def _order(self, design: Design, which: str) -> int:
-        alpha = 0.0 if self.labels is None else self.alpha
-        return self.protocol.seeds.derive(which, self.seed, design.tap.layer, self.channels, alpha)
-
-    def _bytes(self, design: Design) -> int:
-        """Of the activations of all images."""
-        return len(self.images) * math.prod(design.code) * self.on.dtype.itemsize
-
-    def _kept(self, design: Design) -> int:
-        """Bytes of the activations if they are kept, else 0."""
-        size, limit = self._bytes(design), self.protocol.keep_bytes
-        fits = size <= (MEMORY_SHARE * intake.free_memory(self.on.device) if limit is None else limit)
-        return size if fits else 0

@@ -1,5 +1,7 @@
 """A user's images and labels as checked tensors, and how much memory is left for what is made of them."""
 
+import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,54 @@ Labels = Tensor | Sequence[int] | None
 BATCH = 64
 
 
-def gather(images: Images, labels: Labels, *, unit: bool) -> tuple[Tensor, Tensor | None]:
+def checked_channels(channels: Any) -> list[int] | None:
+    """Read a channel, or several (of a list, an array or a tensor); None stands for all.
+
+    Raises
+    ------
+    UsageError
+        For anything but whole numbers from 0, each once.
+    """
+    if channels is None:
+        return None
+    try:
+        found = np.asarray(channels.tolist() if isinstance(channels, Tensor) else channels)
+    except (TypeError, ValueError):
+        found = np.array(str(channels))
+    listed = found.ravel().tolist()
+    if found.dtype.kind not in "iu" or found.ndim > 1 or min(listed, default=-1) < 0 or len(set(listed)) < len(listed):
+        raise UsageError(f"channels is {channels!r}; valid: whole numbers from 0, each once, or None for all.")
+    return listed
+
+
+def checked_integer(name: str, value: Any, low: int) -> int:
+    """Read a whole number, also of NumPy's.
+
+    Raises
+    ------
+    UsageError
+        For anything else, or a smaller one than `low`.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < low:
+        raise UsageError(f"{name} is {value!r}; valid: a whole number from {low}.")
+    return int(value)
+
+
+def checked_number(name: str, value: Any, low: float, high: float, valid: str) -> float:
+    """Read a number, also of NumPy's.
+
+    Raises
+    ------
+    UsageError
+        For anything else, a number outside its limits, or 0 where there is no upper one.
+    """
+    number = float(value) if isinstance(value, int | float | np.number) and not isinstance(value, bool) else math.nan
+    if not low <= number <= high or (high == math.inf and number == low):
+        raise UsageError(f"{name} is {value!r}; valid: {valid}.")
+    return number
+
+
+def gather(images: Images, labels: Labels, *, unit: bool, fewest: int = 1) -> tuple[Tensor, Tensor | None]:
     """Read images, and labels where there are any, into memory.
 
     Parameters
@@ -27,6 +76,8 @@ def gather(images: Images, labels: Labels, *, unit: bool) -> tuple[Tensor, Tenso
         Integers, one for each image; None to take those that come with the images, if they are integers.
     unit
         Whether values must be in [0, 1], as a preprocessing expects.
+    fewest
+        Images that are needed.
 
     Returns
     -------
@@ -38,12 +89,14 @@ def gather(images: Images, labels: Labels, *, unit: bool) -> tuple[Tensor, Tenso
     Raises
     ------
     UsageError
-        For anything that is not a batch of finite images of one size, or labels that do not fit them.
+        For anything that is not a batch of finite images of one size, too few of them, or labels that do not fit.
     """
     if isinstance(images, DataLoader | Dataset | Sequence):
         images, found = _read(images if isinstance(images, DataLoader) else DataLoader(images, BATCH))
         labels = found if labels is None else labels
     images = as_images(images, unit=unit)
+    if len(images) < fewest:
+        raise UsageError(f"{len(images)} images; valid: at least {fewest} (a batch).")
     return images, None if labels is None else _as_labels(labels, len(images))
 
 
@@ -118,6 +171,15 @@ def _read(loader: DataLoader[Any]) -> tuple[Tensor, Tensor | None]:
         raise UsageError(f"The images cannot be stacked; valid: tensors of one size ({reason}).") from error
     labelled = len(labels) == len(images) and all(isinstance(label, Tensor) and label.ndim == 1 for label in labels)
     return everything, torch.cat(labels) if labelled and not labels[0].is_floating_point() else None
+
+
+def digest(images: Tensor, labels: Tensor | None, asked: object) -> str:
+    """SHA-256 of images, labels and whatever else decides what is made of them."""
+    found = hashlib.sha256(repr((tuple(images.shape), asked)).encode())
+    for part in (images, labels):
+        if part is not None:
+            found.update(part.contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def free_memory(device: torch.device) -> int:

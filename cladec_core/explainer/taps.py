@@ -2,18 +2,50 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cladec_core.errors import UsageError
-from cladec_core.networks import capture, in_eval_mode
+from cladec_core.networks import capture, check_layer, in_eval_mode
 
 CLASS_TOKEN = ("keep", "drop")
 Adapters = Mapping[str, Callable[[Any], Tensor]]
 Preprocess = Callable[[Tensor], Tensor] | None
+
+
+def checked_layers(model: Any, layer: str | None, layers: Sequence[str] | None) -> tuple[str, ...]:
+    """Name the layers of a model that are to be explained, each once.
+
+    Parameters
+    ----------
+    model
+        Any module.
+    layer, layers
+        Names of one layer or of several, as of `ClaDec`.
+
+    Raises
+    ------
+    UsageError
+        If it is no module, for both or neither of the arguments, or for an unknown layer.
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model is a {type(model).__name__}; valid: a torch.nn.Module.")
+    if (layer is None) == (not layers) or isinstance(layers, str):
+        raise UsageError("Name one layer=..., or several layers=[...].")
+    names = tuple(dict.fromkeys(layers or [str(layer)]))
+    for name in names:
+        check_layer(model, name)
+    return names
+
+
+def named_adapters(adapter: Callable[[Any], Tensor] | Adapters | None) -> dict[str, Callable[[Any], Tensor]]:
+    """Name adapters by what they are for, as of `ClaDec`; a single function is for the model."""
+    named = adapter if isinstance(adapter, Mapping) else {"": adapter}
+    return {name: function for name, function in named.items() if function}
 
 
 class Logits(nn.Module):
@@ -46,7 +78,9 @@ class Tap(Logits):
         inputs = self.preprocess(images)
         with capture(self.model, self.layer, stop=True) as outputs:
             self.model(inputs)
-        return self.as_maps(_adapted(outputs[0], self.layer, self.adapters), inputs.shape[-2:])
+        activation = _adapted(outputs[0], self.layer, self.adapters)
+        # What is made under inference_mode would be of no use to a decoder that learns.
+        return self.as_maps(activation.clone() if activation.is_inference() else activation, inputs.shape[-2:])
 
     def as_maps(self, activation: Tensor, size: Sequence[int]) -> Tensor:
         """Lay out the layer's activation as a vector or a map.
@@ -184,6 +218,55 @@ def _check_activation(layer: str, activations: list[Any], images: int, adapters:
 
 def _described(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Which modules of a model a training of one of its layers would reach, by their names.
+
+    Attributes
+    ----------
+    learning
+        Modules with weights of their own that get a gradient.
+    deaf
+        Modules with weights that run on the way to the layer, and of whose weights none gets a gradient.
+    """
+
+    learning: list[str]
+    deaf: list[str]
+
+
+def learning(tap: Tap, images: Tensor) -> Learning:
+    """Find out which modules a training of a tapped layer would change, by one step on a few images.
+
+    Parameters
+    ----------
+    tap
+        With weights that require gradients; they get them here.
+    images
+        (n, channels, height, width), in the user's units.
+    """
+    ran: dict[str, None] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: ran.setdefault(name)
+
+    own = {name: list(part.parameters(recurse=False)) for name, part in tap.model.named_modules()}
+    with ExitStack() as stack:
+        for name, part in tap.model.named_modules():
+            stack.callback(part.register_forward_pre_hook(note(name)).remove)
+        with torch.enable_grad():
+            activation = tap(images)
+    if activation.requires_grad:
+        with suppress(RuntimeError):  # of an operation that has no gradient
+            weights = torch.linspace(1, 2, activation.numel()).to(
+                activation
+            )  # the plain sum of a LayerNorm is constant
+            (activation * weights.view_as(activation)).sum().backward()
+    if not any(value.grad is not None and value.grad.any() for value in tap.parameters()):
+        return Learning([], [name for name in ran if own[name]])  # such as behind a rounding
+    reached = [name for name, values in own.items() if any(value.grad is not None for value in values)]
+    return Learning(reached, [name for name in ran if own[name] and name not in reached])
 
 
 def reinitialise(model: nn.Module) -> list[nn.Module]:

@@ -1,11 +1,14 @@
 """Networks are trained once: the cache, what is told of it, and trainings side by side."""
 
+import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from cladec_companion.engine import models as cache
 from cladec_companion.engine.models import Models, side_by_side
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import settings_for
@@ -81,14 +84,15 @@ def test_initial_weights_need_no_cache(setup, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("left", [0, 100, -1], ids=["empty", "its head", "all but a byte"])
-def test_a_cached_model_that_was_cut_off_is_trained_again(setup, tmp_path, left):
+def test_a_cached_model_that_was_cut_off_is_trained_again(setup, tmp_path, left, monkeypatch):
     trained = tensors(Models(tmp_path).train(setup.classifier))
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[:left])
     with pytest.warns(UserWarning, match=f"classifier is trained again: .*{path.name} cannot be read"):
         assert same_bits(trained, tensors(Models(tmp_path).train(setup.classifier)))
-    assert len(path.read_bytes()) == len(whole)
+    monkeypatch.setattr(training, "fit", no_training)
+    assert same_bits(trained, tensors(Models(tmp_path).train(setup.classifier)))  # from a whole file
 
 
 @pytest.mark.parametrize("content", [{"weights": {}, "history": []}, {"history": []}, [1]], ids=["no", "none", "list"])
@@ -97,6 +101,44 @@ def test_a_file_that_holds_something_else_is_trained_again(setup, tmp_path, cont
     with pytest.warns(UserWarning, match="classifier is trained again"):
         found = tensors(Models(tmp_path).train(setup.classifier))
     assert same_bits(found, tensors(Models(tmp_path).train(setup.classifier)))
+
+
+def test_no_flipped_byte_of_a_cached_model_reaches_a_result(setup, tmp_path, monkeypatch):
+    trained = tensors(Models(tmp_path).train(setup.classifier))
+    (path,) = tmp_path.iterdir()
+    whole, numbers = path.read_bytes(), np.random.default_rng(0)
+    again = []
+    monkeypatch.setattr(training, "fit", lambda job: again.append(1) or training.History([1.0]))
+    for place in numbers.integers(len(whole), size=60):
+        content = bytearray(whole)
+        content[place] ^= 1 << int(numbers.integers(8))
+        path.write_bytes(content)
+        before = len(again)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = tensors(Models(tmp_path).train(setup.classifier))
+        if len(again) == before:  # a byte that means nothing, such as of padding
+            assert same_bits(found, trained)
+        else:
+            assert "classifier is trained again" in str(told[0].message)
+    assert len(again) > 30
+
+
+def test_another_network_under_that_name_leaves_no_weight_behind(setup, tmp_path):
+    """A state dict of which a part fits must not be the start of the training."""
+    trained = tensors(Models(tmp_path).train(setup.classifier))
+    (path,) = tmp_path.iterdir()
+    kept = torch.load(path, weights_only=True)
+    for change in ({"weights": dict(list(kept["weights"].items())[:3])}, {"steps": [0.0]}, {"digest": "0" * 32}):
+        torch.save(kept | change, path)
+        with pytest.warns(UserWarning, match=r"trained again: .* \(ValueError: it does not fit its digest\)"):
+            assert same_bits(trained, tensors(Models(tmp_path).train(setup.classifier)))
+    other = {name: part + 1 for name, part in list(kept["weights"].items())[:3]}
+    history = training.History(kept["history"])
+    history.steps = kept["steps"]
+    torch.save(kept | {"weights": other, "digest": cache._digest(other, history)}, path)
+    with pytest.warns(UserWarning, match=r"trained again: .* \(ValueError: it holds another network\)"):
+        assert same_bits(trained, tensors(Models(tmp_path).train(setup.classifier)))
 
 
 def test_an_interrupted_save_is_not_taken_for_a_model(setup, tmp_path, monkeypatch):

@@ -101,11 +101,12 @@ class Paper:
     chapters
         What the paper asks.
     drawn_by
-        Module of the pictures that no chapter draws: `write(folder)`, and `scheme()`, the method as SVG.
+        Module of the pictures that no chapter draws: `write(folder)`, and `scheme()`, the method as SVG. Empty where
+        there are none.
     """
 
     chapters: tuple[Chapter, ...]
-    drawn_by: str
+    drawn_by: str = ""
 
     @property
     def pictures(self) -> ModuleType:

@@ -18,7 +18,7 @@ def gradcam(
     model: nn.Module, layer: str, images: Tensor, *, layout: Callable[[Tensor], Tensor] | None = None,
     target: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """GradCAM of the predicted class, or of another one, brought to the images' size and to [0, 1] per image (reading C-16).
+    """GradCAM of a class, brought to the images' size and to [0, 1] per image (reading C-16).
 
     Tests hold it against captum's, which knows neither vectors nor tokens.
 

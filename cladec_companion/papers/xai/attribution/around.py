@@ -5,7 +5,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from cladec_core.errors import UsageError, one_of
 
@@ -111,5 +110,7 @@ class Around:
 
 def blurred(images: Tensor, width: float = BLUR) -> Tensor:
     """Images behind frosted glass: a Gaussian of some pixels' standard deviation, (n, channels, height, width)."""
+    from torchvision.transforms.functional import gaussian_blur  # takes seconds to import; names alone need none
+
     reach = min(2 * int(3 * width) + 1, 2 * (min(images.shape[-2:]) // 2) - 1)
     return gaussian_blur(images, [reach, reach], [width, width])

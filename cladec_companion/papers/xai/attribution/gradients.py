@@ -90,7 +90,7 @@ def gradcam(model: nn.Module, images: Tensor, target: Tensor, around: Around) ->
 
 def contrast(model: nn.Module, images: Tensor, target: Tensor, around: Around) -> Tensor:
     """A control without a network: how far each pixel is from the mean."""
-    return images.detach() - around.mean
+    return (images.detach() - around.mean).abs()
 
 
 def random(model: nn.Module, images: Tensor, target: Tensor, around: Around) -> Tensor:

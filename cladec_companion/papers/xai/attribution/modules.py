@@ -75,11 +75,10 @@ def _as_module(network: fx.GraphModule, node: fx.Node, number: int) -> None:
     relu = node.op == "call_module" and isinstance(network.get_submodule(str(node.target)), nn.ReLU)
     if relu or (node.op in ("call_function", "call_method") and node.target in RELUS):
         _call(network, node, f"relu_of_step_{number}", nn.ReLU(), node.args[0])
-    elif node.op in ("call_function", "call_method") and node.target in SUMS:
-        if all(isinstance(part, fx.Node) for part in node.args):
-            with network.graph.inserting_before(node):
-                pair = network.graph.call_function(torch.stack, (list(node.args), -1))
-            _call(network, node, f"sum_of_step_{number}", Sum(), pair)
+    elif node.target in SUMS and all(isinstance(part, fx.Node) for part in node.args):
+        with network.graph.inserting_before(node):
+            pair = network.graph.call_function(torch.stack, (list(node.args), -1))
+        _call(network, node, f"sum_of_step_{number}", Sum(), pair)
 
 
 def _call(network: fx.GraphModule, node: fx.Node, name: str, module: nn.Module, argument: Any) -> None:

@@ -107,7 +107,6 @@ def _known(model: nn.Module, around: Around) -> tuple[nn.Module, Patterns]:
     network = modular(model)
     key = f"patterns {sum(float(value.double().sum()) for value in model.parameters())!r}"
     if key not in around.remembered:
-        around.remembered.clear()
         around.remembered[key] = learn(network, around.images[:IMAGES])
     found = around.remembered[key]
     assert isinstance(found, dict)

@@ -1,5 +1,7 @@
 """Methods that change the image and look what becomes of the prediction, or of the explanation."""
 
+from itertools import product
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -68,12 +70,8 @@ def lime(model: nn.Module, images: Tensor, target: Tensor, around: Around, *, sa
     for image, grey, label in zip(images.detach().split(1), base.split(1), target, strict=True):
         mask = segments(image[0]).to(image.device).expand_as(image)
         with training.seeded(around.seed), torch.no_grad():
-            found.append(
-                explain.attribute(
-                    image, grey, target=int(label), feature_mask=mask, n_samples=samples,
-                    perturbations_per_eval=AT_ONCE,
-                )  # fmt: skip
-            )
+            options = {"n_samples": samples, "perturbations_per_eval": AT_ONCE}
+            found.append(explain.attribute(image, grey, target=int(label), feature_mask=mask, **options))
     return torch.cat(found).mean(1, keepdim=True)
 
 
@@ -114,7 +112,9 @@ def meaningful_perturbation(
     return 1 - _enlarged(mask.detach(), side)
 
 
-def meaningful_refae(model: nn.Module, images: Tensor, target: Tensor, around: Around, *, iterations: int = 300) -> Tensor:
+def meaningful_refae(
+    model: nn.Module, images: Tensor, target: Tensor, around: Around, *, iterations: int = 300
+) -> Tensor:
     """Meaningful perturbation where the RefAE fills what the mask deletes."""
     return meaningful_perturbation(model, images, target, around, fill="refae", iterations=iterations)
 
@@ -154,25 +154,25 @@ def pda(
     distribution given their surroundings, the same everywhere in an image; a pixel has the mean over its patches.
     """
     n, channels, side = len(images), images.shape[1], images.shape[-1]
-    mean, covariance = _window_moments(around.images, window)
+    moments, known = _window_moments(around.images, window), {}
     draw = torch.Generator().manual_seed(around.seed)
     total, count = images.new_zeros(n, 1, side, side), images.new_zeros(1, 1, side, side)
     before = _log_odds(model(images).softmax(1).gather(1, target.unsqueeze(1)))
-    for top in range(0, side - patch + 1, stride):
-        for left in range(0, side - patch + 1, stride):
-            y, x = (min(max(place - (window - patch) // 2, 0), side - window) for place in (top, left))
+    labels = target.repeat_interleave(samples).unsqueeze(1)
+    for top, left in product(range(0, side - patch + 1, stride), repeat=2):
+        y, x = (min(max(place - (window - patch) // 2, 0), side - window) for place in (top, left))
+        if (top - y, left - x) not in known:
             inside = torch.zeros(channels, window, window, dtype=torch.bool)
             inside[:, top - y : top - y + patch, left - x : left - x + patch] = True
-            around_it = images[:, :, y : y + window, x : x + window].flatten(1)
-            drawn = _conditional(around_it, inside.flatten(), mean, covariance, samples, draw)
-            shown = images.repeat_interleave(samples, 0)
-            shown[:, :, top : top + patch, left : left + patch] = drawn.clamp(
-                around.low.min(), around.high.max()
-            ).view(-1, channels, patch, patch)
-            chance = torch.cat([model(part).softmax(1) for part in shown.split(AT_ONCE)])
-            chance = chance.gather(1, target.repeat_interleave(samples).unsqueeze(1)).view(n, samples).mean(1)
-            total[:, 0, top : top + patch, left : left + patch] += (before - _log_odds(chance.unsqueeze(1))).unsqueeze(2)
-            count[..., top : top + patch, left : left + patch] += 1
+            known[top - y, left - x] = _Conditional(*moments, inside.flatten())
+        drawn = known[top - y, left - x].draw(images[:, :, y : y + window, x : x + window].flatten(1), samples, draw)
+        shown = images.repeat_interleave(samples, 0)
+        drawn = drawn.clamp(around.low.min(), around.high.max()).view(-1, channels, patch, patch)
+        shown[:, :, top : top + patch, left : left + patch] = drawn
+        chance = torch.cat([model(part).softmax(1) for part in shown.split(AT_ONCE)])
+        likely = chance.gather(1, labels).view(n, samples).mean(1, keepdim=True)
+        total[:, 0, top : top + patch, left : left + patch] += (before - _log_odds(likely)).unsqueeze(2)
+        count[..., top : top + patch, left : left + patch] += 1
     return total / count.clamp(min=1)
 
 
@@ -183,17 +183,31 @@ def _window_moments(images: Tensor, window: int) -> tuple[Tensor, Tensor]:
     return found.mean(0), spread + 1e-3 * spread.diagonal().mean() * torch.eye(len(spread), dtype=spread.dtype)
 
 
-def _conditional(
-    windows: Tensor, inside: Tensor, mean: Tensor, covariance: Tensor, samples: int, draw: torch.Generator
-) -> Tensor:
-    """Draw what is inside of windows given what is outside, for normal windows: (n * samples, inside)."""
-    outside = ~inside
-    gain = torch.linalg.solve(covariance[outside][:, outside], covariance[outside][:, inside]).T
-    expected = mean[inside] + (windows.double()[:, outside] - mean[outside]) @ gain.T
-    left = covariance[inside][:, inside] - gain @ covariance[outside][:, inside]
-    left = (left + left.T) / 2 + 1e-8 * torch.eye(int(inside.sum()), dtype=left.dtype)
-    noise = torch.randn(len(windows) * samples, int(inside.sum()), generator=draw, dtype=left.dtype)
-    return (expected.repeat_interleave(samples, 0) + noise @ torch.linalg.cholesky(left).T).to(windows)
+class _Conditional:
+    """The normal distribution of one part of a window given the rest.
+
+    Parameters
+    ----------
+    mean, covariance
+        Of whole windows.
+    inside
+        True in the part that is drawn.
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor, inside: Tensor) -> None:
+        self.inside, self.mean = inside, mean
+        across = covariance[~inside][:, inside]
+        self.gain = torch.linalg.solve(covariance[~inside][:, ~inside], across).T
+        left = covariance[inside][:, inside] - self.gain @ across
+        tiny = 1e-8 * torch.eye(len(left), dtype=left.dtype)
+        self.root = torch.linalg.cholesky((left + left.T) / 2 + tiny)
+
+    def draw(self, windows: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+        """Draw the part of each window, (n, features) -> (n * samples, features inside)."""
+        outside = windows.double()[:, ~self.inside] - self.mean[~self.inside]
+        expected = self.mean[self.inside] + outside @ self.gain.T
+        noise = torch.randn(len(windows) * samples, len(self.root), generator=generator, dtype=self.root.dtype)
+        return (expected.repeat_interleave(samples, 0) + noise @ self.root.T).to(windows)
 
 
 def _log_odds(chance: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from zennit.attribution import Gradient
 from zennit.core import Composite, Hook, Stabilizer
-from zennit.rules import Epsilon, Gamma, Norm, Pass, ZBox, ZPlus
 from zennit.layer import Sum
+from zennit.rules import Epsilon, Gamma, Norm, Pass, ZBox, ZPlus
 from zennit.types import AvgPool
 
 from cladec_companion.papers.xai.attribution.around import Around

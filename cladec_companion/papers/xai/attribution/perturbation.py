@@ -77,7 +77,7 @@ def lime(model: nn.Module, images: Tensor, target: Tensor, around: Around, *, sa
 
 def meaningful_perturbation(
     model: nn.Module, images: Tensor, target: Tensor, around: Around, *, fill: str = "blur", iterations: int = 300,
-    cells: int = 8, rate: float = 0.1, sparse: float = 1e-4, smooth: float = 1e-2, power: float = 3.0,
+    cells: int = 8, refill: int = 10, rate: float = 0.1, sparse: float = 1e-4, smooth: float = 1e-2, power: float = 3.0,
 ) -> Tensor:  # fmt: skip
     """Learn the smallest mask that takes the class away (Eqs. 8.8 and 8.9); the map is what the mask deletes.
 
@@ -89,7 +89,9 @@ def meaningful_perturbation(
         Steps of Adam, its rate, λ1, λ2 and β, as in section 8.3.3. λ1 is scaled so that deleting everything costs what
         it costs the book's mask of 28 x 28 cells.
     cells
-        Side of the mask in cells; the book's cell is an eighth of its image's side over 28.
+        Side of the mask in cells; the book has 28, for images of seven times our side.
+    refill
+        After how many steps it is computed anew what stands where the mask deletes.
     """
     images = images.detach()
     side, weight = images.shape[-1], sparse * 28**2 / cells**2
@@ -99,10 +101,13 @@ def meaningful_perturbation(
     optimiser = torch.optim.Adam([mask], lr=rate)
     reach, draw = max(1, round(4 * side / BOOK_SIDE)), torch.Generator().manual_seed(around.seed)
     with torch.enable_grad():
-        for _ in range(iterations):
+        for step in range(iterations):
             shift = torch.randint(0, reach + 1, (2,), generator=draw).tolist()
-            moved, hidden = torch.roll(images, shift, (2, 3)), 1 - _enlarged(mask, side)
-            shown = moved + hidden * (around.filling(moved, hidden.detach(), fill) - moved)
+            hidden = 1 - _enlarged(mask, side)
+            if step % refill == 0:
+                filling = around.filling(images, hidden.detach(), fill)
+            moved, instead = (torch.roll(part, shift, (2, 3)) for part in (images, filling))
+            shown = moved + hidden * (instead - moved)
             score = model(shown).softmax(1).gather(1, target.unsqueeze(1)).sum()
             rough = sum(mask.diff(dim=at).abs().pow(power).sum() for at in (2, 3))
             loss = weight * (1 - mask).abs().sum() + smooth * rough + score

@@ -54,7 +54,7 @@ def segments(image: Tensor) -> Tensor:
     """
     values = image.detach().cpu().numpy().transpose(1, 2, 0)
     unit = (values - values.min()) / max(float(np.ptp(values)), 1e-9)
-    colour = np.repeat(unit, 3, -1) if unit.shape[-1] == 1 else unit
+    colour = unit if unit.shape[-1] == 3 else np.repeat(unit.mean(-1, keepdims=True), 3, -1)
     scale = image.shape[-1] / BOOK_SIDE
     return torch.from_numpy(quickshift(colour, kernel_size=max(1, 4 * scale), max_dist=200 * scale, ratio=0.2, rng=0))
 

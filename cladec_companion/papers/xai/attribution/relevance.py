@@ -54,9 +54,11 @@ def _zero(biases: bool) -> list[str] | None:
     return None if biases else ["bias"]
 
 
-def _pixels(around: Around, images: Tensor, biases: bool = True) -> Hook:
+def _pixels(network: nn.Module, around: Around, images: Tensor, biases: bool = True) -> Hook:
     """The rule for pixels, which lie between two values (z^B)."""
     low, high = (part.expand_as(images) for part in (around.low, around.high))
+    if isinstance(network.get_submodule(weighted(network)[0]), nn.Linear):
+        low, high = low.flatten(1), high.flatten(1)
     return ZBox(low=low, high=high, zero_params=_zero(biases))
 
 
@@ -79,9 +81,9 @@ def lrp_gamma(model: nn.Module, images: Tensor, target: Tensor, around: Around, 
 
 def lrp_zb(model: nn.Module, images: Tensor, target: Tensor, around: Around, *, biases: bool = True) -> Tensor:
     """LRP-0 with the rule for pixels at the lowest layer: what chapter 13 calls gradient times input (13.2.3)."""
-    pixels = _pixels(around, images, biases)
-    rules = lambda number, _: Epsilon(TINY, _zero(biases)) if number else pixels  # noqa: E731
-    return propagated(modular(model), images, target, rules)
+    network = modular(model)
+    pixels = _pixels(network, around, images, biases)
+    return propagated(network, images, target, lambda number, _: Epsilon(TINY, _zero(biases)) if number else pixels)
 
 
 def lrp_composite(model: nn.Module, images: Tensor, target: Tensor, around: Around, *, biases: bool = True) -> Tensor:
@@ -90,7 +92,8 @@ def lrp_composite(model: nn.Module, images: Tensor, target: Tensor, around: Arou
     The book's VGG-16 has ten convolutions with γ and three with ε, most of them in blocks of three; half of each is
     our reading for other networks.
     """
-    pixels, zero = _pixels(around, images, biases), _zero(biases)
+    network, zero = modular(model), _zero(biases)
+    pixels = _pixels(network, around, images, biases)
 
     def rules(number: int, count: int) -> Hook:
         if number == 0:
@@ -100,13 +103,14 @@ def lrp_composite(model: nn.Module, images: Tensor, target: Tensor, around: Arou
         middle = number > (count - 1) / 2
         return Epsilon(Stabilizer(EPSILON, norm_scale=True), zero) if middle else Gamma(GAMMA, TINY, zero)
 
-    return propagated(modular(model), images, target, rules)
+    return propagated(network, images, target, rules)
 
 
 def deep_taylor(model: nn.Module, images: Tensor, target: Tensor, around: Around) -> Tensor:
     """Deep Taylor decomposition: z+ at every layer, z^B at the pixels (section 10.2.3, Eq. 22.3)."""
-    pixels = _pixels(around, images)
-    return propagated(modular(model), images, target, lambda number, _: ZPlus(TINY) if number else pixels)
+    network = modular(model)
+    pixels = _pixels(network, around, images)
+    return propagated(network, images, target, lambda number, _: ZPlus(TINY) if number else pixels)
 
 
 def excitation_backprop(model: nn.Module, images: Tensor, target: Tensor, around: Around) -> Tensor:

@@ -36,7 +36,7 @@ SMOKE = (
     "random", "gradient", "gradient_x_input", "integrated_gradients", "guided_backprop", "patternattribution", "lrp_0",
     "lrp_composite", "gradcam", "occlusion", "meaningful_perturbation", "cladec",
 )  # fmt: skip
-SHOWN = 6  # images whose maps are kept
+SHOWN = 4  # images whose maps are kept
 FLIPPED = (
     "gradient",
     "lrp_composite",
@@ -78,6 +78,9 @@ class HeatmapsSettings(Settings):
     explained: int = parameter(6, 16, 200, 200, "test images that are explained", limits=(2, 10_000))
     few: int = parameter(2, 3, 20, 40, "test images for methods that ask hundreds of times", limits=(2, 10_000))
     iterations: int = parameter(5, 50, 300, 300, "steps of meaningful perturbation", limits=(1, 10_000))
+    pda_stride: int = parameter(
+        8, 4, 2, 2, "pixels between the patches of prediction difference analysis", limits=(1, 32)
+    )
     lime_samples: int = parameter(50, 250, 1000, 1000, "variants of each image that LIME explains", limits=(10, 10**6))
 
     def __post_init__(self) -> None:
@@ -164,7 +167,8 @@ class Bench:
         """What the settings say of a method."""
         if method.startswith("meaningful"):
             return {"iterations": self.settings.iterations}
-        return {"samples": self.settings.lime_samples} if method == "lime" else {}
+        by_name = {"lime": {"samples": self.settings.lime_samples}, "pda": {"stride": self.settings.pda_stride}}
+        return by_name.get(method, {})
 
     def explain(
         self, method: str, images: Tensor, target: Tensor, model: nn.Module | None = None, **options: Any
@@ -333,7 +337,8 @@ def _moved(bench: Bench, method: str) -> dict[str, Value]:
     """Continuity under a moving square; of ClaDec the images that it shows, too."""
     count = 2 if METHODS[method].slow else min(MOVED, bench.settings.few)
     images, target = bench.images[:count], bench.target[:count]
-    moved = axioms.moved_squares(images, bench.around.mean, OCCLUDER, OCCLUDER_STEP)
+    step = OCCLUDER_STEP * (2 if METHODS[method].slow else 1)
+    moved = axioms.moved_squares(images, bench.around.mean, OCCLUDER, step)
     steps, jumps = axioms.mean_step(lambda part: bench.explain(method, part, target), moved)
     found: dict[str, Value] = {"step": steps, "jump": jumps}
     if method == "cladec":

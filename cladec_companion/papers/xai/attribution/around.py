@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cladec_core.errors import UsageError, one_of
 
 FILLS = ("black", "mean", "blur", "refae")
-# Standard deviation in pixels: with it a digit is at chance. The book's 10 of 224 pixels, 1.4 of ours, would erase none.
+# Standard deviation in pixels: with it a digit is at chance. The book's 10 of 224 pixels, 1.4 of ours, erase none.
 BLUR = 8.0
 PASSES = 2  # of the auto-encoder over what is left of an image: the first sees the mean in the hole
 

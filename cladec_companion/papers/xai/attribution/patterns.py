@@ -78,6 +78,7 @@ def _seen(network: nn.Module, names: list[str], images: Tensor) -> Iterator[tupl
             for name in names:
                 layer, (inputs, outputs) = network.get_submodule(name), kept[name]
                 if isinstance(layer, nn.Conv2d):
+                    assert not isinstance(layer.padding, str)
                     windows = F.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
                     inputs, outputs = (part.transpose(1, 2).flatten(0, 1) for part in (windows, outputs.flatten(2)))
                 yield name, inputs, outputs

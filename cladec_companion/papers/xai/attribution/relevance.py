@@ -123,5 +123,5 @@ def contrastive_excitation(model: nn.Module, images: Tensor, target: Tensor, aro
     network, rules = modular(model), lambda *_: ZPlus(TINY, ["bias"])
     found = propagated(network, images, target, rules, ones=True)
     top = network.get_submodule(weighted(network)[-1])
-    top.weight.data.neg_()
+    top.get_parameter("weight").data.neg_()
     return found - propagated(network, images, target, rules, ones=True)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,8 @@ def cascade(model: nn.Module, images: Tensor, on: Compute, seed: int) -> list[nn
         drawn = copy.deepcopy(model)
         with training.seeded(training.derive_seed(seed, "cascade")):
             for name in names[::-1][: -(-len(names) * stage // STAGES)]:
-                drawn.get_submodule(name).reset_parameters()
+                layer: Any = drawn.get_submodule(name)
+                layer.reset_parameters()
         training.calibrate(drawn, images[:CALIBRATED_ON], on)
         found.append(drawn.eval().requires_grad_(False))
     return found

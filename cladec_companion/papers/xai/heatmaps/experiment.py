@@ -132,7 +132,8 @@ class Bench:
     @cached_property
     def subsets(self) -> tuple[Tensor, Tensor]:
         """Subsets of pixels, and what removing them does."""
-        masks = deletion.subset_masks(*self.images.shape[-2:], training.derive_seed(self.setup.seed, "subsets"))
+        height, width = self.images.shape[-2:]
+        masks = deletion.subset_masks(height, width, training.derive_seed(self.setup.seed, "subsets"))
         masks = masks.to(self.images.device)
         return masks, deletion.removal_effects(self.classifier, self.images, self.target, masks, self.around)
 
@@ -266,7 +267,7 @@ def _row(method: str, flipped: float, metric: str, value: float) -> dict[str, An
 def _timed(bench: Bench, method: str, images: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Value]]:
     """Maps, with seconds of a processor and passes through the network for each image."""
     top = [part for part in bench.classifier.modules() if isinstance(part, nn.Linear)][-1]
-    assert METHODS[method].run  # the libraries are imported before the clock starts
+    _ = METHODS[method].run  # the libraries are imported before the clock starts
     passes: list[int] = []
     handle = top.register_forward_hook(lambda _, inputs, __: passes.append(len(inputs[0])))
     began = time.process_time()

@@ -152,7 +152,8 @@ def chapters(graph):
     """The folders below those of the papers that hold an experiment, claims or figures."""
     papers = graph.find_children("cladec_companion.papers")
     folders = [folder for paper in papers for folder in graph.find_children(paper)]
-    return sorted(folder for folder in folders if graph.find_children(folder))
+    parts = ("experiment", "claims", "figures")
+    return sorted(folder for folder in folders if graph.find_children(folder) & {f"{folder}.{part}" for part in parts})
 
 
 def test_a_chapter_never_imports_another(imports):

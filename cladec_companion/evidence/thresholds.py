@@ -131,6 +131,27 @@ TRAINED = Threshold(
 CLEARLY = Threshold("points at (your own)", 2.0, (), "times as much as its area, or as the other has", "2026-11-21")
 HALF = Threshold("is there (your own)", 0.5, (), "share of a marker; with more of it, it is there", "2026-11-21")
 
+ADDS_UP = Threshold(
+    "adds up (attributions)", 0.05, ("L1", "L2"),
+    "share of the change of the output that is left over: what 32 steps of an integral may miss", "2026-11-21",
+)  # fmt: skip
+CONSERVED = Threshold(
+    "conserved (relevance)", 0.01, ("L3",), "share of the output that is lost: rounding in some ten layers",
+    "2026-11-21",
+)  # fmt: skip
+EQUIVALENT = Threshold(
+    "equivalent (maps)", 0.99, ("L5", "L22"), "correlation of pixels, or of sums with outputs: the rest is rounding",
+    "2026-11-21",
+)  # fmt: skip
+APPROXIMATES = Threshold(
+    "a good approximation (maps)", 0.9, ("L15",), "correlation of pixels: four fifths of the variance", "2026-11-21"
+)
+RESEMBLES = Threshold(
+    "similar, or heavily affected (maps)", 0.5, ("L8", "L11", "L12", "L14"),
+    "correlation of pixels: large by Cohen's convention, so that similar maps are above and affected ones below it",
+    "2026-11-21",
+)  # fmt: skip
+
 
 def table() -> pd.DataFrame:
     """Every threshold, for a page of the book."""

@@ -110,13 +110,14 @@ class Paper:
     chapters
         What the paper asks.
     drawn_by
-        Module of the pictures that no chapter draws: `write(folder)`, and `scheme()`, the method as SVG.
+        Module of the pictures that no chapter draws: `write(folder)`, and `scheme()`, the method as SVG. Empty where
+        there are none.
     printed_by
         Module of the printed numbers: `known()`, the noise of single runs. Empty if the paper prints no spreads.
     """
 
     chapters: tuple[Chapter, ...]
-    drawn_by: str
+    drawn_by: str = ""
     printed_by: str = ""
 
     @property

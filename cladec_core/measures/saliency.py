@@ -15,9 +15,10 @@ from cladec_core.training import exact_float32
 
 @exact_float32()
 def gradcam(
-    model: nn.Module, layer: str, images: Tensor, *, layout: Callable[[Tensor], Tensor] | None = None
-) -> Tensor:
-    """GradCAM of the predicted class, brought to the images' size and to [0, 1] per image (reading C-16).
+    model: nn.Module, layer: str, images: Tensor, *, layout: Callable[[Tensor], Tensor] | None = None,
+    target: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """GradCAM of a class, brought to the images' size and to [0, 1] per image (reading C-16).
 
     Tests hold it against captum's, which knows neither vectors nor tokens.
 
@@ -32,6 +33,8 @@ def gradcam(
         (n, channels, height, width), as the model takes them.
     layout
         For a layer with another output, such as tokens: rearranges it, and its gradient, as maps.
+    target
+        The class of each image, (n,); None for the predicted one.
 
     Returns
     -------
@@ -50,7 +53,8 @@ def gradcam(
             logits = model(images)
         if not leaves or not logits.requires_grad:
             raise UsageError(f"The logits do not depend on layer {source!r}; choose another one.")
-        (gradient,) = torch.autograd.grad(logits.max(1).values.sum(), leaves[-1])
+        scores = logits.max(1).values if target is None else logits.gather(1, target.unsqueeze(1))
+        (gradient,) = torch.autograd.grad(scores.sum(), leaves[-1])
     activation, gradient = (layout(part) if layout else part for part in (leaves[-1].detach(), gradient))
     maps = (gradient.mean((2, 3), keepdim=True) * activation).sum(1, keepdim=True).relu()
     maps = F.interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)

@@ -1,0 +1,294 @@
+"""Claims L1-L23: what the book says of heat maps (chapters 1, 8, 9, 10 and 13), judged on our networks."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pandas as pd
+
+from cladec_companion.evidence import tables
+from cladec_companion.evidence.claims import (
+    MOST,
+    SOME,
+    Claim,
+    Comparison,
+    Evidence,
+    Verdict,
+    every_part,
+    judge,
+    unprinted,
+)
+from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
+from cladec_companion.evidence.measurements import evidence_of, where
+from cladec_companion.evidence.thresholds import ADDS_UP, APPROXIMATES, CONSERVED, EQUIVALENT, RESEMBLES
+from cladec_companion.papers.xai.attribution import METHODS
+from cladec_companion.records.record import Record
+
+AT = "maps"  # the third level of the evidence, which has no axis
+NUMBERS = "the book shows pictures of other networks, and no number of these"
+SUPPRESSED = ("box_0.8", "box_0.9", "box_0.95", "box_0.99")
+RIVALS = ("gradient", "guided_backprop", "contrastive_excitation", "gradcam", "occlusion")  # of Figs. 8.4 and 8.8
+SALIENCE = tuple(name for name, method in METHODS.items() if method.kind == "salience")
+EXPLAIN = tuple(name for name, method in METHODS.items() if method.kind != "control")
+
+
+def column(method: str, metric: str) -> str:
+    """The column of a number in the evidence."""
+    return f"{method}:{metric}"
+
+
+def evidence(record: Record) -> Evidence:
+    """What the claims need from a record of the experiment `heatmaps`: a column for each method and metric."""
+    rows = record.rows
+    rows = rows[(rows["flipped"].astype(float) == 0) & ~rows["metric"].str.startswith("curve_")]
+    found = dict.fromkeys(zip(rows["method"], rows["metric"], strict=True))
+    columns = {column(*pair): pair for pair in found}
+    wide = tables.columns_of(rows.assign(at=AT), columns, ["dataset", "architecture", "at", "seed"])
+    return evidence_of(record, wide, columns)
+
+
+def printed() -> Evidence:
+    """The book prints no number about these networks."""
+    return Evidence(pd.DataFrame())
+
+
+def _runs(evidence: Evidence, *columns: str) -> Iterator[tuple[str, str]]:
+    """Data sets and architectures that have all of some columns."""
+    if not evidence.summary.empty:
+        for run in dict.fromkeys(key[:2] for key in evidence.summary.index):
+            if evidence.has(*((*run, AT, name) for name in columns)):
+                yield run
+
+
+def _level(evidence: Evidence, methods: Iterable[str], metric: str, claimed: Region) -> list[Comparison]:
+    """A number of some methods against a region, in every run."""
+    return [
+        evidence.contrast(where(run, METHODS[method].title), {(*run, AT, column(method, metric)): 1.0}, claimed)
+        for method in methods for run in _runs(evidence, column(method, metric))
+    ]  # fmt: skip
+
+
+def _less(
+    evidence: Evidence, first: str, others: Sequence[str], metric: str, claimed: Region = ABOVE
+) -> list[Comparison]:
+    """A number of one method less that of others, in every run."""
+    found = []
+    for other in others:
+        pair = column(first, metric), column(other, metric)
+        for run in _runs(evidence, *pair):
+            what = where(run, f"{METHODS[first].title} less {METHODS[other].title}")
+            terms = {(*run, AT, pair[0]): 1.0, (*run, AT, pair[1]): -1.0}
+            found.append(evidence.contrast(what, terms, claimed))
+    return found
+
+
+def _agreement(evidence: Evidence, method: str, other: str, claimed: Region) -> list[Comparison]:
+    return _level(evidence, [method], f"agreement_{other}", claimed)
+
+
+@unprinted(NUMBERS)
+def l1(evidence: Evidence) -> Verdict:
+    """What is left over of the change of the output, from grey and from black, is below 5 % in every run."""
+    found = _level(
+        evidence, ["integrated_gradients", "integrated_gradients_black"], "incomplete", _below(ADDS_UP.value)
+    )
+    return judge(found, "left over below 5 %")
+
+
+@unprinted(NUMBERS)
+def l2(evidence: Evidence) -> Verdict:
+    """What is left over of the change of the output from a grey image is below 5 % in every run."""
+    return judge(_level(evidence, ["deeplift"], "incomplete", _below(ADDS_UP.value)), "left over below 5 %")
+
+
+@unprinted(NUMBERS)
+def l3(evidence: Evidence) -> Verdict:
+    """In the network with all biases set to zero, LRP-0 and LRP-γ sum to within 1 % of the output in every run."""
+    near = (1 - CONSERVED.value, 1 + CONSERVED.value)
+    return judge(_level(evidence, ["lrp_0", "lrp_gamma"], "kept_unbiased", near), "the share kept is 1 ± 0.01")
+
+
+@unprinted(NUMBERS)
+def l4(evidence: Evidence) -> Verdict:
+    """In the network with all biases set to zero, LRP-ε keeps a smaller share of the output than LRP-0 in every run."""
+    return judge(_less(evidence, "lrp_epsilon", ["lrp_0"], "kept_unbiased", BELOW), "less is kept")
+
+
+@unprinted(NUMBERS)
+def l5(evidence: Evidence) -> Verdict:
+    """Maps by LRP-0 and by gradient × input correlate by more than 0.99 in every run."""
+    return judge(_agreement(evidence, "lrp_0", "gradient_x_input", _above(EQUIVALENT.value)), "the same map")
+
+
+@unprinted(NUMBERS)
+def l6(evidence: Evidence) -> Verdict:
+    """Under a moving square, composite LRP takes smaller steps than gradient × input, with and without z-box."""
+    found = _less(evidence, "lrp_composite", ["lrp_zb", "gradient_x_input"], "step", BELOW)
+    return judge(found, "smaller steps")
+
+
+@unprinted(NUMBERS)
+def l7(evidence: Evidence) -> Verdict:
+    """Sizes of relevance sum to a larger multiple of the output for LRP-0 with z-box than for composite LRP."""
+    return judge(_less(evidence, "lrp_zb", ["lrp_composite"], "size_kept"), "larger scores")
+
+
+@unprinted(NUMBERS)
+def l8(evidence: Evidence) -> Verdict:
+    """Maps of the predicted and of another class correlate by more than 0.5, for all three methods in every run."""
+    methods = ["gradient", "deconvnet", "guided_backprop"]
+    return judge(_level(evidence, methods, "class_similarity", _above(RESEMBLES.value)), "alike for another class")
+
+
+@unprinted(NUMBERS)
+def l9(evidence: Evidence) -> Verdict:
+    """Its maps of two classes correlate less than those of guided backprop, of DeconvNet and of the gradient."""
+    others = ["gradient", "deconvnet", "guided_backprop"]
+    return judge(_less(evidence, "meaningful_perturbation", others, "class_similarity", BELOW), "less alike")
+
+
+@unprinted(NUMBERS)
+def l10(evidence: Evidence) -> Verdict:
+    """Its boxes are smaller than those of five other methods for each of four suppressions in every run."""
+    found = [c for metric in SUPPRESSED for c in _less(evidence, "meaningful_perturbation", RIVALS, metric, BELOW)]
+    return judge(found, "smaller boxes")
+
+
+@unprinted(NUMBERS)
+def l11(evidence: Evidence) -> Verdict:
+    """For some of three methods, ranks of pixels correlate by more than 0.5 with those for networks drawn anew."""
+    methods = ["gradient", "deconvnet", "guided_backprop"]
+    return judge(_level(evidence, methods, "randomised", _above(RESEMBLES.value)), "alike for other weights", SOME)
+
+
+@unprinted(NUMBERS)
+def l12(evidence: Evidence) -> Verdict:
+    """Maps by squares of 3 and of 12 pixels correlate by less than 0.5 in every run."""
+    found = _agreement(evidence, "occlusion_small", "occlusion_large", _below(RESEMBLES.value))
+    return judge(found, "correlation below 0.5")
+
+
+@unprinted(NUMBERS)
+def l13(evidence: Evidence) -> Verdict:
+    """On mosaics, squares of 12 pixels point at the right tile more often than squares of 3 in every run."""
+    return judge(_less(evidence, "occlusion_large", ["occlusion_small"], "pointing"), "points better")
+
+
+@unprinted(NUMBERS)
+def l14(evidence: Evidence) -> Verdict:
+    """Integrated gradients from black and from grey correlate by less than 0.5 in every run."""
+    found = _agreement(evidence, "integrated_gradients_black", "integrated_gradients", _below(RESEMBLES.value))
+    return judge(found, "correlation below 0.5")
+
+
+@unprinted(NUMBERS)
+def l15(evidence: Evidence) -> Verdict:
+    """Maps by DeepLIFT and by integrated gradients correlate by more than 0.9 in most runs."""
+    found = _agreement(evidence, "deeplift", "integrated_gradients", _above(APPROXIMATES.value))
+    return judge(found, "correlation above 0.9", MOST)
+
+
+@unprinted(NUMBERS)
+def l16(evidence: Evidence) -> Verdict:
+    """Neighbouring pixels differ more, for three gradient-based methods, than for composite LRP in every run."""
+    found = [
+        c for method in ("gradient", "gradient_x_input", "integrated_gradients")
+        for c in _less(evidence, method, ["lrp_composite"], "roughness")
+    ]  # fmt: skip
+    return judge(found, "rougher")
+
+
+@unprinted(NUMBERS)
+def l17(evidence: Evidence) -> Verdict:
+    """Neighbouring pixels differ less for SmoothGrad than for the gradient in every run."""
+    return judge(_less(evidence, "smoothgrad", ["gradient"], "roughness", BELOW), "smoother")
+
+
+@unprinted(NUMBERS)
+def l18(evidence: Evidence) -> Verdict:
+    """Flipping pixels to the mean, composite LRP has a larger area than uniform LRP-0 and LRP-γ in every run."""
+    return judge(_less(evidence, "lrp_composite", ["lrp_0", "lrp_gamma"], "area_mean"), "larger area")
+
+
+@unprinted(NUMBERS)
+def l19(evidence: Evidence) -> Verdict:
+    """Integrated gradients take fewer seconds per image than LIME, prediction differences and learnt masks."""
+    others = ["lime", "pda", "meaningful_perturbation"]
+    return judge(_less(evidence, "integrated_gradients", others, "seconds", BELOW), "faster")
+
+
+@unprinted(NUMBERS)
+def l20(evidence: Evidence) -> Verdict:
+    """Learnt masks correlate more with contrastive excitation backprop than with the other four methods of Fig. 8.4."""
+    own, others = "agreement_contrastive_excitation", [name for name in RIVALS if name != "contrastive_excitation"]
+    first = column("meaningful_perturbation", own)
+    found = []
+    for other in others:
+        second = column("meaningful_perturbation", f"agreement_{other}")
+        for run in _runs(evidence, first, second):
+            terms = {(*run, AT, first): 1.0, (*run, AT, second): -1.0}
+            found.append(evidence.contrast(where(run, f"less that with {METHODS[other].title}"), terms, ABOVE))
+    return judge(found, "more alike")
+
+
+@unprinted(NUMBERS)
+def l21(evidence: Evidence) -> Verdict:
+    """Occlusion has a larger area under pixel flipping than composite LRP, and points worse at tiles, in every run."""
+    flipping = judge(_less(evidence, "occlusion", ["lrp_composite"], "area_mean"), "larger area")
+    pointing = judge(_less(evidence, "occlusion", ["lrp_composite"], "pointing", BELOW), "points worse")
+    return every_part({"by pixel flipping": flipping, "by another criterion": pointing})
+
+
+@unprinted(NUMBERS)
+def l22(evidence: Evidence) -> Verdict:
+    """For every salience method, some size of subset has a mean correlation with what removal does below 0.99."""
+    found = []
+    for method in SALIENCE:
+        name = column(method, "sensitivity")
+        found += [evidence.contrast(where(run, METHODS[method].title), {(*run, AT, name): 1.0},
+                                    _below(EQUIVALENT.value)) for run in _runs(evidence, name)]  # fmt: skip
+    return judge(found, "mean correlation over sizes below 0.99").plus("; proved for every network that is not linear")
+
+
+@unprinted(NUMBERS)
+def l23(evidence: Evidence) -> Verdict:
+    """Flipping pixels to the mean, most methods have a larger area than a random order."""
+    found = [c for method in EXPLAIN for c in _less(evidence, method, ["random"], "area_mean")]
+    return judge(found, "larger area", MOST)
+
+
+def _above(limit: float) -> Region:
+    return limit, float("inf")
+
+
+def _below(limit: float) -> Region:
+    return float("-inf"), limit
+
+
+def _claim(key: str, section: str, text: str, decide: Callable[[Evidence], Verdict]) -> Claim:
+    return Claim(key, f"XAI book, {section}", text, decide)
+
+
+CLAIMS = [
+    _claim("L1", "9.3", "Integrated gradients add up to the change of the output from the baseline", l1),
+    _claim("L2", "9.3", "DeepLIFT adds up to the same change by design", l2),
+    _claim("L3", "13.3.1", "Where biases are zero, LRP conserves the output", l3),
+    _claim("L4", "13.3.1", "LRP-ε loses relevance on its way", l4),
+    _claim("L5", "9.3, 13.2.3", "On networks of ReLUs, LRP-0 is gradient × input", l5),
+    _claim("L6", "13.3.2", "Explanations by LRP change more continuously than those by gradient × input", l6),
+    _claim("L7", "13.3.1", "Scores of gradient × input grow without bound, those of LRP do not", l7),
+    _claim("L8", "8.5.2", "Gradient, DeconvNet and Guided Backprop look alike whichever class is explained", l8),
+    _claim("L9", "8.5.2", "Meaningful perturbation is selective for the class", l9),
+    _claim("L10", "8.5.3", "Meaningful perturbation finds the smallest boxes that suppress a class", l10),
+    _claim("L11", "8.4.1", "Some propagation-based maps look alike for networks with random weights", l11),
+    _claim("L12", "9.4.3", "The size of the patch decides the result of occlusion", l12),
+    _claim("L13", "9.4.3", "Only with larger patches does occlusion focus on the main subject", l13),
+    _claim("L14", "9.2.3", "Attributions are heavily affected by the choice of the baseline", l14),
+    _claim("L15", "9.3", "DeepLIFT is most often a good approximation of integrated gradients", l15),
+    _claim("L16", "9.4.2", "Gradient-based maps vary from pixel to pixel", l16),
+    _claim("L17", "8.4.1", "SmoothGrad takes noise out of the gradient", l17),
+    _claim("L18", "10.3", "Composite LRP is more faithful than one rule at all layers", l18),
+    _claim("L19", "9.4.1", "Even integrated gradients are efficient beside methods without gradients", l19),
+    _claim("L20", "8.5.1", "Contrastive excitation backprop comes closest to learnt masks", l20),
+    _claim("L21", "1.5", "Occlusion does well when pixels are perturbed, and worse than LRP by other criteria", l21),
+    _claim("L22", "9.2.4", "No attribution satisfies sensitivity-n for all n", l22),
+    _claim("L23", "1.5", "Perturbing what a map finds relevant makes the score fall more steeply", l23),
+]

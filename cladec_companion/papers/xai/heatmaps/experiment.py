@@ -1,0 +1,397 @@
+"""Heat maps of one classifier by many methods, and the same criteria for all of them."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cladec_companion.engine.setup import Setup
+from cladec_companion.papers.xai.attribution import FILLS, METHODS, Around, attribute
+from cladec_companion.papers.xai.criteria import axioms, deletion
+from cladec_companion.records.samples import below
+from cladec_companion.records.settings import (
+    SEEDS,
+    WIDTHS,
+    Settings,
+    classifiers,
+    data_sets,
+    epochs_of,
+    images_used,
+    names_of,
+    parameter,
+)
+from cladec_core import networks, training
+
+Rows = list[dict[str, Any]]
+Samples = dict[str, np.ndarray]
+Cell = Generator[list[Any], list[Any], tuple[Rows, Samples]]
+
+SMOKE = (
+    "random", "gradient", "gradient_x_input", "integrated_gradients", "guided_backprop", "patternattribution", "lrp_0",
+    "lrp_composite", "gradcam", "occlusion", "meaningful_perturbation", "cladec",
+)  # fmt: skip
+SHOWN = 4  # images whose maps are kept
+FLIPPED = (
+    "gradient",
+    "lrp_composite",
+    "occlusion",
+)  # methods whose order of pixels is kept
+FLIPPED_FILL = "mean"
+AT_ONCE = 64  # images that are explained together
+OCCLUDER, OCCLUDER_STEP = 8, 3  # pixels
+RANDOMISED = 32  # images that are explained again for randomised networks
+MOVED = 8  # images over which a square moves
+REFAE_SHARE = 4  # the RefAE fills holes in one of so many images, as it takes most of the time
+CONFIDENT = 0.5  # probability that an image needs to be a tile of a mosaic
+PAIRS = {  # maps that the book compares with each other
+    "lrp_0": ("gradient_x_input",), "deeplift": ("integrated_gradients",),
+    "integrated_gradients_black": ("integrated_gradients",), "occlusion_small": ("occlusion_large",),
+    "meaningful_refae": ("meaningful_perturbation",), "occlusion": ("contrast",), "cladec": ("contrast",),
+    "patternattribution": ("gradient_x_input",),
+    "meaningful_perturbation": ("contrastive_excitation", "gradient", "guided_backprop", "gradcam", "occlusion"),
+}  # fmt: skip
+UNBIASED = ("lrp_0", "lrp_epsilon", "lrp_gamma")  # rules that are asked of a network without biases, too
+
+
+@dataclass(frozen=True)
+class HeatmapsSettings(Settings):
+    """Parameters of the experiment `heatmaps`."""
+
+    experiment: ClassVar[str] = "heatmaps"
+    datasets: tuple[str, ...] = data_sets(*(("fashion_mnist", "mnist", "cifar100"),) * 2)
+    architectures: tuple[str, ...] = classifiers(*(("vgg11",),) * 4)
+    seeds: tuple[int, ...] = parameter(
+        (0,), (0,), (0, 1, 2), (0, 1, 2, 3, 4), "one run for each", overnight=(0, 1, 2), axis=True, limits=SEEDS
+    )
+    decoder_epochs: int = epochs_of(1, 2, 4, 64, of="the decoder and of the RefAE")
+    train_limit: int | None = images_used(160, 800, 20_000, None)
+    width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
+    layer: int | str = parameter(*(-1,) * 4, "layer of ClaDec and of the RefAE: the paper's index, or a name")
+    map_layer: int | str = parameter(*(-4,) * 4, "layer of GradCAM, which needs maps: the paper's index, or a name")
+    methods: tuple[str, ...] = names_of(SMOKE, *(tuple(METHODS),) * 3, help="methods", of=METHODS)
+    explained: int = parameter(6, 16, 200, 200, "test images that are explained", limits=(2, 10_000))
+    few: int = parameter(2, 3, 20, 40, "test images for methods that ask hundreds of times", limits=(2, 10_000))
+    iterations: int = parameter(5, 50, 300, 300, "steps of meaningful perturbation", limits=(1, 10_000))
+    pda_stride: int = parameter(
+        8, 4, 2, 2, "pixels between the patches of prediction difference analysis", limits=(1, 32)
+    )
+    lime_samples: int = parameter(50, 250, 1000, 1000, "variants of each image that LIME explains", limits=(10, 10**6))
+
+    def __post_init__(self) -> None:
+        """Check the layers against every architecture."""
+        super().__post_init__()
+        for architecture in self.architectures:
+            for layer in (self.layer, self.map_layer):
+                networks.layer_name(architecture, layer)
+
+
+def cells(settings: HeatmapsSettings, architecture: str) -> Iterator[str]:
+    """Name the methods."""
+    yield from settings.methods
+
+
+@dataclass(eq=False)
+class Bench:
+    """What all methods are judged on, for one classifier; each part is made when it is first asked for."""
+
+    setup: Setup
+    classifier: nn.Module
+    around: Around
+    settings: HeatmapsSettings
+    counted: list[int] = field(default_factory=list)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The first test images."""
+        return self.setup.data.test_images[: self.settings.explained].contiguous()
+
+    @cached_property
+    def target(self) -> Tensor:
+        """The classes that the classifier sees in them."""
+        return self.setup.test(self.classifier, self.images).argmax(1)
+
+    @cached_property
+    def other(self) -> Tensor:
+        """Another class for each."""
+        classes = len(self.setup.data.classes)
+        return axioms.other_classes(self.target, classes, training.derive_seed(self.setup.seed, "other classes"))
+
+    @cached_property
+    def logits(self) -> tuple[Tensor, Tensor]:
+        """Logits of the classes, for the images and for a grey image."""
+        grey = self.around.baseline("mean", self.images)
+        found = [deletion.logit(self.classifier, part, self.target) for part in (self.images, grey)]
+        return found[0], found[1]
+
+    @cached_property
+    def subsets(self) -> tuple[Tensor, Tensor]:
+        """Subsets of pixels, and what removing them does."""
+        height, width = self.images.shape[-2:]
+        masks = deletion.subset_masks(height, width, training.derive_seed(self.setup.seed, "subsets"))
+        masks = masks.to(self.images.device)
+        return masks, deletion.removal_effects(self.classifier, self.images, self.target, masks, self.around)
+
+    @cached_property
+    def stages(self) -> list[nn.Module]:
+        """The classifier with more and more layers drawn anew."""
+        return axioms.cascade(self.classifier, self.around.images, self.setup.on, self.setup.seed)
+
+    @cached_property
+    def unbiased(self) -> nn.Module:
+        """The classifier with BatchNorm merged and all biases zero: another function, which rules conserve exactly."""
+        from cladec_companion.papers.xai.attribution.modules import modular  # the libraries take seconds to import
+
+        network = modular(self.classifier)
+        for name, value in network.named_parameters():
+            if name.endswith("bias"):
+                value.data.zero_()
+        return network
+
+    @cached_property
+    def mosaics(self) -> axioms.Mosaics:
+        """Canvases of test images that the classifier recognises."""
+        data = self.setup.data
+        chance = self.setup.test(self.classifier).softmax(1).gather(1, data.test_labels.unsqueeze(1)).squeeze(1)
+        usable = chance >= CONFIDENT
+        if len(data.test_labels[usable].unique()) < 4:  # a classifier that has hardly learnt
+            usable = torch.ones_like(usable)
+        seed = training.derive_seed(self.setup.seed, "mosaics")
+        return axioms.mosaics(data.test_images, data.test_labels, usable, max(2, self.settings.explained // 2), seed)
+
+    def options(self, method: str) -> dict[str, int]:
+        """What the settings say of a method."""
+        if method.startswith("meaningful"):
+            return {"iterations": self.settings.iterations}
+        by_name = {"lime": {"samples": self.settings.lime_samples}, "pda": {"stride": self.settings.pda_stride}}
+        return by_name.get(method, {})
+
+    def explain(
+        self, method: str, images: Tensor, target: Tensor, model: nn.Module | None = None, **options: Any
+    ) -> Tensor:
+        """Maps by a method, (n, height, width), some images at a time."""
+        model = self.classifier if model is None else model
+        parts = zip(images.split(AT_ONCE), target.split(AT_ONCE), strict=True)
+        every = self.options(method) | options
+        return torch.cat([
+            attribute(model, part, own, method=method, around=self.around, **every) for part, own in parts
+        ])  # fmt: skip
+
+
+_BENCHES: "WeakKeyDictionary[Setup, Bench]" = WeakKeyDictionary()
+
+
+def bench_of(setup: Setup, classifier: nn.Module, reference: nn.Module, decoder: nn.Module) -> Bench:
+    """The bench of a setup, which all its cells share."""
+    if setup not in _BENCHES:
+        settings = setup.settings
+        assert isinstance(settings, HeatmapsSettings)
+        layer = networks.layer_name(setup.architecture, settings.map_layer)
+        around = Around(
+            setup.data.train_images, layer, decoder.eval().requires_grad_(False),
+            reference.eval().requires_grad_(False), training.derive_seed(setup.seed, "attribution"),
+        )  # fmt: skip
+        _BENCHES[setup] = Bench(setup, classifier, around, settings)
+    return _BENCHES[setup]
+
+
+def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
+    """Explain test images by one method, and judge the maps by all criteria.
+
+    Returns
+    -------
+    rows
+        {"method", "flipped", "metric", "value"}; `flipped` is the share of replaced pixels of a curve, else 0. A metric
+        that ends in `_error` is the standard error over images of the one that it is named after.
+    samples
+        The maps as grey values (128 is 0, the scale is each map's own), and of some methods the rank of each pixel and
+        the probabilities while pixels are flipped.
+    """
+    settings = setup.settings
+    assert isinstance(settings, HeatmapsSettings)
+    layer = networks.layer_name(setup.architecture, settings.layer)
+    classifier, reference, decoder = yield [setup.classifier, setup.reference(layer), setup.decoder(layer)]
+    bench = bench_of(setup, classifier, reference, decoder)
+    method = METHODS[part]
+    n = min(settings.few if method.slow else settings.explained, len(bench.images))
+    images, target = bench.images[:n], bench.target[:n]
+    maps, values = _timed(bench, part, images, target)
+    with torch.no_grad():
+        values |= {"explained_images": float(n), "roughness": axioms.roughness(maps)}
+        values |= _sums(bench, part, maps)
+        values |= _deleted(bench, maps, images, target)
+    values |= _agreements(bench, part, maps)
+    if method.of_class:
+        values |= _compared(bench, part, maps)
+    values |= _moved(bench, part)
+    if method.any_size:
+        values |= _pointed(bench, part)
+    ranks = deletion.places_by_relevance(maps, training.derive_seed(setup.seed, "ties", part))
+    curves = _curves(bench, images, target, ranks)
+    rows: Rows = []
+    for metric, value in values.items():
+        rows += _rows(part, metric, value)
+    for fill, curve in curves.items():
+        rows += _rows(part, f"area_{fill}", deletion.area_over(curve))
+        rows += [_row(part, share, f"curve_{fill}", float(p)) for share, p in
+                 zip(deletion.SHARES, curve.mean(0), strict=True)]  # fmt: skip
+    if part == next(iter(METHODS)):
+        accuracy = bench.setup.test(classifier).argmax(1).eq(setup.data.test_labels).double().mean().item()
+        known = {"accuracy": accuracy, "test_images": float(len(setup.data.test_labels))}
+        rows += [_row("classifier", 0.0, metric, value) for metric, value in known.items()]
+    return rows, _samples(bench, part, maps) if keep_samples else {}
+
+
+Value = float | Tensor
+
+
+def _rows(method: str, metric: str, value: Value) -> Rows:
+    """A number as a row; of a value for each image the mean and its standard error, or nothing if undefined."""
+    if not isinstance(value, Tensor):
+        return [_row(method, 0.0, metric, value)]
+    found = axioms.spread_of(value)
+    if found is None:
+        return []
+    return [_row(method, 0.0, metric, found[0]), _row(method, 0.0, f"{metric}_error", found[1])]
+
+
+def _row(method: str, flipped: float, metric: str, value: float) -> dict[str, Any]:
+    return {"method": method, "flipped": flipped, "metric": metric, "value": value}
+
+
+def _timed(bench: Bench, method: str, images: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Value]]:
+    """Maps, with seconds of a processor and passes through the network for each image."""
+    top = [part for part in bench.classifier.modules() if isinstance(part, nn.Linear)][-1]
+    _ = METHODS[method].run  # the libraries are imported before the clock starts
+    passes: list[int] = []
+    handle = top.register_forward_hook(lambda _, inputs, __: passes.append(len(inputs[0])))
+    began = time.process_time()
+    try:
+        maps = bench.explain(method, images, target)
+    finally:
+        handle.remove()
+    # Each call of `attribute` asks once how many classes there are.
+    asked = sum(passes) - -(-len(images) // AT_ONCE)
+    return maps, {"seconds": (time.process_time() - began) / len(images), "passes": asked / len(images)}
+
+
+def _sums(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
+    """What contributions add up to: compared with the output, and with its change from a grey image."""
+    if METHODS[method].kind != "salience":
+        return {}
+    output, grey = (part[: len(maps)] for part in bench.logits)
+    if method == "integrated_gradients_black":
+        black = bench.around.baseline("black", bench.images[: len(maps)])
+        grey = deletion.logit(bench.classifier, black, bench.target[: len(maps)])
+    sums = maps.sum((1, 2))
+    found: dict[str, Value] = {
+        "incomplete": axioms.relative_gap(sums, output - grey), "kept": axioms.share_kept(sums, output),
+        "size_kept": float(maps.abs().sum() / output.abs().sum()),
+    }  # fmt: skip
+    if method in UNBIASED:
+        images = bench.images[: len(maps)]
+        with torch.no_grad():
+            output, classes = bench.unbiased(images).max(1)
+        free = bench.explain(method, images, classes, bench.unbiased)
+        found["kept_unbiased"] = axioms.share_kept(free.sum((1, 2)), output)
+    return found
+
+
+def _deleted(bench: Bench, maps: Tensor, images: Tensor, target: Tensor) -> dict[str, Value]:
+    """Boxes, and sums over subsets."""
+    masks, effects = bench.subsets
+    boxes = deletion.smallest_boxes(bench.classifier, images, target, maps)
+    fits = deletion.sensitivity_n(maps, masks, effects[: len(maps)])
+    found: dict[str, Value] = {f"box_{level:g}": size for level, size in boxes.items()}
+    found["box"] = torch.stack(list(boxes.values())).mean(0)
+    found |= {f"sensitivity_{size:g}": fit for size, fit in fits.items()}
+    return found | {"sensitivity": torch.stack(list(fits.values())).nanmean(0)}
+
+
+def _compared(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
+    """The same images for another class, and for networks drawn anew."""
+    n = len(maps)
+    other = bench.explain(method, bench.images[:n], bench.other[:n])
+    found: dict[str, Value] = {"class_similarity": deletion.correlation(maps, other)}
+    few = max(2, n // 4) if METHODS[method].slow else min(n, RANDOMISED)
+    images, target = bench.images[:few], bench.target[:few]
+    alike = [
+        axioms.rank_correlation(maps[:few], bench.explain(method, images, target, model)) for model in bench.stages
+    ]
+    found |= {f"randomised_{stage}": value for stage, value in enumerate(alike, 1)}
+    return found | {"randomised": torch.stack(alike).nanmean(0)}
+
+
+def _agreements(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
+    """The correlation with maps of other methods."""
+    images, target = bench.images[: len(maps)], bench.target[: len(maps)]
+    names = PAIRS.get(method, ())
+    return {f"agreement_{name}": deletion.correlation(maps, bench.explain(name, images, target)) for name in names}
+
+
+def _moved(bench: Bench, method: str) -> dict[str, Value]:
+    """Continuity under a moving square; of ClaDec the images that it shows, too."""
+    count = 2 if METHODS[method].slow else min(MOVED, bench.settings.few)
+    images, target = bench.images[:count], bench.target[:count]
+    step = OCCLUDER_STEP * (2 if METHODS[method].slow else 1)
+    moved = axioms.moved_squares(images, bench.around.mean, OCCLUDER, step)
+    steps, jumps = axioms.mean_step(lambda part: bench.explain(method, part, target), moved)
+    found: dict[str, Value] = {"step": steps, "jump": jumps}
+    if method == "cladec":
+        decoder = bench.around.decoder
+        assert decoder is not None
+        show: Callable[[Tensor], Tensor] = lambda part: bench.setup.test(decoder, part)  # noqa: E731
+        found["step_shown"], found["jump_shown"] = axioms.mean_step(show, moved)
+        found["step_input"], found["jump_input"] = axioms.mean_step(lambda part: part, moved)
+    return found
+
+
+def _pointed(bench: Bench, method: str) -> dict[str, Value]:
+    """Whether maps of mosaics find the tile of the class."""
+    canvas = bench.mosaics
+    count = max(2, bench.settings.few // 4) if METHODS[method].slow else len(canvas.images)
+    inside = canvas.inside()[:count]
+    maps = bench.explain(method, canvas.images[:count], canvas.target[:count])
+    hit = axioms.pointing(maps, inside, training.derive_seed(bench.setup.seed, "pointing"))
+    return {"pointing": hit, "mass": axioms.mass_inside(maps, inside)}
+
+
+def _curves(bench: Bench, images: Tensor, target: Tensor, ranks: Tensor) -> dict[str, Tensor]:
+    """Curves of pixel flipping by fill, (n, shares)."""
+    found = {}
+    for fill in FILLS:
+        n = max(2, len(images) // REFAE_SHARE) if fill == "refae" else len(images)
+        parts = (images[:n], target[:n], ranks[:n])
+        found[fill] = deletion.flipping_curves(bench.classifier, *parts, bench.around, fill)
+    return found
+
+
+def _samples(bench: Bench, method: str, maps: Tensor) -> Samples:
+    """Maps of the images that are shown."""
+    data, at = bench.setup.data, torch.arange(min(SHOWN, len(bench.images)))
+    images, target = bench.images[: len(at)], bench.target[: len(at)]
+    maps = maps[: len(at)] if len(maps) >= len(at) else bench.explain(method, images, target)
+    scaled = maps / maps.abs().amax((1, 2), keepdim=True).clamp(min=1e-30)
+    found: Samples = {
+        "index": at.numpy().astype(np.int32),
+        "label": data.test_labels[: len(at)].cpu().numpy().astype(np.uint8),
+        "predicted": target.cpu().numpy().astype(np.uint8),
+        "original": _grey(data.to_unit(images)),
+        below("map", method): _grey((1 + scaled.unsqueeze(1)) / 2),
+    }
+    if method in FLIPPED:
+        ranks = deletion.places_by_relevance(maps, training.derive_seed(bench.setup.seed, "ties", method))
+        curves = deletion.flipping_curves(bench.classifier, images, target, ranks, bench.around, FLIPPED_FILL)
+        found[below("rank", method)] = ranks.cpu().numpy().astype(np.uint16)
+        found[below("flipping", method)] = curves.cpu().numpy().astype(np.float32)
+        found["filling"] = _grey(data.to_unit(bench.around.mean))
+    return found
+
+
+def _grey(unit: Tensor) -> np.ndarray:
+    return unit.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()

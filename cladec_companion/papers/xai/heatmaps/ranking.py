@@ -1,0 +1,131 @@
+"""The table of the chapter: methods by criteria, a rank with its interval, and when to use which method."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cladec_companion.evidence.claims import Evidence
+from cladec_companion.evidence.comparisons import ABOVE, sample
+from cladec_companion.papers.xai.attribution import METHODS
+from cladec_companion.papers.xai.heatmaps.claims import column
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What maps are judged by.
+
+    Attributes
+    ----------
+    metric, heading
+        Name in the record, and in the table.
+    more
+        Whether more is better.
+    praise, blame
+        What to say of a method that is among the best or among the last by this criterion.
+    ranked
+        Whether it counts for the overall rank.
+    """
+
+    metric: str
+    heading: str
+    more: bool
+    praise: str
+    blame: str
+    ranked: bool = True
+
+
+CRITERIA = (
+    Criterion("area_mean", "flipping, grey", True, "finds pixels that the score needs", "misses such pixels"),
+    Criterion(
+        "area_refae", "flipping, RefAE fills", True, "does so with likely pixels in their place",
+        "does not when likely pixels take their place", ranked=False,
+    ),
+    Criterion("box", "smallest box", False, "marks small boxes", "needs large boxes"),
+    Criterion("sensitivity", "sensitivity-n", True, "adds up as the output does", "does not add up as the output does"),
+    Criterion("class_similarity", "other class", False, "depends on the class", "hardly depends on the class"),
+    Criterion("randomised", "other weights", False, "depends on the weights", "hardly depends on the weights"),
+    Criterion("step", "continuity", False, "changes evenly with the image", "jumps when the image changes"),
+    Criterion("pointing", "pointing", True, "points at the right part", "points at other parts"),
+    Criterion("seconds", "seconds", False, "is fast", "is slow", ranked=False),
+)  # fmt: skip
+TOLD = 3  # places from either end that are told
+
+
+def values(evidence: Evidence) -> pd.DataFrame:
+    """Mean of each criterion over data sets and seeds: a row for each method, a column for each criterion."""
+    assert evidence.runs is not None
+    means = evidence.runs.astype(float).mean()
+    return pd.DataFrame(
+        {one.metric: {name: means.get(column(name, one.metric)) for name in METHODS} for one in CRITERIA}, dtype=float
+    ).dropna(how="all")
+
+
+def ranks(evidence: Evidence) -> dict[tuple, pd.DataFrame]:
+    """Rank of each method by each criterion (1 is the best) in each run: data set, architecture and seed -> table."""
+    assert evidence.runs is not None
+    found = {}
+    for (dataset, architecture, _, seed), row in evidence.runs.astype(float).iterrows():
+        table = {
+            one.metric: pd.Series({name: row.get(column(name, one.metric)) for name in METHODS}, dtype=float).rank(
+                ascending=not one.more
+            )
+            for one in CRITERIA
+        }
+        found[dataset, architecture, seed] = pd.DataFrame(table)
+    return found
+
+
+def overall(evidence: Evidence) -> pd.DataFrame:
+    """Mean rank over the criteria that count, with its 95 % interval over data sets and seeds, the best first.
+
+    A control is ranked with the others; a method that a criterion does not fit has the mean of its other ranks.
+    """
+    counted = [one.metric for one in CRITERIA if one.ranked]
+    scores = pd.DataFrame({run: table[counted].mean(axis=1) for run, table in ranks(evidence).items()})
+    rows = {}
+    for name, own in scores.iterrows():
+        defined = own.dropna().to_list()
+        if defined:
+            mean = sample("", defined, ABOVE, of="runs")
+            rows[name] = {"rank": mean.effect, "low": mean.low, "high": mean.high, "n": len(defined)}
+    return pd.DataFrame.from_dict(rows, orient="index").sort_values("rank")
+
+
+def table(evidence: Evidence) -> pd.DataFrame:
+    """Methods by criteria: the mean, and in brackets the rank of the mean among the methods."""
+    numbers, order = values(evidence), overall(evidence)
+    rows = []
+    for name, own in order.iterrows():
+        interval = "" if pd.isna(own["low"]) else f" ({own['low']:.1f} to {own['high']:.1f})"
+        cells = {"method": METHODS[str(name)].title, "mean rank": f"{own['rank']:.1f}{interval}"}
+        for one in CRITERIA:
+            place = numbers[one.metric].rank(ascending=not one.more)[name]
+            value = numbers.loc[name, one.metric]
+            cells[one.heading] = "–" if pd.isna(value) else f"{value:.3g} [{place:.0f}]"
+        rows.append(cells)
+    return pd.DataFrame(rows).set_index("method")
+
+
+def which_when(evidence: Evidence) -> pd.DataFrame:
+    """One sentence for each method: what it answers, and what it does best and worst here."""
+    numbers, order = values(evidence), overall(evidence)
+    rows = []
+    for name in order.index:
+        method, praise, blame = METHODS[name], [], []
+        for one in CRITERIA:
+            places = numbers[one.metric].rank(ascending=not one.more)
+            if pd.isna(places[name]):
+                continue
+            if places[name] <= TOLD:
+                praise.append(one.praise)
+            elif places[name] > places.count() - TOLD:
+                blame.append(one.blame)
+        said = f"For {method.use}"
+        said += f"; here it {_listed(praise)}" if praise else ""
+        said += f"{', but' if praise else '; here it'} {_listed(blame)}" if blame else ""
+        rows.append({"method": method.title, "section": method.source, "when": f"{said}."})
+    return pd.DataFrame(rows).set_index("method")
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

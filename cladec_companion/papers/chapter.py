@@ -101,13 +101,14 @@ class Paper:
     chapters
         What the paper asks.
     drawn_by
-        Module of the pictures that no chapter draws: `write(folder)`, and `scheme()`, the method as SVG.
+        Module of the pictures that no chapter draws: `write(folder)`, and `scheme()`, the method as SVG; empty for
+        none.
     """
 
     chapters: tuple[Chapter, ...]
-    drawn_by: str
+    drawn_by: str = ""
 
     @property
-    def pictures(self) -> ModuleType:
+    def pictures(self) -> ModuleType | None:
         """The module of the pictures; imported when it is asked for, as training needs no matplotlib."""
-        return import_module(self.drawn_by)
+        return import_module(self.drawn_by) if self.drawn_by else None

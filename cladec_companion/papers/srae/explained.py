@@ -11,7 +11,7 @@ from cladec_companion.papers.srae.baselines import Selection
 from cladec_companion.papers.srae.excitation import contrastive_maps, head_of
 from cladec_companion.papers.srae.locality import chance, locality, part_shares, split
 from cladec_companion.papers.srae.method import Embedding, Terms, fit_embedding, pull_away
-from cladec_companion.papers.srae.network import LAYER
+from cladec_companion.papers.srae.network import BETWEEN, LAYER
 from cladec_companion.papers.srae.scenes import Seen
 from cladec_core import training
 
@@ -70,7 +70,7 @@ class Asked:
     def maps_of_logit(self) -> Tensor:
         """Excitation backprop of the logit itself, (images, 1, height, width)."""
         head = head_of(self.seen.classifier)
-        return contrastive_maps(self.seen.classifier.up_to(LAYER), head.weight[[self.target]], self.images)
+        return contrastive_maps(self.seen.classifier.up_to(BETWEEN), head.weight[[self.target]], self.images)
 
     def faithfulness(self, model: Embedding | Selection) -> Values:
         """F_reg and F_cls on the examples that were fitted on, and on all test images."""

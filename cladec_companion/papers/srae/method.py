@@ -76,7 +76,7 @@ def sparsity(errors: Tensor, q: float | None) -> Tensor:
 def pull_away(features: Tensor) -> Tensor:
     """Eq. 3: the mean squared cosine of two different x-features over the examples, (examples, n) -> a scalar.
 
-    An x-feature that is 0 everywhere has no direction and counts as orthogonal to all others; a single one has no other.
+    An x-feature that is 0 everywhere has no direction and counts as orthogonal to all others.
     """
     n = features.shape[1]
     if n < 2:

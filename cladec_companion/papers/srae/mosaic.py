@@ -1,9 +1,9 @@
 """Mosaics: images whose evidence is known, two tiles of four.
 
-Each canvas has 2x2 tiles with a digit each, in any order. The classes are pairs of neighbours, (0, 1), (1, 2) to (9, 0);
-an image is of the class of which both digits are there. The other two tiles are distractors, neighbours of nobody.
-Each digit is half of the evidence for two classes, so a classifier has to know digits and not only pairs, and a
-faithful explanation has to name two tiles.
+Each canvas has 2x2 tiles with a digit each, in any order. The classes are pairs of neighbours, (0, 1), (1, 2) to
+(9, 0); an image is of the class of which both digits are there. The other two tiles are distractors, neighbours of
+nobody. Each digit is half of the evidence for two classes, so a classifier has to know digits and not only pairs, and
+a faithful explanation has to name two tiles.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
-"""The classifier that is explained: one of the project's, with a fully connected layer of units before the logits.
+"""The classifier that is explained: one of the project's, with two fully connected layers before the logits.
 
-The project's classifiers have none, and SRAE explains such a layer.
+The project's classifiers have none. As in the paper, the first of them is explained, so the logit is no linear
+function of what is explained.
 """
 
 from collections import OrderedDict
@@ -12,26 +13,27 @@ from cladec_companion.engine.trainings import ClassifierTraining, fresh_weights
 from cladec_core import networks, training
 from cladec_core.networks import Classifier
 
-LAYER = "units"
-UNITS = 128
+LAYER, BETWEEN = "units", "between"  # the layer that is explained, and the one between it and the logits
+UNITS, UNITS_BETWEEN = 128, 64
 
 
 def with_units(architecture: str, channels: int, classes: int, width: float, units: int = UNITS) -> Classifier:
-    """A freshly initialised classifier with the layer `units`, fully connected with a ReLU, before its logits.
+    """A freshly initialised classifier with the layers `units` and `between`, each fully connected with a ReLU.
 
     Parameters
     ----------
     architecture, channels, classes, width
         As of `networks.classifier`.
     units
-        Of the layer.
+        Of the layer that is explained.
     """
     chain = networks.classifier(architecture, channels, classes, width)
     parts = OrderedDict(chain.named_children())
     logits = parts.pop("logits")
     assert isinstance(logits, nn.Linear)
     parts[LAYER] = nn.Sequential(nn.Linear(logits.in_features, units), nn.ReLU())
-    parts["logits"] = nn.Linear(units, classes)
+    parts[BETWEEN] = nn.Sequential(nn.Linear(units, UNITS_BETWEEN), nn.ReLU())
+    parts["logits"] = nn.Linear(UNITS_BETWEEN, classes)
     return Classifier(parts)
 
 
@@ -42,7 +44,7 @@ class UnitsTraining(ClassifierTraining):
     @property
     def name(self) -> str:
         """It is another network than the project's of the same architecture."""
-        return f"{super().name} with {UNITS} {LAYER}"
+        return f"{super().name} with {UNITS} {LAYER}, {UNITS_BETWEEN} {BETWEEN}"
 
     def build(self, *needed: nn.Module) -> Classifier:
         """See `Training`."""

@@ -88,7 +88,7 @@ def _crop(image: Tensor, response: Tensor) -> Tensor:
 
 
 def _removed(asked: Asked, maps: Tensor) -> Samples:
-    """Images of which only the pixels of the remaining x-features are shown, without the 0th..nth; first: without none."""
+    """Images of which only the pixels of the remaining x-features are shown; first with all of them."""
     images, part = asked.images[:SHOWN], maps[:SHOWN]
     n = part.shape[1]
     left = [list(range(n)), *([other for other in range(n) if other != one] for one in range(n))]

@@ -10,7 +10,7 @@ from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.srae.garments import Garments, garment_data
 from cladec_companion.papers.srae.method import Evidence, one_in_nine
 from cladec_companion.papers.srae.mosaic import DIGITS, Mosaics, mosaic_data
-from cladec_companion.papers.srae.network import LAYER
+from cladec_companion.papers.srae.network import BETWEEN, LAYER
 from cladec_core import training
 from cladec_core.errors import one_of
 from cladec_core.networks import Classifier
@@ -82,7 +82,7 @@ class Seen:
         assert isinstance(classifier, Classifier)
         setup = scenes.setup
         sets = {"train": setup.data.train_images, "test": setup.data.test_images}
-        head = nn.Sequential(classifier.get_submodule("logits"))
+        head = nn.Sequential(*(classifier.get_submodule(name) for name in (BETWEEN, "logits")))
         up_to = classifier.up_to(LAYER)
         codes = {name: training.apply(up_to, images, setup.on, exact=True) for name, images in sets.items()}
         logits = {name: training.apply(head, found, setup.on, exact=True) for name, found in codes.items()}

@@ -126,11 +126,9 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     terms = chosen_terms(asked, n, _grid(settings), settings.choosing_steps)
     note("chosen", {"beta": terms.beta, "eta": terms.eta, "q": terms.q or 0.0})
     embeddings, maps = _embeddings(asked, terms, settings, note)
-    selection, path = _lasso(asked, n, note)
+    selection, masks = _lasso(asked, n, note), asked.masks
     if selection.units:
         maps[LASSO] = asked.maps_of_units(list(selection.units))
-    masks = asked.masks
-    if selection.units:
         note(LASSO, measured(maps[LASSO], masks), n)
     maps["logit"] = asked.maps_of_logit()
     note("logit", measured(maps["logit"], masks))
@@ -183,13 +181,13 @@ def _embeddings(
     return embeddings, maps
 
 
-def _lasso(asked: Asked, n: int, note: Any) -> tuple[Selection, list[Selection]]:
-    """The path of penalties: with at most n units as a method, and with more units for what it takes."""
+def _lasso(asked: Asked, n: int, note: Any) -> Selection:
+    """Lasso with at most n units, which is compared; how many units it takes to be faithful is noted, too."""
     path = lasso_path(asked.seen.fitted_on(asked.target))
     for count in dict.fromkeys((n, *LASSO_SIZES)):
         selection = with_units(path, count)
         note(LASSO, asked.faithfulness(selection) | {NUMBER: float(len(selection.units))}, count)
-    return with_units(path, n), path
+    return with_units(path, n)
 
 
 def _varying_units(seen: Seen, count: int) -> list[int]:

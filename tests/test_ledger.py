@@ -16,7 +16,7 @@ from cladec_companion.records.files import RECORDED
 from cladec_companion.records.record import Record
 from tests.made_up import as_claimed, made_up
 
-CLAIMED = [f"B{number}" for number in range(1, 56)]
+CLAIMED = [f"B{number}" for number in range(1, 56)] + [f"S{number}" for number in range(1, 21)]
 RUN = {"device": "cpu (test)", "commit": "0123", "started": "2026-01-02", "versions": {"torch": "2"}}
 
 
@@ -49,8 +49,10 @@ def begun(experiment):
 
 def test_the_ledger_has_every_claim_once_and_in_order(record):
     page = ledger.ledger(CHAPTERS, [record])
-    assert re.findall(r"^\| (B\d+), ", page, re.M) == CLAIMED
-    rows = {line.split(",")[0].removeprefix("| "): line for line in page.splitlines() if line.startswith("| B")}
+    assert re.findall(r"^\| ([BS]\d+), ", page, re.M) == CLAIMED
+    rows = {
+        line.split(",")[0].removeprefix("| "): line for line in page.splitlines() if line.startswith(("| B", "| S"))
+    }
     assert "28 of 29" in rows["B1"]
     assert "*laptop, committed*, n = 3: [holds]" in rows["B1"]
     assert "not recorded yet" in rows["B16"]
@@ -72,7 +74,7 @@ def test_every_claim_says_what_decides_it():
 
 @pytest.mark.parametrize("experiment", [name for name, found in CHAPTERS.items() if found.claims and found.trains])
 def test_a_record_that_has_just_begun_decides_nothing(experiment):
-    by_construction = {"B22", "B29", "B44", "B46", "B47"}
+    by_construction = {"B22", "B29", "B44", "B46", "B47", "S19", "S20"}
     for _, claim, _, verdicts in ledger.judged(CHAPTERS, [begun(experiment)]):
         for _, verdict in verdicts.values():
             level = claim.key in ("B14", "B18")  # after four epochs, whatever was measured

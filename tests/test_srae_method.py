@@ -8,6 +8,7 @@ from torch import nn
 from cladec_companion.papers.srae import baselines
 from cladec_companion.papers.srae.excitation import UpTo, contrastive_maps, head_of, winners
 from cladec_companion.papers.srae.method import (
+    QUIET,
     SRAE,
     Embedding,
     Evidence,
@@ -17,6 +18,7 @@ from cladec_companion.papers.srae.method import (
     one_in_nine,
     pull_away,
     sparsity,
+    spreads,
     unit_errors,
 )
 from cladec_core.errors import UsageError
@@ -93,13 +95,18 @@ def test_an_embedding_is_fitted_and_speaks_in_units_and_logits(on):
 
 def test_units_of_another_scale_give_the_same_x_features(on):
     """The divisors of the training are folded into the weights, of the mirror too."""
-    evidence, factor = made_up(), torch.tensor([1.0, 50, 1, 1, 0.1, 1])
+    evidence, factor = made_up(), torch.tensor([1.0, 5, 1, 1, 0.5, 1])
     scaled = Evidence(evidence.codes * factor, 3 * evidence.logits + 7, evidence.positive)
     one, other = (fit_embedding(part, 2, Terms(), on=on, epochs=20) for part in (evidence, scaled))
     features, others = one.features(evidence.codes), other.features(scaled.codes)
     assert torch.allclose(features, others, atol=1e-4)
     assert torch.allclose(one.mirror(features) * factor, other.mirror(others), atol=1e-3)
     assert torch.allclose(3 * one.predicted(evidence.codes) + 7, other.predicted(scaled.codes), atol=1e-3)
+
+
+def test_a_unit_that_is_nearly_constant_is_not_blown_up():
+    codes = torch.rand(100, 3) * torch.tensor([1.0, 1e-6, 0])
+    assert spreads(codes)[1:].tolist() == pytest.approx([QUIET * codes[:, 0].std(correction=0).item()] * 2)
 
 
 def test_an_auto_encoder_without_faithfulness_gets_the_best_linear_readout(on):

@@ -125,6 +125,14 @@ def test_shown_are_the_pixels_above_a_share_of_the_strongest_of_any_map():
         metrics.kept_pixels(maps, 2)
 
 
+def test_smoothing_is_a_gaussian_that_keeps_the_mass():
+    maps = torch.zeros(1, 1, 21, 21)
+    maps[0, 0, 10, 10] = 1
+    found = metrics.smoothed(maps)[0, 0]
+    assert found.sum().item() == pytest.approx(1, abs=1e-5)
+    assert (found[10, 12] / found[10, 10]).item() == pytest.approx(math.exp(-0.5), rel=1e-3)
+
+
 def test_as_many_pixels_of_one_map_are_the_strongest():
     maps = torch.rand(3, 1, 4, 4)
     shown = metrics.strongest_pixels(maps, torch.tensor([0, 3, 16]))
@@ -190,7 +198,7 @@ def test_test_mosaics_are_of_test_digits(all_digits):
     made, test = mosaic.mosaic_data(all_digits, 0)
     again, _ = mosaic.mosaic_data(all_digits, 0)
     assert torch.equal(made.train_images, again.train_images)
-    assert (len(made.train_images), len(made.test_images)) == (300, 100)
+    assert (len(made.train_images), len(made.test_images)) == (600, 200)
     assert torch.equal(made.test_images, test.images)
     assert made.to_unit(made.test_images).equal(test.images)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cladec_companion.papers.srae.baselines import directions
 from cladec_companion.papers.srae.explained import Asked
-from cladec_companion.papers.srae.method import Embedding
+from cladec_companion.papers.srae.method import Embedding, spreads
 from cladec_core import networks, training
 from cladec_core.training import ADAM, Job
 
@@ -48,7 +48,7 @@ def beside(asked: Asked, embedding: Embedding) -> tuple[dict[str, float], Tensor
     inputs["Z"] = codes
     losses, pictures = {}, torch.empty(0)
     for name, sets in inputs.items():
-        mean, spread = sets["train"].mean(0), sets["train"].std(0).clamp(min=1e-6)
+        mean, spread = sets["train"].mean(0), spreads(sets["train"])
         scaled = {which: (part - mean) / spread for which, part in sets.items()}
         decoder = _trained(asked, scaled["train"], name)
         losses[f"ClaDec of {name}"] = _loss(asked, decoder, scaled["test"])

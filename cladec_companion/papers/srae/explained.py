@@ -171,8 +171,8 @@ def masking(asked: Asked, maps: Mapping[str, Tensor], inpainting: str) -> dict[s
     asked
         The class and its images.
     maps
-        "x-features" and "logit" -> maps. The union of several maps shows more pixels than one map does, which the paper
-        does not take into account: "logit, equal area" shows as many of the single map's pixels.
+        "x-features" and "logit" -> maps, which are smoothed before. The union of several maps shows more pixels than
+        one map does, which the paper does not take into account: "logit, equal area" shows as many of the single map's.
     inpainting
         As of `metrics.masked`.
 
@@ -182,6 +182,7 @@ def masking(asked: Asked, maps: Mapping[str, Tensor], inpainting: str) -> dict[s
         Method -> `masked_1`, `masked_5`... (accuracy) and `area_1`... (share of pixels shown), by γ in per cent.
     """
     found: dict[str, Values] = {name: {} for name in (*maps, "logit, equal area")}
+    maps = {name: metrics.smoothed(part) for name, part in maps.items()}
     for gamma in GAMMAS:
         kept = {name: metrics.kept_pixels(part, gamma) for name, part in maps.items()}
         count = kept["x-features"].sum((-2, -1))

@@ -56,8 +56,9 @@ class Garments:
         for place in which.tolist():
             box = bounding_box(self.images[place, 0].cpu().numpy())
             points = np.array(list(KEY_POINTS[int(self.labels[place])].values()))
+            height, width = self.images.shape[-2:]
             corner, size = np.array(box[:2]), np.array([box[2] - box[0] - 1, box[3] - box[1] - 1])
-            found.append(voronoi(corner + points * size, box, tuple(self.images.shape[-2:])))
+            found.append(voronoi(corner + points * size, box, (height, width)))
         return torch.from_numpy(np.stack(found))
 
 

@@ -20,6 +20,7 @@ from cladec_core.training import Compute, Job, Recipe
 LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-5  # λ1 = λ2 = λ3: the decay is twice the factor on a squared weight
 BATCH_SIZE = 1024  # Q and the pull-away term are statistics of the training set, so batches are large
 TINY = 1e-12
+QUIET = 0.01  # a unit with less than this share of the largest standard deviation is not blown up to the others'
 
 
 @dataclass(frozen=True)
@@ -270,8 +271,7 @@ def fit_embedding(
         See `Evidence.check`.
     """
     evidence.check(n)
-    spread = evidence.codes.std(0, correction=0)
-    scale = torch.where(spread > 0, spread, torch.ones_like(spread))
+    scale = spreads(evidence.codes)
     unit = max(evidence.logits.std().item(), TINY)
     codes, logits = evidence.codes / scale, (evidence.logits - evidence.logits.mean()) / unit
     with training.seeded(training.derive_seed(seed, "embedding", n)):
@@ -289,6 +289,12 @@ def fit_embedding(
     _fold(embedding, scale, unit, evidence.logits.mean())
     _turn(embedding)
     return embedding
+
+
+def spreads(codes: Tensor) -> Tensor:
+    """Standard deviation of each unit, (examples, units) -> (units,), that of quiet units set to a bound above 0."""
+    found = codes.std(0, correction=0)
+    return found.clamp(min=max(QUIET * found.max().item(), TINY))
 
 
 def read_out(embedding: Embedding, codes: Tensor, logits: Tensor, weights: Tensor) -> None:

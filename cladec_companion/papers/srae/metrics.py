@@ -5,10 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 
 from cladec_core.errors import UsageError, one_of
 
 INPAINTING = ("mean", "biharmonic")
+SIGMA = 2.0  # pixels
 
 
 def regression_error(predicted: Tensor, logits: Tensor) -> float:
@@ -71,6 +73,11 @@ def orthogonality(maps: Tensor) -> tuple[float, float]:
     found = correlations(maps)
     sign, logarithm = torch.linalg.slogdet(found)
     return found.norm().item() - len(found) ** 0.5, -logarithm.item() if sign > 0 else float("inf")
+
+
+def smoothed(maps: Tensor, sigma: float = SIGMA) -> Tensor:
+    """Maps (images, n, height, width) after a Gaussian: convolutions with strides leave a grid in them."""
+    return gaussian_blur(maps, [2 * round(2 * sigma) + 1] * 2, [sigma, sigma])
 
 
 def kept_pixels(maps: Tensor, gamma: float) -> Tensor:

@@ -18,6 +18,7 @@ from cladec_core.errors import UsageError
 
 CANVAS, TILE, CELL = 64, 28, 32  # pixels; a tile lies anywhere in its cell, and what is left are gaps
 DIGITS = 10
+CANVASES = 2  # for each digit of the data set, which has a tile on eight of them on average
 NOISE = 0.2  # of full ink: over the whole canvas, so that a map can fall into the gaps
 CLASSES = tuple(f"{digit} and {(digit + 1) % DIGITS}" for digit in range(DIGITS))
 # Steps from the first digit of a pair to two distractors: neighbours neither of the pair nor of each other.
@@ -110,7 +111,7 @@ def _drawn(images: Tensor, labels: Tensor, digits: Tensor, random: torch.Generat
 
 
 def mosaic_data(data: ImageData, seed: int) -> tuple[ImageData, Mosaics]:
-    """A data set of mosaics from one of digits, with as many canvases as there are digits.
+    """A data set of mosaics from one of digits, with `CANVASES` times as many canvases as there are digits.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ def mosaic_data(data: ImageData, seed: int) -> tuple[ImageData, Mosaics]:
     """
     sets = {"train": (data.train_images, data.train_labels), "test": (data.test_images, data.test_labels)}
     train, test = (
-        mosaics(data.to_unit(images), labels, len(images), training.derive_seed(seed, "mosaic", name))
+        mosaics(data.to_unit(images), labels, CANVASES * len(images), training.derive_seed(seed, "mosaic", name))
         for name, (images, labels) in sets.items()
     )
     zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)

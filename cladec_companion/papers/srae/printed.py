@@ -32,7 +32,7 @@ def _column(table: str) -> dict[tuple[str, str], float]:
     """(method, metric) -> value of Table 1 or 3."""
     printed = published()[table]
     methods = [NAMES.get(method, method) for method in printed["columns"]]
-    found = {}
+    found: dict[tuple[str, str], float] = {}
     for title, metric in METRICS.items():
         found |= {(method, metric): value for method, value in zip(methods, printed[title], strict=True)}
     for title, metric in WITH_SETS.items():

@@ -12,7 +12,7 @@ from cladec_companion.engine.trainings import Training
 from cladec_companion.papers.srae.baselines import SRAE
 from cladec_companion.papers.srae.explained import Asked
 from cladec_companion.papers.srae.method import Embedding
-from cladec_companion.papers.srae.metrics import kept_pixels, masked
+from cladec_companion.papers.srae.metrics import kept_pixels, masked, smoothed
 from cladec_core import training
 
 Rows = list[dict[str, Any]]
@@ -89,7 +89,7 @@ def _crop(image: Tensor, response: Tensor) -> Tensor:
 
 def _removed(asked: Asked, maps: Tensor) -> Samples:
     """Images of which only the pixels of the remaining x-features are shown; first with all of them."""
-    images, part = asked.images[:SHOWN], maps[:SHOWN]
+    images, part = asked.images[:SHOWN], smoothed(maps[:SHOWN])
     n = part.shape[1]
     left = [list(range(n)), *([other for other in range(n) if other != one] for one in range(n))]
     made = torch.stack([

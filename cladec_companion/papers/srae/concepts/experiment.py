@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,9 +29,10 @@ from cladec_companion.records.settings import SEEDS, Settings, classifiers, epoc
 from cladec_core import measures
 
 ALL_SEEDS = (0, 1, 2, 3, 4)
-WHOLE = "all"  # the part of a run that is no target
 LASSO_SIZES = (5, 10, 20, 40, 80)  # of the path, at most so many units
 NUMBER = "number of units"
+CHOOSING = 3  # an embedding that only helps to choose β, η and q has a third of the steps
+MAP_UNITS = 12  # single units of Z whose maps are measured: those that vary most
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ class SraeSettings(Settings):
     )  # fmt: skip
     architectures: tuple[str, ...] = classifiers(*(("vgg5",),) * 4)
     seeds: tuple[int, ...] = parameter((0,), (0,), ALL_SEEDS, ALL_SEEDS, "one run for each", axis=True, limits=SEEDS)
-    classifier_epochs: int = epochs_of(1, 12, 6, 64, of="the classifier")
-    decoder_epochs: int = epochs_of(1, 6, 6, 64, of="ClaDec's decoders")
+    classifier_epochs: int = epochs_of(1, 9, 6, 64, of="the classifier")
+    decoder_epochs: int = epochs_of(1, 4, 6, 64, of="ClaDec's decoders")
     batch_size: int = parameter(32, 32, 64, 128, "images per training step of a classifier", limits=(2, 65_536))
-    test_limit: int | None = images_used(80, None, 2_000, None, do="test")
+    train_limit: int | None = images_used(160, None, 10_000, None)
+    test_limit: int | None = images_used(80, None, 1_000, None, do="test")
     width: float = parameter(0.125, 0.5, 0.5, 1.0, "factor on the channels of every classifier layer")
     targets: tuple[int, ...] = parameter(
         (0,), (0,), (0, 4, 8), tuple(range(10)), "classes whose logit is explained", axis=True, limits=(0, 9)
@@ -66,14 +68,9 @@ class SraeSettings(Settings):
     penalties: tuple[float, ...] = parameter(
         (10.0,), (10.0,), (1.0, 10.0), (1.0, 10.0), "q of the log penalty", limits=(1e-6, 1e6)
     )
-    steps: int = parameter(20, 300, 500, 2_000, "training steps of an embedding", limits=(1, 1_000_000))
-    choosing_steps: int = parameter(10, 100, 150, 500, "of those that β, η and q are chosen by", limits=(1, 1_000_000))
+    steps: int = parameter(20, 200, 500, 2_000, "training steps of an embedding", limits=(1, 1_000_000))
     map_images: int = parameter(
         8, 36, 100, 400, "test images of a target on which maps are measured", limits=(2, 10_000)
-    )
-    map_units: int = parameter(4, 16, 24, 128, "single units of Z whose maps are measured", limits=(1, UNITS))
-    inpainting: Literal["mean", "biharmonic"] = parameter(
-        "mean", "mean", "mean", "biharmonic", "how masked pixels are filled in"
     )
 
 
@@ -123,7 +120,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
         rows.extend(_rows(method, values, features, asked.target))
 
     n = settings.features
-    terms = chosen_terms(asked, n, _grid(settings), settings.choosing_steps)
+    terms = chosen_terms(asked, n, _grid(settings), max(1, settings.steps // CHOOSING))
     note("chosen", {"beta": terms.beta, "eta": terms.eta, "q": terms.q or 0.0})
     embeddings, maps = _embeddings(asked, terms, settings, note)
     selection, masks = _lasso(asked, n, note), asked.masks
@@ -132,12 +129,10 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
         note(LASSO, measured(maps[LASSO], masks), n)
     maps["logit"] = asked.maps_of_logit()
     note("logit", measured(maps["logit"], masks))
-    units = _varying_units(seen, settings.map_units)
+    units = _varying_units(seen, MAP_UNITS)
     note("Z", {"locality": locality_of_each(asked.maps_of_units(units), masks)})
     note("chance", {"locality": chance_of(asked)})
-    for method, values in masking(
-        asked, {"x-features": maps[SRAE], "logit": maps["logit"]}, settings.inpainting
-    ).items():
+    for method, values in masking(asked, {"x-features": maps[SRAE], "logit": maps["logit"]}, "mean").items():
         note(method, values)
     losses, pictures = decoding.beside(asked, embeddings[SRAE])
     for method, loss in losses.items():

@@ -55,7 +55,7 @@ class Selection:
 
     def predicted(self, codes: Tensor) -> Tensor:
         """The logit that the units give, (examples,)."""
-        return codes @ self.weights.to(codes) + self.intercept
+        return codes @ self.weights.to(codes.device, codes.dtype) + self.intercept
 
 
 def lasso_path(evidence: Evidence) -> list[Selection]:

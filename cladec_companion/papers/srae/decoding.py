@@ -53,7 +53,7 @@ def beside(asked: Asked, embedding: Embedding) -> tuple[dict[str, float], Tensor
         decoder = _trained(asked, scaled["train"], name)
         losses[f"ClaDec of {name}"] = _loss(asked, decoder, scaled["test"])
         if name == "x-features":
-            moved = torch.eye(embedding.n).to(mean)[:, None] * torch.tensor(STEPS).to(mean)[None, :, None]
+            moved = torch.eye(embedding.n, device=mean.device)[:, None] * torch.tensor(STEPS, device=mean.device)[:, None]
             made = training.apply(decoder, moved.flatten(0, 1), asked.seen.scenes.setup.on, exact=True)
             pictures = made.unflatten(0, (embedding.n, len(STEPS)))
     return losses, pictures

@@ -165,4 +165,4 @@ def _biharmonic(image: Tensor, kept: Tensor) -> Tensor:
     if kept.all() or not kept.any():  # nothing to fill in, or nothing to continue
         return torch.where(kept, image, torch.zeros_like(image))
     filled = inpaint_biharmonic(image.cpu().numpy().astype(np.float64), ~kept.cpu().numpy(), channel_axis=0)
-    return torch.from_numpy(filled).to(image)
+    return torch.from_numpy(filled).to(image.device, image.dtype)

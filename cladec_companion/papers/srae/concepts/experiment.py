@@ -49,7 +49,7 @@ class SraeSettings(Settings):
     classifier_epochs: int = epochs_of(1, 9, 6, 64, of="the classifier")
     decoder_epochs: int = epochs_of(1, 4, 6, 64, of="ClaDec's decoders")
     batch_size: int = parameter(32, 32, 64, 128, "images per training step of a classifier", limits=(2, 65_536))
-    train_limit: int | None = images_used(160, None, 10_000, None)
+    train_limit: int | None = images_used(160, None, 12_000, None)
     test_limit: int | None = images_used(80, None, 1_000, None, do="test")
     width: float = parameter(0.125, 0.5, 0.5, 1.0, "factor on the channels of every classifier layer")
     targets: tuple[int, ...] = parameter(
@@ -63,7 +63,7 @@ class SraeSettings(Settings):
         (1.0,), (1.0,), (0.1, 1.0), (0.1, 1.0), "weights β of the reconstruction to choose from", limits=(0, 1e6)
     )
     etas: tuple[float, ...] = parameter(
-        (0.3,), (0.3,), (0.1, 0.3, 1.0), (0.1, 0.3, 1.0), "weights η of the pull-away term", limits=(0, 1e6)
+        (0.3,), (0.3,), (0.3, 1.0), (0.1, 0.3, 1.0), "weights η of the pull-away term", limits=(0, 1e6)
     )
     penalties: tuple[float, ...] = parameter(
         (10.0,), (10.0,), (1.0, 10.0), (1.0, 10.0), "q of the log penalty", limits=(1e-6, 1e6)

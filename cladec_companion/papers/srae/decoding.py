@@ -17,7 +17,7 @@ from cladec_core.training import ADAM, Job
 
 SIDE = 32  # of the pictures: a fourth of the time of the mosaics' 64
 WIDTH = 16  # of the decoders: narrow, as they are trained on few images
-MOST_IMAGES = 4_000
+MOST_IMAGES = 2_000
 LARGEST_BATCH = 32
 STEPS = (-2.0, 0.0, 2.0)  # standard deviations of an x-feature in the pictures of it
 
@@ -53,7 +53,9 @@ def beside(asked: Asked, embedding: Embedding) -> tuple[dict[str, float], Tensor
         decoder = _trained(asked, scaled["train"], name)
         losses[f"ClaDec of {name}"] = _loss(asked, decoder, scaled["test"])
         if name == "x-features":
-            moved = torch.eye(embedding.n, device=mean.device)[:, None] * torch.tensor(STEPS, device=mean.device)[:, None]
+            moved = (
+                torch.eye(embedding.n, device=mean.device)[:, None] * torch.tensor(STEPS, device=mean.device)[:, None]
+            )
             made = training.apply(decoder, moved.flatten(0, 1), asked.seen.scenes.setup.on, exact=True)
             pictures = made.unflatten(0, (embedding.n, len(STEPS)))
     return losses, pictures

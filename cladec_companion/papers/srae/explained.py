@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from cladec_companion.papers.srae.baselines import Selection
 from cladec_companion.papers.srae.excitation import contrastive_maps, head_of
 from cladec_companion.papers.srae.locality import chance, locality, part_shares, split
 from cladec_companion.papers.srae.method import Embedding, Terms, fit_embedding, pull_away
+from cladec_companion.papers.srae.mosaic import Mosaics
 from cladec_companion.papers.srae.network import BETWEEN, LAYER
 from cladec_companion.papers.srae.scenes import Seen
 from cladec_core import training
@@ -44,7 +46,7 @@ class Asked:
         """The images themselves."""
         return self.seen.scenes.setup.data.test_images[self.places]
 
-    @property
+    @cached_property
     def masks(self) -> Tensor:
         """P(part | pixel) of each."""
         return self.seen.scenes.parts.masks(self.places.cpu())
@@ -71,6 +73,16 @@ class Asked:
         """Excitation backprop of the logit itself, (images, 1, height, width)."""
         head = head_of(self.seen.classifier)
         return contrastive_maps(self.seen.classifier.up_to(BETWEEN), head.weight[[self.target]], self.images)
+
+    def measured(self, maps: Tensor) -> Values:
+        """What `measured` finds of maps; no split of garments, whose evidence nobody knows."""
+        found = measured(maps, self.masks)
+        return {name: value for name, value in found.items() if name != "split" or self.evidence_is_known}
+
+    @property
+    def evidence_is_known(self) -> bool:
+        """Whether the first two parts are what makes the class, and nothing else is."""
+        return isinstance(self.seen.scenes.parts, Mosaics)
 
     def faithfulness(self, model: Embedding | Selection) -> Values:
         """F_reg and F_cls on the examples that were fitted on, and on all test images."""

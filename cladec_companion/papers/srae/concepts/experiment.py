@@ -19,7 +19,6 @@ from cladec_companion.papers.srae.explained import (
     chosen_terms,
     locality_of_each,
     masking,
-    measured,
 )
 from cladec_companion.papers.srae.method import Embedding, Terms, check_target
 from cladec_companion.papers.srae.network import LAYER, UNITS, UnitsTraining
@@ -46,7 +45,7 @@ class SraeSettings(Settings):
     )  # fmt: skip
     architectures: tuple[str, ...] = classifiers(*(("vgg5",),) * 4)
     seeds: tuple[int, ...] = parameter((0,), (0,), ALL_SEEDS, ALL_SEEDS, "one run for each", axis=True, limits=SEEDS)
-    classifier_epochs: int = epochs_of(1, 9, 6, 64, of="the classifier")
+    classifier_epochs: int = epochs_of(1, 8, 6, 64, of="the classifier")
     decoder_epochs: int = epochs_of(1, 4, 6, 64, of="ClaDec's decoders")
     batch_size: int = parameter(32, 32, 64, 128, "images per training step of a classifier", limits=(2, 65_536))
     train_limit: int | None = images_used(160, None, 12_000, None)
@@ -123,14 +122,14 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
     terms = chosen_terms(asked, n, _grid(settings), max(1, settings.steps // CHOOSING))
     note("chosen", {"beta": terms.beta, "eta": terms.eta, "q": terms.q or 0.0})
     embeddings, maps = _embeddings(asked, terms, settings, note)
-    selection, masks = _lasso(asked, n, note), asked.masks
+    selection = _lasso(asked, n, note)
     if selection.units:
         maps[LASSO] = asked.maps_of_units(list(selection.units))
-        note(LASSO, measured(maps[LASSO], masks), n)
+        note(LASSO, asked.measured(maps[LASSO]), n)
     maps["logit"] = asked.maps_of_logit()
-    note("logit", measured(maps["logit"], masks))
+    note("logit", asked.measured(maps["logit"]))
     units = _varying_units(seen, MAP_UNITS)
-    note("Z", {"locality": locality_of_each(asked.maps_of_units(units), masks)})
+    note("Z", {"locality": locality_of_each(asked.maps_of_units(units), asked.masks)})
     note("chance", {"locality": chance_of(asked)})
     for method, values in masking(asked, {"x-features": maps[SRAE], "logit": maps["logit"]}, "mean").items():
         note(method, values)
@@ -164,13 +163,13 @@ def _embeddings(
     asked: Asked, terms: Terms, settings: SraeSettings, note: Any
 ) -> tuple[dict[str, Embedding], dict[str, Tensor]]:
     """Every kind of embedding with n x-features, and SRAE with other numbers of them."""
-    embeddings, maps, masks = {}, {}, asked.masks
+    embeddings, maps = {}, {}
     wanted = [(name, settings.features, loss) for name, loss in variants(terms).items()]
     wanted += [(SRAE, n, terms) for n in settings.other_features if n != settings.features]
     for name, n, loss in wanted:
         embedding = asked.fit(n, loss, settings.steps)
         found = asked.maps_of(embedding)
-        note(name, asked.faithfulness(embedding) | measured(found, masks) | {"carried": asked.carried(embedding)}, n)
+        note(name, asked.faithfulness(embedding) | asked.measured(found) | {"carried": asked.carried(embedding)}, n)
         if n == settings.features:
             embeddings[name], maps[name] = embedding, found
     return embeddings, maps

@@ -14,7 +14,7 @@ from cladec_companion.evidence.explorer import Control, explore
 from cladec_companion.evidence.lines import first_run, heading
 from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, show, unit
 from cladec_companion.papers.srae.baselines import CAE, LASSO, NN, SAE, SRAE
-from cladec_companion.papers.srae.concepts.claims import Evidence, titled
+from cladec_companion.papers.srae.concepts.claims import GAMMAS, Evidence, titled
 from cladec_companion.papers.srae.decoding import STEPS
 from cladec_companion.papers.srae.mosaic import CLASSES
 from cladec_companion.papers.srae.printed import name
@@ -227,6 +227,23 @@ def ranks(sources: dict[str, Evidence], metrics: dict[str, str]) -> pd.DataFrame
                 rows.append({"number": heading_, "data": titled(place[0]), "source": source, "n": count, **texts})
     table = pd.DataFrame(rows).fillna("–")
     return table.set_index(["number", "data", "source"]).sort_index(level="number", sort_remaining=False)
+
+
+def masking(sources: dict[str, Evidence]) -> pd.DataFrame:
+    """Accuracy on masked images, and the share of pixels that they show, by γ; Table 4 and ours."""
+    rows = []
+    for source, evidence in sources.items():
+        for place in evidence.places:
+            for method in ("x-features", "logit", "logit, equal area"):
+                found = {gamma: _mean(evidence, place, method, f"masked_{gamma}") for gamma in GAMMAS}
+                areas = {gamma: _mean(evidence, place, method, f"area_{gamma}") for gamma in GAMMAS}
+                if np.isfinite(list(found.values())).all():
+                    shown = {
+                        f"γ = {gamma} %": f"{value:.3f}" + (f" ({area:.0%})" if np.isfinite(area) else "")
+                        for (gamma, value), area in zip(found.items(), areas.values(), strict=True)
+                    }
+                    rows.append({"data": titled(place[0]), "source": source, "shown by": method, **shown})
+    return pd.DataFrame(rows).set_index(["data", "source", "shown by"])
 
 
 def lasso_path(sources: dict[str, Evidence]) -> pd.DataFrame:

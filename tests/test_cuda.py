@@ -16,7 +16,7 @@ from cladec_core.training import loop
 from tests.pretend_cuda import pretend_cuda
 
 FEW = {
-    "train_limit": 48, "test_limit": 24, "layers": [-1], "alphas": [0.9], "sizes": [10], "disjoint_count": 1,
+    "train_limit": 48, "test_limit": 32, "layers": [-1], "alphas": [0.9], "sizes": [10], "disjoint_count": 1,
     "random_repeats": 0, "controls": ["other_half", "originals", "sigmoid", "max_pooling", "small_alpha"],
 }  # fmt: skip
 

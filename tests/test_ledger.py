@@ -19,6 +19,8 @@ from tests.made_up import as_claimed, made_up
 
 CLAIMED = [f"B{number}" for number in range(1, 56)]
 OURS = [f"Q{number}" for number in range(1, 10)]  # questions of ours, which no paper asks
+OTHERS = [f"S{number}" for number in range(1, 21)] + [f"L{number}" for number in range(1, 24)]  # of the other sources
+ALL = CLAIMED + OURS + OTHERS
 RUN = {"device": "cpu (test)", "commit": "0123", "started": "2026-01-02", "versions": {"torch": "2"}}
 
 
@@ -42,7 +44,7 @@ def begun(experiment):
     row = {"dataset": "mnist", "architecture": "vgg11", "layer": "classifier", "method": "classifier", "seed": 0}
     parameters = {
         "alpha": 0.0, "batchnorm": "", "encoder_epochs": 0, "subset": "floors", "size": 0, "number": 0, "class": "",
-        "squares": 0, "prototypes": 1, "check": "trained", "randomised": 0, "images": 1, "epochs": 1,
+        "squares": 0, "prototypes": 1, "flipped": 0, "check": "trained", "randomised": 0, "images": 1, "epochs": 1,
     }  # fmt: skip
     values = {"accuracy": 0.9, "test_images": 100.0}
     rows = [row | parameters | {"metric": metric, "value": value} for metric, value in values.items()]
@@ -52,7 +54,7 @@ def begun(experiment):
 def test_the_ledger_has_every_claim_once_and_in_order(record):
     page = ledger.ledger(CHAPTERS, [record])
     cards = dict(re.findall(r"^\(claim-([a-z]\d+)\)=\n(.*?)^:::$", page, re.M | re.S))
-    assert [key.upper() for key in cards] == CLAIMED + OURS
+    assert [key.upper() for key in cards] == ALL
     assert "28 of 29" in cards["b1"]
     assert "*laptop, committed*, n = 3: [holds]" in cards["b1"]
     assert "not recorded yet" in cards["b16"]
@@ -60,7 +62,7 @@ def test_the_ledger_has_every_claim_once_and_in_order(record):
     assert all("../notebooks/" in card for card in cards.values())
     counted = next(line for line in page.splitlines() if line.startswith("| laptop"))
     *states, surviving = map(int, re.findall(r"\d+", counted))
-    assert sum(states) == len(CLAIMED + OURS)
+    assert sum(states) == len(ALL)
     head = page.splitlines()[0]
     assert all(f"| {state} |" in head for state in (*STATES, "not recorded", "decided after Holm"))
     assert 0 < surviving <= sum(states[:2])
@@ -75,7 +77,7 @@ def matrix(page):
 def test_the_matrix_shows_print_beside_the_best_record_alone(record):
     quick = as_record(made_up(as_claimed, seeds=(0,)).record.rows, profile="quick")
     rows = matrix(ledger.ledger(CHAPTERS, [quick, record]))
-    assert sorted(rows, key=(CLAIMED + OURS).index) == CLAIMED + OURS
+    assert sorted(rows, key=ALL.index) == ALL
     verdicts = {claim.key: (printed, found) for _, claim, printed, found in ledger.judged(CHAPTERS, [record])}
     for key, (ours, disagree, row) in rows.items():
         printed, found = verdicts[key]
@@ -87,13 +89,13 @@ def test_the_matrix_shows_print_beside_the_best_record_alone(record):
 
 def test_every_claim_says_what_decides_it():
     texts = [claim.test for _, claim, _, _ in ledger.judged(CHAPTERS, [])]
-    assert len(set(texts)) == len(CLAIMED + OURS)
+    assert len(set(texts)) == len(ALL)
     assert all(text.rstrip(")").endswith(".") and len(text) > 20 for text in texts)
 
 
 @pytest.mark.parametrize("experiment", [name for name, found in CHAPTERS.items() if found.claims and found.trains])
 def test_a_record_that_has_just_begun_decides_nothing(experiment):
-    by_construction = {"B22", "B29", "B44", "B46", "B47"}
+    by_construction = {"B22", "B29", "B44", "B46", "B47", "S19", "S20"}
     for _, claim, _, verdicts in ledger.judged(CHAPTERS, [begun(experiment)]):
         for _, verdict in verdicts.values():
             level = claim.key in ("B14", "B18")  # after four epochs, whatever was measured

@@ -62,7 +62,8 @@ def write(site: Path, profile: str) -> None:
     """Put the head into every page of a staged book, and write `map.html` and `times.md` among the generated parts."""
     found = chapters(site, profile)
     generated = site / "book" / "generated"
-    (generated / "map.html").write_text(chapter_map(found, PAPERS[0].pictures.scheme()), encoding="utf-8")
+    scheme = next(pictures.scheme() for pictures in (paper.pictures for paper in PAPERS) if pictures)
+    (generated / "map.html").write_text(chapter_map(found, scheme), encoding="utf-8")
     (generated / "times.md").write_text(times(found) + "\n", encoding="utf-8")
     for notebook in (site / "notebooks").glob("*.ipynb"):
         for name, png in figures(notebook).items():

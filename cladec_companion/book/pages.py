@@ -43,9 +43,8 @@ def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHA
     }
     for name, text in parts.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
-    for paper in PAPERS:
-        if paper.drawn_by:
-            paper.pictures.write(folder)
+    for pictures in filter(None, (paper.pictures for paper in PAPERS)):
+        pictures.write(folder)
 
 
 def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) -> str:

@@ -123,6 +123,30 @@ RICH = Threshold("a rich set", 5, ("B55",), "concepts, two more than the study's
 VALID = Threshold(
     "98 % valid", 0.95, ("B55",), "share of the answers, below what is printed by its own error", "2026-11-21"
 )
+KEEPS_CLASSES = Threshold(
+    "hardly ever changes the class", 0.9, ("S3",),
+    "F_cls: nine examples in ten keep their class", "2026-11-21", after_data=True,
+)  # fmt: skip
+MUCH_LARGER = Threshold(
+    "far less faithful", 2.0, ("S2",), "times as large an error F_reg: at least twice", "2026-11-21", after_data=True
+)
+ALMOST_MATCHING = Threshold(
+    "almost matching (locality)", 0.05, ("S8",),
+    "nats above that of single units: a tenth of the gap to the logit's map that is printed", "2026-11-21",
+    after_data=True,
+)  # fmt: skip
+SIMILAR_TABLES = Threshold(
+    "similar results", 0.9, ("S9",), "share of pairs of methods in the same order; one exception in ten is usual",
+    "2026-11-21",
+)  # fmt: skip
+STILL_RECOGNISED = Threshold(
+    "almost complete", 0.05, ("S14",), "accuracy that is lost; 0.037 is printed", "2026-11-21", after_data=True
+)
+NO_BETTER = Threshold("no improvement", 0.1, ("S15",), "share by which F_reg may fall all the same", "2026-11-21")
+LEARNT_MOSAICS = Threshold(
+    "a classifier has learnt the mosaics", 0.95, (),
+    "accuracy; below it maps show what was not learnt, and the comparison means little", "2026-11-21",
+)  # fmt: skip
 TRAINED = Threshold(
     "a control's classifier has learnt", 0.5, ("Q5",),
     "share of the baseline's accuracy; set after max-pooling had not learnt at the common rate", "2026-11-21",

@@ -121,9 +121,9 @@ class Paper:
     printed_by: str = ""
 
     @property
-    def pictures(self) -> ModuleType:
+    def pictures(self) -> ModuleType | None:
         """The module of the pictures; imported when it is asked for, as training needs no matplotlib."""
-        return import_module(self.drawn_by)
+        return import_module(self.drawn_by) if self.drawn_by else None
 
     @property
     def printed(self) -> ModuleType | None:

@@ -1,0 +1,10 @@
+"""Can a few numbers, with a place in the image each, say why? The SRAE paper's experiments."""
+
+from cladec_companion.papers.chapter import Chapter
+from cladec_companion.papers.srae.concepts.experiment import SraeSettings, cells, run_cell
+
+CHAPTER = Chapter(
+    "srae", SraeSettings, cells=cells, run_cell=run_cell,
+    judged_by="cladec_companion.papers.srae.concepts.claims",
+    mark=(194, 40),
+)  # fmt: skip

@@ -1,0 +1,382 @@
+"""Claims S1 to S20 of the SRAE paper: orderings of its tables, and sentences that its numbers should carry."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+
+import numpy as np
+
+from cladec_companion.evidence import claims
+from cladec_companion.evidence.claims import (
+    EVERY,
+    Claim,
+    Comparison,
+    Verdict,
+    judge,
+    not_applicable,
+    unprinted,
+)
+from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region, certain, share
+from cladec_companion.evidence.measurements import Place, evidence_of, where
+from cladec_companion.evidence.thresholds import (
+    ALMOST_MATCHING,
+    KEEPS_CLASSES,
+    LEARNT_MOSAICS,
+    MUCH_LARGER,
+    NO_BETTER,
+    SIMILAR_TABLES,
+    STILL_RECOGNISED,
+)
+from cladec_companion.papers.srae import printed as paper
+from cladec_companion.papers.srae.baselines import NO_PULL, NO_RECONSTRUCTION
+from cladec_companion.papers.srae.printed import KEYS, lasso_sizes, name
+from cladec_companion.papers.srae.scenes import MOSAICS
+from cladec_companion.records.record import Record
+
+ALL = "all"  # what the third level of a summary is: numbers are means over targets
+METHODS = ("SRAE", "NN", "SAE", "Lasso", "CAE")
+TABLE = {
+    "f_reg_train": "F_reg, training", "f_reg": "F_reg, test", "f_cls_train": "F_cls, training", "f_cls": "F_cls, test",
+    "o1": "O1", "o2": "O2", "locality": "locality",
+}  # fmt: skip
+GAMMAS = (1, 5, 10, 30)  # per cent
+FEW = 10  # units: as many as x-features and again
+TEST_EXAMPLES = 200 * (2_000 + 9)  # of CUB: 200 categories, 2,000 negatives and 8 to 10 positives each
+BY_PRINT = "printed means without a spread"
+HALF_UNIT = 0.00005  # of the four decimals of the tables
+
+
+@dataclass(frozen=True)
+class Evidence(claims.Evidence):
+    """Numbers by place and method, with the accuracies of the classifiers that are explained.
+
+    Attributes
+    ----------
+    accuracies
+        Data set -> mean accuracy of the classifier; empty for the printed numbers.
+    """
+
+    accuracies: dict[str, float] = None  # type: ignore[assignment]
+
+    @property
+    def places(self) -> list[Place]:
+        """Where something was measured."""
+        if self.summary.empty:
+            return []
+        return list(dict.fromkeys(self.summary.index.droplevel("metric")))
+
+    def compare(
+        self, place: Place, first: str, second: str | None, metric: str, claimed: Region = BELOW, *,
+        offset: float = 0.0, log: bool = False, what: str = "",
+    ) -> Comparison | None:  # fmt: skip
+        """Compare a number of one method with that of another; None where either is missing."""
+        columns = [name(method, metric) for method in (first, second) if method]
+        if not self.has(*((*place, column) for column in columns)):
+            return None
+        what = what or f"{titled(place[0])}, {first}{f' and {second}' if second else ''}: {metric}"
+        weights = dict(zip([(*place, column) for column in columns], (1.0, -1.0), strict=False))
+        if self.record is not None:
+            return self.barred(place, self.contrast(what, weights, claimed, offset=offset, log=log))
+        means = [self.summary.loc[cell, "mean"] for cell in weights]
+        values = np.log(means) if log else np.array(means)
+        effect = float(values @ np.array(list(weights.values()))) + offset
+        return certain(what, effect, claimed[0] < effect < claimed[1], BY_PRINT)
+
+    def barred(self, place: Place, found: Comparison) -> Comparison:
+        """The comparison, barred if the classifier has not learnt the mosaics."""
+        accuracy = self.accuracies.get(place[0], 1.0)
+        if place[0] in MOSAICS and accuracy < LEARNT_MOSAICS.value:
+            why = f"a classifier with an accuracy of {accuracy:.2f} on the mosaics, below {LEARNT_MOSAICS.value}"
+            return found.barred(why, too_short=True)
+        return found
+
+
+def titled(dataset: str) -> str:
+    """Name of a data set, of the paper's too."""
+    return paper.TITLES.get(dataset) or where((dataset, ""))
+
+
+def printed() -> Evidence:
+    """Tables 1, 3 and 4."""
+    return Evidence(paper.summary(), accuracies={})
+
+
+def evidence(record: Record) -> Evidence:
+    """What a record of the chapter measured: means over targets, by data set, network and seed.
+
+    Methods with another number of x-features than the main one have it in their names: "SRAE 8", "Lasso 10".
+    """
+    rows = record.rows
+    of_classifier = rows[(rows["method"] == "classifier") & (rows["metric"] == "accuracy")]
+    accuracies = of_classifier.groupby("dataset")["value"].mean().astype(float).to_dict()
+    main = record.manifest["configuration"].get("features", 5)
+    chosen = rows[(rows["method"] != "classifier") & rows["value"].notna()]
+    if chosen.empty or "features" not in chosen:
+        return replace(printed(), summary=paper.summary().iloc[:0], record=record, accuracies=accuracies)
+    features = chosen["features"].astype(int)
+    methods = np.where(features.isin([0, main]), chosen["method"], chosen["method"] + " " + features.astype(str))
+    named = chosen.assign(name=[name(*pair) for pair in zip(methods, chosen["metric"], strict=True)], explained=ALL)
+    wide = named.pivot_table(index=[*KEYS, "seed"], columns="name", values="value", aggfunc="mean")
+    pairs = zip(chosen["method"], chosen["metric"], strict=True)
+    columns = dict(zip(named["name"], pairs, strict=True))
+    found = evidence_of(record, wide, columns)
+    return Evidence(found.summary, record, found.runs, found.columns, accuracies=accuracies)
+
+
+Compare = Callable[[Evidence, Place], Iterable[Comparison | None]]
+
+
+def decided(what: str, compare: Compare) -> Callable[[Evidence], Verdict]:
+    """Decide a claim from the same comparisons at every place."""
+
+    def decide(evidence: Evidence) -> Verdict:
+        found = [one for place in evidence.places for one in compare(evidence, place) if one is not None]
+        return judge(found, what, EVERY)
+
+    decide.__doc__ = f"{what[0].upper()}{what[1:]}, at every place that was measured."
+    return decide
+
+
+def pairs(firsts: Iterable[str], seconds: Iterable[str], metrics: Iterable[str], claimed: Region = BELOW) -> Compare:
+    """Compare each of the first methods with each of the second ones."""
+    firsts, seconds, metrics = tuple(firsts), tuple(seconds), tuple(metrics)
+
+    def compare(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+        for metric in metrics:
+            for first in firsts:
+                for second in seconds:
+                    yield evidence.compare(place, first, second, metric, claimed)
+
+    return compare
+
+
+def s1(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """NN is more faithful than SRAE, and SRAE than SAE."""
+    for metric in ("f_reg_train", "f_reg"):
+        yield evidence.compare(place, "NN", "SRAE", metric)
+        yield evidence.compare(place, "SRAE", "SAE", metric)
+
+
+def s2(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """Lasso and CAE err much more than SAE."""
+    for method in ("Lasso", "CAE"):
+        yield evidence.compare(
+            place, method, "SAE", "f_reg", ABOVE, offset=-float(np.log(MUCH_LARGER.value)), log=True,
+            what=f"{titled(place[0])}, log ratio of {method} and SAE less log {MUCH_LARGER.value:g}",
+        )  # fmt: skip
+
+
+def s3(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """F_cls of the three faithful methods."""
+    for method in ("SRAE", "NN", "SAE"):
+        yield evidence.compare(place, method, None, "f_cls", ABOVE, offset=-KEEPS_CLASSES.value)
+
+
+def s8(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """Locality of SRAE beside that of single units."""
+    yield evidence.compare(place, "SRAE", "Z", "locality", (-np.inf, ALMOST_MATCHING.value))
+
+
+def s10(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """Lasso with few units beside SRAE."""
+    if evidence.record is not None:
+        yield evidence.compare(place, f"Lasso {FEW}", "SRAE", "f_reg", ABOVE)
+        return
+    for row in lasso_sizes(place[0]):
+        if row["units"] <= FEW:
+            effect = row["f_reg"] - evidence.summary.loc[(*place, "SRAE f_reg"), "mean"]
+            yield certain(f"{titled(place[0])}, {row['units']} units", effect, effect > 0, BY_PRINT)
+
+
+def s11(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """Lasso with the most units beside SRAE."""
+    if evidence.record is not None:
+        sizes = [int(column.split()[1]) for column in evidence.columns if _is_size(column)]
+        if sizes:
+            yield evidence.compare(place, f"Lasso {max(sizes)}", "SRAE", "f_reg", ABOVE)
+        return
+    most = max(lasso_sizes(place[0]), key=lambda row: row["units"])
+    effect = most["f_reg"] - evidence.summary.loc[(*place, "SRAE f_reg"), "mean"]
+    yield certain(f"{titled(place[0])}, {most['units']} units", effect, effect > 0, BY_PRINT)
+
+
+def _is_size(column: str) -> bool:
+    """Whether a column is F_reg of Lasso with another number of units than SRAE has x-features."""
+    method, size, *metric = column.split()
+    return method == "Lasso" and size.isdecimal() and metric == ["f_reg"]
+
+
+def s12(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """Images masked by x-features beside images masked by the logit's map."""
+    for gamma in GAMMAS:
+        yield evidence.compare(place, "x-features", "logit", f"masked_{gamma}", ABOVE)
+
+
+def s13(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """Accuracy falls from one γ to the next."""
+    for method in ("x-features", "logit"):
+        for lower, higher in pairwise(GAMMAS):
+            first, second = (name(method, f"masked_{gamma}") for gamma in (lower, higher))
+            if not evidence.has((*place, first), (*place, second)):
+                continue
+            what = f"{titled(place[0])}, {method}, {lower} % and {higher} %"
+            if evidence.record is not None:
+                found = evidence.contrast(what, {(*place, first): 1.0, (*place, second): -1.0}, ABOVE)
+                yield evidence.barred(place, found)
+            else:
+                effect = evidence.summary.loc[(*place, first), "mean"] - evidence.summary.loc[(*place, second), "mean"]
+                yield certain(what, float(effect), effect > 0, BY_PRINT)
+
+
+def s14(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """Accuracy lost where all but the highlighted pixels are masked at γ = 5 %."""
+    first, second = name("original", "masked_0"), name("x-features", "masked_5")
+    if evidence.has((*place, first), (*place, second)):
+        what, limit = f"{titled(place[0])}, accuracy lost", STILL_RECOGNISED.value
+        if evidence.record is not None:
+            weights = {(*place, first): 1.0, (*place, second): -1.0}
+            yield evidence.barred(place, evidence.contrast(what, weights, (-np.inf, limit)))
+        else:
+            lost = evidence.summary.loc[(*place, first), "mean"] - evidence.summary.loc[(*place, second), "mean"]
+            yield certain(what, float(lost), lost < limit, BY_PRINT)
+
+
+def s15(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """Eight x-features beside five."""
+    yield evidence.compare(
+        place, "SRAE 8", "SRAE", "f_reg", ABOVE, offset=-float(np.log(1 - NO_BETTER.value)), log=True,
+        what=f"{titled(place[0])}, log ratio of F_reg with 8 and with 5 x-features",
+    )  # fmt: skip
+
+
+def s16(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
+    """One x-feature of NN carries the decision; SRAE's tell parts apart."""
+    yield evidence.compare(place, "SRAE", "NN", "carried", BELOW)
+    yield evidence.compare(place, "SRAE", "NN", "split", ABOVE)
+
+
+def s9(evidence: Evidence) -> Verdict:
+    """More than nine in ten pairs of methods stand in the same order in both data sets, over all rows of the tables."""
+    places = evidence.places
+    if len(places) < 2:
+        return judge([], "so", lacking="needs two data sets")
+    means = evidence.summary["mean"]
+    same = []
+    for metric in TABLE:
+        for first, second in combinations((*METHODS, "logit"), 2):
+            cells = [[(*place, name(method, metric)) for method in (first, second)] for place in places[:2]]
+            if evidence.has(*cells[0], *cells[1]):
+                one, other = (means[pair[0]] - means[pair[1]] for pair in cells)
+                same.append(one * other > 0)
+    if not same:
+        return judge([], "so", lacking="needs two data sets")
+    what = f"{' and '.join(titled(place[0]) for place in places[:2])}, share of pairs in the same order"
+    found = share(what, sum(same), len(same), (SIMILAR_TABLES.value, 1.0), of="pairs")
+    return judge([found.with_caveat("pairs that share a method are not independent")], "alike")
+
+
+def s19(evidence: Evidence) -> Verdict:
+    """Table 1's column at α = 2.5 is that of Table 2a, and Table 3's is that of α = 15 in Table 5: arithmetic."""
+    if evidence.record is not None:
+        return not_applicable("printed tables are compared with each other")
+    found = []
+    for table, alphas, alpha in (
+        ("srae_table1_cub", "srae_table2a_cub_lasso", 2.5), ("srae_table3_places", "srae_table5_places_lasso", 15)
+    ):  # fmt: skip
+        main, path = paper.published()[table], paper.published()[alphas]
+        column, place = main["columns"].index("Lasso"), path["alpha"].index(alpha)
+        for which in ("train", "test"):
+            gap = round(main["F_reg"][which][column] - path["F_reg"][which][place], 4)
+            found.append(certain(f"{table}, {which}", gap, abs(gap) < 0.005, "arithmetic"))
+    return judge(found, "the same")
+
+
+def s20(evidence: Evidence) -> Verdict:
+    """The fewest switched labels that F_cls of Table 1 leaves, rounding included, are at most two: arithmetic."""
+    if evidence.record is not None:
+        return not_applicable("a sentence is compared with the printed table beside it")
+    table = paper.published()["srae_table1_cub"]
+    found = []
+    for method in ("SRAE", "SAE"):
+        kept = table["F_cls"]["test"][table["columns"].index(method)] + HALF_UNIT
+        fewest = round((1 - kept) * TEST_EXAMPLES, 1)
+        found.append(certain(f"{method}, labels of about {TEST_EXAMPLES:,}", fewest, fewest <= 2, "arithmetic"))
+    return judge(found, "at most two")
+
+
+PICTURES = unprinted("the paper shows pictures only")
+SAID = unprinted("the paper prints no number for this sentence")
+OTHERS = ("NN", "SAE", "Lasso")
+CLAIMS = [
+    Claim(
+        "S1", "4.2", "The regression error F_reg is lowest for NN, then SRAE, then SAE",
+        decided("NN below SRAE below SAE in F_reg", s1),
+    ),
+    Claim(
+        "S2", "4.2", "Lasso and CAE are far less faithful than SAE",
+        decided("F_reg of Lasso and of CAE much above SAE's", s2),
+    ),
+    Claim(
+        "S3", "4.2", "SRAE, NN and SAE hardly ever change the predicted class",
+        decided("F_cls of SRAE, NN and SAE above the limit", s3), after_data="the limit, from the printed numbers",
+    ),
+    Claim(
+        "S4", "4.2", "The maps of SRAE's x-features are more orthogonal than those of NN, SAE and Lasso",
+        decided("O1 and O2 of SRAE below those of NN, SAE and Lasso", pairs(["SRAE"], OTHERS, ["o1", "o2"])),
+    ),
+    Claim(
+        "S5", "4.2", "Features of CAE are definitely more orthogonal than those of SRAE",
+        decided("O1 and O2 of CAE below those of SRAE", pairs(["CAE"], ["SRAE"], ["o1", "o2"])),
+    ),
+    Claim(
+        "S6", "4.2", "SRAE's x-features are more local than those of NN, SAE, Lasso and CAE",
+        decided(
+            "locality of SRAE below that of NN, SAE, Lasso and CAE", pairs(["SRAE"], [*OTHERS, "CAE"], ["locality"])
+        ),
+    ),
+    Claim(
+        "S7", "4.2", "SRAE's x-features are more local than excitation backprop of the logit",
+        decided("locality of SRAE below that of the logit's map", pairs(["SRAE"], ["logit"], ["locality"])),
+    ),
+    Claim(
+        "S8", "4.2", "The locality of x-features almost matches that of single units",
+        decided("locality of SRAE at most slightly above that of single units", s8),
+        after_data="the limit, from the printed numbers",
+    ),
+    Claim("S9", "4.2", "The results on Places are similar to those on CUB", s9),
+    Claim(
+        "S10", "4.2", "No few units of Z can be selected from which the prediction follows faithfully",
+        decided("F_reg of Lasso with at most ten units above SRAE's", s10),
+    ),
+    Claim(
+        "S11", "4.2", "Lasso is unfaithful with whatever penalty",
+        decided("F_reg of Lasso with the most units above SRAE's", s11),
+    ),
+    Claim(
+        "S12", "4.2, I.2", "Images masked by x-features are recognised more often than by the logit's map, at every γ",
+        decided("accuracy with x-features above that with the logit's map", s12),
+    ),
+    Claim("S13", "I.2", "With larger γ classification becomes more difficult", decided("accuracy falls with γ", s13)),
+    Claim(
+        "S14", "4.2", "What the x-features highlight is almost a complete explanation of the decision",
+        decided("accuracy lost at γ = 5 % below the limit", s14), after_data="the limit, from the printed numbers",
+    ),
+    Claim(
+        "S15", "4.2", "More than five x-features do not improve performance",
+        SAID(decided("F_reg with 8 x-features not clearly below that with 5", s15)),
+    ),
+    Claim(
+        "S16", "2.2, I.3", "NN degenerates, as one x-feature carries the decision; SRAE avoids this",
+        PICTURES(decided("the largest contribution carries less, and parts are told apart more, than in NN", s16)),
+    ),
+    Claim(
+        "S17", "2.2", "The pull-away term makes x-features more orthogonal",
+        SAID(decided("O1 and O2 of SRAE below those without it", pairs(["SRAE"], [NO_PULL], ["o1", "o2"]))),
+    ),
+    Claim(
+        "S18", "2.2", "The reconstruction improves locality",
+        SAID(decided("locality of SRAE below that without it", pairs(["SRAE"], [NO_RECONSTRUCTION], ["locality"]))),
+    ),
+    Claim("S19", "Tables 1-5", "The columns of Lasso in the main tables are those of the tables over α", s19),
+    Claim("S20", "4.2", "Only one or two examples out of all have switched labels", s20),
+]  # fmt: skip

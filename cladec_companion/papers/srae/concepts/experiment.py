@@ -1,0 +1,191 @@
+"""A few numbers that say why: SRAE and everything it is compared with, on images whose parts are known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import CLASSIFIER
+from cladec_companion.papers.srae import decoding
+from cladec_companion.papers.srae.baselines import LASSO, SRAE, Selection, lasso_path, variants, with_units
+from cladec_companion.papers.srae.explained import (
+    Asked,
+    Values,
+    chance_of,
+    chosen_terms,
+    locality_of_each,
+    masking,
+)
+from cladec_companion.papers.srae.method import Embedding, Terms, check_target
+from cladec_companion.papers.srae.network import LAYER, UNITS, UnitsTraining
+from cladec_companion.papers.srae.samples import Cell, kept_samples
+from cladec_companion.papers.srae.scenes import GARMENTS, Seen, check_known, scenes_of
+from cladec_companion.records.settings import SEEDS, Settings, classifiers, epochs_of, images_used, parameter
+from cladec_core import measures
+
+ALL_SEEDS = (0, 1, 2, 3, 4)
+LASSO_SIZES = (5, 10, 20, 40, 80)  # of the path, at most so many units
+NUMBER = "number of units"
+CHOOSING = 3  # an embedding that only helps to choose β, η and q has a third of the steps
+MAP_UNITS = 12  # single units of Z whose maps are measured: those that vary most
+
+
+@dataclass(frozen=True)
+class SraeSettings(Settings):
+    """Parameters of the chapter `srae`: one-vs-all targets of a classifier, explained by x-features."""
+
+    experiment: ClassVar[str] = "srae"
+    datasets: tuple[str, ...] = parameter(
+        ("digits",), ("digits",), ("mnist", GARMENTS), ("mnist", GARMENTS),
+        "digits or mnist, of which mosaics are made, or fashion_mnist", axis=True, check=check_known,
+    )  # fmt: skip
+    architectures: tuple[str, ...] = classifiers(*(("vgg5",),) * 4)
+    seeds: tuple[int, ...] = parameter((0,), (0,), ALL_SEEDS, ALL_SEEDS, "one run for each", axis=True, limits=SEEDS)
+    classifier_epochs: int = epochs_of(1, 8, 6, 64, of="the classifier")
+    decoder_epochs: int = epochs_of(1, 4, 6, 64, of="ClaDec's decoders")
+    batch_size: int = parameter(32, 32, 64, 128, "images per training step of a classifier", limits=(2, 65_536))
+    train_limit: int | None = images_used(160, None, 12_000, None)
+    test_limit: int | None = images_used(80, None, 1_000, None, do="test")
+    width: float = parameter(0.125, 0.5, 0.5, 1.0, "factor on the channels of every classifier layer")
+    targets: tuple[int, ...] = parameter(
+        (0,), (0,), (0, 4, 8), tuple(range(10)), "classes whose logit is explained", axis=True, limits=(0, 9)
+    )
+    features: int = parameter(2, 5, 5, 5, "x-features, n", limits=(1, UNITS))
+    other_features: tuple[int, ...] = parameter(
+        (1,), (2,), (2, 3, 8), (2, 3, 8), "further numbers of x-features, of SRAE alone", limits=(1, UNITS)
+    )
+    betas: tuple[float, ...] = parameter(
+        (1.0,), (1.0,), (0.1, 1.0), (0.1, 1.0), "weights β of the reconstruction to choose from", limits=(0, 1e6)
+    )
+    etas: tuple[float, ...] = parameter(
+        (0.3,), (0.3,), (0.3, 1.0), (0.1, 0.3, 1.0), "weights η of the pull-away term", limits=(0, 1e6)
+    )
+    penalties: tuple[float, ...] = parameter(
+        (10.0,), (10.0,), (1.0, 10.0), (1.0, 10.0), "q of the log penalty", limits=(1e-6, 1e6)
+    )
+    steps: int = parameter(20, 200, 500, 2_000, "training steps of an embedding", limits=(1, 1_000_000))
+    map_images: int = parameter(
+        8, 36, 100, 400, "test images of a target on which maps are measured", limits=(2, 10_000)
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One target of a run, or what does not depend on a target."""
+
+    target: int | None = None
+
+    def __str__(self) -> str:
+        return CLASSIFIER if self.target is None else f"target {self.target}"
+
+
+def cells(settings: SraeSettings, architecture: str) -> Iterator[Part]:
+    """The classifier, then one part for each target."""
+    yield Part()
+    for target in settings.targets:
+        yield Part(target)
+
+
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+    """Explain one logit by every method, and measure each.
+
+    Returns
+    -------
+    rows
+        {"layer", "target", "features", "method", "metric", "value"}; target -1 and 0 features are none. Of each method
+        `f_reg`, `f_cls` (and `_train`), `o1`, `o2`, `locality`, `split`, `carried`, `without_mass`: see `explained`.
+        "Lasso" with k features is the selection of at most k units, `number of units` how many these are. `masked_5` is
+        the accuracy where γ is 5 %, `area_5` the share of pixels shown. Method "chosen": β, η and q. Methods that
+        begin with "ClaDec": `loss` of its decoder, the mean squared error of grey values.
+    samples
+        Some images of the target with maps and contributions, and what each x-feature stands for.
+    """
+    settings = setup.settings
+    assert isinstance(settings, SraeSettings)
+    scenes = scenes_of(setup)
+    (classifier,) = yield [UnitsTraining(scenes.setup)]
+    seen = Seen.of(scenes, classifier)
+    if part.target is None:
+        return _classifier(seen), {}
+    check_target(part.target, len(scenes.setup.data.classes))
+    asked = Asked(seen, part.target, seen.positives(part.target, settings.map_images))
+    rows: list[dict[str, Any]] = []
+
+    def note(method: str, values: Values, features: int = 0) -> None:
+        rows.extend(_rows(method, values, features, asked.target))
+
+    n = settings.features
+    terms = chosen_terms(asked, n, _grid(settings), max(1, settings.steps // CHOOSING))
+    note("chosen", {"beta": terms.beta, "eta": terms.eta, "q": terms.q or 0.0})
+    embeddings, maps = _embeddings(asked, terms, settings, note)
+    selection = _lasso(asked, n, note)
+    if selection.units:
+        maps[LASSO] = asked.maps_of_units(list(selection.units))
+        note(LASSO, asked.measured(maps[LASSO]), n)
+    maps["logit"] = asked.maps_of_logit()
+    note("logit", asked.measured(maps["logit"]))
+    units = _varying_units(seen, MAP_UNITS)
+    note("Z", {"locality": locality_of_each(asked.maps_of_units(units), asked.masks)})
+    note("chance", {"locality": chance_of(asked)})
+    for method, values in masking(asked, {"x-features": maps[SRAE], "logit": maps["logit"]}, "mean").items():
+        note(method, values)
+    losses, pictures = decoding.beside(asked, embeddings[SRAE])
+    for method, loss in losses.items():
+        note(method, {"loss": loss}, n)
+    return rows, kept_samples(asked, embeddings, maps, pictures) if keep_samples else {}
+
+
+def _grid(settings: SraeSettings) -> list[Terms]:
+    return [Terms(*chosen) for chosen in product(settings.betas, settings.etas, settings.penalties)]
+
+
+def _rows(method: str, values: Values, features: int, target: int) -> list[dict[str, Any]]:
+    axes = {"layer": LAYER, "target": target, "features": features, "method": method}
+    return [axes | {"metric": metric, "value": value} for metric, value in values.items()]
+
+
+def _classifier(seen: Seen) -> list[dict[str, Any]]:
+    """Accuracy of the classifier: below 0.95 the comparison means little."""
+    data = seen.scenes.setup.data
+    values = {
+        "accuracy": measures.accuracy(seen.logits["test"], data.test_labels),
+        "test_images": float(len(data.test_labels)),
+        "varying_units": float(len(_varying_units(seen, UNITS))),
+    }
+    return _rows(CLASSIFIER, values, 0, -1)
+
+
+def _embeddings(
+    asked: Asked, terms: Terms, settings: SraeSettings, note: Any
+) -> tuple[dict[str, Embedding], dict[str, Tensor]]:
+    """Every kind of embedding with n x-features, and SRAE with other numbers of them."""
+    embeddings, maps = {}, {}
+    wanted = [(name, settings.features, loss) for name, loss in variants(terms).items()]
+    wanted += [(SRAE, n, terms) for n in settings.other_features if n != settings.features]
+    for name, n, loss in wanted:
+        embedding = asked.fit(n, loss, settings.steps)
+        found = asked.maps_of(embedding)
+        note(name, asked.faithfulness(embedding) | asked.measured(found) | {"carried": asked.carried(embedding)}, n)
+        if n == settings.features:
+            embeddings[name], maps[name] = embedding, found
+    return embeddings, maps
+
+
+def _lasso(asked: Asked, n: int, note: Any) -> Selection:
+    """Lasso with at most n units, which is compared; how many units it takes to be faithful is noted, too."""
+    path = lasso_path(asked.seen.fitted_on(asked.target))
+    for count in dict.fromkeys((n, *LASSO_SIZES)):
+        selection = with_units(path, count)
+        note(LASSO, asked.faithfulness(selection) | {NUMBER: float(len(selection.units))}, count)
+    return with_units(path, n)
+
+
+def _varying_units(seen: Seen, count: int) -> list[int]:
+    """The units of Z that vary most over the training images; units that are constant are none."""
+    spread = seen.codes["train"].std(0)
+    order = torch.argsort(spread, descending=True, stable=True)[:count]
+    return [int(unit) for unit in order if spread[unit] > 0]

@@ -1,0 +1,128 @@
+"""The claims of the SRAE paper: on the printed numbers, and on made-up records in which they are true or false."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED
+from cladec_companion.papers.srae import printed as paper
+from cladec_companion.papers.srae.concepts import claims
+from cladec_companion.records.record import Record
+
+DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
+PRINTED = {
+    **{f"S{number}": HOLDS for number in (1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13, 14)},
+    **{f"S{number}": FAILS for number in (5, 19, 20)},
+    **{f"S{number}": NOT_APPLICABLE for number in (15, 16, 17, 18)}, "S9": UNDECIDED,
+}  # fmt: skip
+# Method -> F_reg, F_cls, O1, O2, locality, in which every ordering is as claimed.
+METHODS = {
+    "SRAE": (0.2, 0.99, 0.5, 1.0, 0.5), "NN": (0.1, 1.0, 2.0, 9.0, 1.0), "SAE": (0.3, 0.98, 1.0, 3.0, 0.9),
+    "CAE": (2.0, 0.8, 0.4, 0.9, 0.8), "Lasso": (1.5, 0.85, 1.5, 5.0, 0.7), "SRAE, η = 0": (0.2, 0.99, 0.9, 2.0, 0.6),
+    "SRAE, β = 0": (0.2, 0.99, 0.6, 1.5, 0.8),
+}  # fmt: skip
+
+
+def as_claimed():
+    """(method, features, metric) -> value, in which every claim is true."""
+    values = {}
+    for method, numbers in METHODS.items():
+        for metric, value in zip(("f_reg", "f_cls", "o1", "o2", "locality"), numbers, strict=True):
+            values[method, 5, metric] = value
+        values[method, 5, "f_reg_train"], values[method, 5, "f_cls_train"] = numbers[:2]
+        values[method, 5, "carried"] = 0.9 if method == "NN" else 0.5
+        values[method, 5, "split"] = 0.1 if method == "NN" else 0.7
+    values |= {("logit", 0, "locality"): 0.95, ("Z", 0, "locality"): 0.48, ("original", 0, "masked_0"): 0.95}
+    values |= {("SRAE", 8, "f_reg"): 0.2, ("Lasso", 10, "f_reg"): 1.2, ("Lasso", 80, "f_reg"): 0.6}
+    for method, first in (("x-features", 0.94), ("logit", 0.8)):
+        values |= {(method, 0, f"masked_{gamma}"): first - 0.01 * at for at, gamma in enumerate((1, 5, 10, 30))}
+    return values
+
+
+def record(values=None, accuracy=0.97, seeds=5):
+    """A record of both data sets; numbers differ a little from seed to seed."""
+    values = as_claimed() if values is None else values
+    rows = []
+    for dataset in ("mnist", "fashion_mnist"):
+        for seed in range(seeds):
+            axes = {"dataset": dataset, "architecture": "vgg5", "layer": "units", "seed": seed}
+            noise = np.random.default_rng([seed, len(dataset)])
+            rows.append(
+                axes | {"target": -1, "features": 0, "method": "classifier", "metric": "accuracy", "value": accuracy}
+            )
+            rows += [
+                axes | {"target": target, "features": features, "method": method, "metric": metric,
+                        "value": value * (1 + 1e-4 * noise.normal())}
+                for (method, features, metric), value in values.items() for target in (0, 4)
+            ]  # fmt: skip
+    return Record(None, pd.DataFrame(rows), {}, {"configuration": {"features": 5}, "cells": {}})
+
+
+@pytest.mark.parametrize("key", DECIDE)
+def test_the_printed_numbers_are_judged(key):
+    assert DECIDE[key](claims.printed()).verdict == PRINTED[key]
+
+
+@pytest.mark.parametrize("key", sorted(DECIDE, key=lambda key: int(key[1:])))
+def test_each_claim_holds_where_it_is_true(key):
+    verdict = DECIDE[key](claims.evidence(record()))
+    assert verdict.verdict == (NOT_APPLICABLE if key in ("S19", "S20") else HOLDS), verdict.evidence
+
+
+FALSE = {
+    "S1": {("NN", 5, "f_reg"): 0.25}, "S2": {("CAE", 5, "f_reg"): 0.5}, "S3": {("SAE", 5, "f_cls"): 0.85},
+    "S4": {("Lasso", 5, "o2"): 0.95}, "S5": {("CAE", 5, "o1"): 0.6}, "S6": {("CAE", 5, "locality"): 0.45},
+    "S7": {("logit", 0, "locality"): 0.45}, "S8": {("Z", 0, "locality"): 0.4}, "S10": {("Lasso", 10, "f_reg"): 0.15},
+    "S11": {("Lasso", 80, "f_reg"): 0.15}, "S12": {("logit", 0, "masked_30"): 0.93},
+    "S13": {("logit", 0, "masked_30"): 0.93}, "S14": {("x-features", 0, "masked_5"): 0.85},
+    "S15": {("SRAE", 8, "f_reg"): 0.15}, "S16": {("NN", 5, "split"): 0.8}, "S17": {("SRAE, η = 0", 5, "o1"): 0.4},
+    "S18": {("SRAE, β = 0", 5, "locality"): 0.4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", FALSE)
+def test_each_claim_fails_where_a_part_of_it_is_false(key):
+    assert DECIDE[key](claims.evidence(record(as_claimed() | FALSE[key]))).verdict == FAILS
+
+
+def test_similar_results_have_the_methods_in_the_same_order():
+    found = claims.evidence(record())
+    table = found.summary.copy()
+    for metric in claims.TABLE:
+        for method, value in zip(claims.METHODS, range(5), strict=True):
+            table.loc[("mnist", "vgg5", "all", f"{method} {metric}"), "mean"] = value
+            table.loc[("fashion_mnist", "vgg5", "all", f"{method} {metric}"), "mean"] = -value
+    assert DECIDE["S9"](claims.Evidence(table, found.record, accuracies={})).verdict == FAILS
+
+
+def test_a_classifier_that_has_not_learnt_the_mosaics_decides_nothing_there():
+    found = claims.evidence(record(accuracy=0.9))
+    verdict = DECIDE["S7"](found)
+    assert verdict.verdict == UNDECIDED  # garments are no mosaics, and one of two is open
+    mosaics = record(accuracy=0.9)
+    rows = mosaics.rows[mosaics.rows["dataset"] == "mnist"]
+    only = Record(None, rows, {}, mosaics.manifest)
+    assert DECIDE["S7"](claims.evidence(only)).verdict == NOT_COMPARABLE
+
+
+def test_numbers_are_means_over_targets_of_each_seed():
+    found = claims.evidence(record())
+    rows = record().rows
+    chosen = rows[(rows["method"] == "NN") & (rows["metric"] == "o1") & (rows["dataset"] == "mnist")]
+    assert found.summary.loc[("mnist", "vgg5", "all", "NN o1"), "mean"] == pytest.approx(chosen["value"].mean())
+    assert found.summary.loc[("mnist", "vgg5", "all", "NN o1"), "n"] == 5
+    assert "Lasso 80 f_reg" in found.columns
+    assert "SRAE 5 f_reg" not in found.columns
+
+
+def test_the_printed_tables_are_read_by_method():
+    summary = claims.printed().summary["mean"]
+    assert summary[("cub", "vgg19", "all", "SRAE f_reg")] == 0.1659
+    assert summary[("places", "vgg16", "all", "Lasso f_cls_train")] == 0.9019
+    assert summary[("cub", "vgg19", "all", "logit locality")] == 2.5659
+    assert summary[("cub", "vgg19", "all", "logit masked_30")] == 0.1832
+    tables = paper.published()
+    masks = tables["srae_table2b_cub_mask"]
+    assert tables["srae_table4_cub_mask"][0.05] == [masks["original"], masks["x_features"], masks["excitation_bp"]]
+    assert [row["units"] for row in paper.lasso_sizes("places")] == [5, 11, 31, 69, 283, 1782]
+    assert all(name.startswith("srae_") for name in tables)

@@ -1,0 +1,184 @@
+"""A run of the chapter `srae` at `smoke`: its rows, its images, its figures."""
+
+import numpy as np
+import pytest
+import torch
+
+from cladec_companion import papers
+from cladec_companion.engine import runner
+from cladec_companion.papers import settings_for
+from cladec_companion.papers.srae.concepts import claims, figures
+from cladec_companion.papers.srae.explained import FAITHFUL, Asked, chosen_terms, epochs_for, measured
+from cladec_companion.papers.srae.method import Terms
+from cladec_companion.papers.srae.network import LAYER, UNITS, with_units
+from cladec_companion.papers.srae.samples import SHOWN
+from cladec_core import networks
+from cladec_core.errors import UsageError
+from tests.made_up import content
+
+METHODS = {"SRAE", "NN", "SAE", "CAE", "Lasso", "SRAE, η = 0", "SRAE, β = 0"}
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("srae")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        settings = settings_for("srae", "smoke", steps=60)
+        return runner.run(papers.CHAPTERS["srae"], settings, root=folder, device="cpu", progress=False)
+
+
+def value(record, method, metric, features=2):
+    rows = record.rows
+    chosen = (rows["method"] == method) & (rows["metric"] == metric) & (rows["features"] == features)
+    return float(rows[chosen]["value"].item())
+
+
+def test_every_method_is_measured(record):
+    rows = record.rows
+    measured_of = rows[(rows["metric"] == "f_reg") & (rows["features"] == 2)]["method"]
+    assert set(measured_of) == METHODS
+    assert set(rows[rows["metric"] == "o1"]["method"]) == METHODS
+    for method in ("logit", "Z", "chance"):
+        assert value(record, method, "locality", 0) <= value(record, "chance", "locality", 0) + 1e-6
+    assert value(record, "SRAE", "f_reg", 1) >= 0
+    for gamma in (1, 5, 10, 30):
+        assert value(record, "logit, equal area", f"area_{gamma}", 0) == pytest.approx(
+            value(record, "x-features", f"area_{gamma}", 0)
+        )
+        assert value(record, "x-features", f"area_{gamma}", 0) >= 0
+    losses = rows[rows["metric"] == "loss"]["method"]
+    assert set(losses) == {f"ClaDec of {name}" for name in ("x-features", "random", "principal", "Z")}
+
+
+def test_lasso_takes_no_more_units_than_it_may(record):
+    rows = record.rows[record.rows["metric"] == "number of units"]
+    assert (rows["value"].astype(float) <= rows["features"]).all()
+    assert rows.sort_values("features")["value"].astype(float).is_monotonic_increasing
+
+
+def test_images_are_kept_with_their_maps(record):
+    target = figures.Target.of(record)
+    assert target.number == 0
+    assert target["original"].shape == (SHOWN, 1, 64, 64)
+    assert target["maps/SRAE"].shape == (SHOWN, 2, 64, 64)
+    assert target["maps/logit"].shape == (SHOWN, 1, 64, 64)
+    assert target["removed"].shape == (SHOWN, 3, 1, 64, 64)
+    assert target["decoded"].shape == (2, 3, 1, 32, 32)
+    assert target["crops"].shape[2:] == (1, 28, 28)
+    contributions, intercept = target["contributions/SRAE"], target["intercept"]
+    assert contributions.shape == (SHOWN, 2)
+    assert np.isfinite(contributions.sum(1) + intercept).all()
+
+
+def test_figures_are_drawn(record):
+    sources = {"published": claims.printed(), "this run": claims.evidence(record)}
+    for figure in (
+        figures.contributions(record),
+        figures.maps(record),
+        figures.meanings(record),
+        figures.places(sources),
+    ):
+        assert figure.axes
+    table = figures.ranks(sources, claims.TABLE)
+    assert table.loc[("F_reg, test", "CUB", "published"), "NN"] == "1. (0.130)"
+    assert table.loc[("F_cls, test", "CUB", "published"), "NN"].startswith("1.")
+    assert table.loc[("locality", "Places", "published"), "logit"].startswith("3.")
+    masks = figures.masking(sources)
+    assert masks.loc[("CUB", "published", "logit"), "γ = 30 %"] == "0.183"
+    assert masks.loc[("Digits", "this run", "logit, equal area"), "γ = 1 %"].endswith("%)")
+    path = figures.lasso_path(sources)
+    assert path.loc[("CUB", "published", "232"), "F_reg"] == 1.03
+
+
+def test_an_x_feature_is_removed(record):
+    target = figures.Target.of(record)
+    data, shown = content(figures.interactive(record))
+    assert [len(control["values"]) for control in data["controls"]] == [SHOWN, 3]
+    values, intercept = target["contributions/SRAE"], float(target["intercept"][0])
+    assert f"say {values[1].sum() + intercept:.1f};" in data["notes"][3]
+    assert f"say {values[1, 1] + intercept:.1f};" in data["notes"][4]
+    panes = [pane["name"] for pane in data["panes"]]
+    assert panes == ["X", "left", "removed"]
+    assert shown(0, 0, 0).shape == (64, 64, 3)
+    assert (shown(2, 0, 0) == 255).all()  # nothing is removed
+    assert (shown(2, 0, 1) < 255).any()
+
+
+def test_maps_without_mass_are_counted_and_left_out():
+    maps, masks = torch.rand(4, 2, 4, 4), torch.rand(4, 3, 4, 4)
+    whole = measured(maps, masks)
+    maps = torch.cat([maps, torch.zeros(1, 2, 4, 4)])
+    found = measured(maps, torch.cat([masks, masks[:1]]))
+    assert found["without_mass"] == pytest.approx(0.2)
+    assert found["o1"] == whole["o1"]
+    assert np.isnan(measured(torch.zeros(3, 2, 4, 4), torch.ones(3, 1, 4, 4))["locality"])
+
+
+def test_weights_are_chosen_among_the_faithful_by_the_pull_away_term(monkeypatch):
+    from cladec_companion.papers.srae import explained
+
+    # β stands for the error that a fit will have, η for its pull-away term.
+    class Fitted:
+        def __init__(self, terms):
+            self.terms = terms
+
+        def predicted(self, codes):
+            return torch.full((len(codes),), self.terms.beta)
+
+        def features(self, codes):
+            return torch.tensor([[1.0, self.terms.eta], [0.0, 1.0]])
+
+    monkeypatch.setattr(explained, "fit_embedding", lambda evidence, n, terms, **_: Fitted(terms))
+    evidence = type("E", (), {"codes": torch.zeros(8, 3), "logits": torch.zeros(8)})()
+    evidence.part = lambda which: evidence
+    setup = type("S", (), {"on": None, "seed": 0})()
+    seen = type("Seen", (), {"scenes": type("C", (), {"setup": setup})(), "fitted_on": lambda self, target: evidence})()
+    grid = [Terms(1.0, 0.5), Terms(1.2, 0.1), Terms(FAITHFUL + 0.1, 0.0)]
+    assert chosen_terms(Asked(seen, 0, torch.arange(2)), 2, grid, 10) == Terms(1.2, 0.1)
+
+
+def test_epochs_make_about_so_many_steps():
+    assert epochs_for(500, 10_000) == 56  # nine batches of 1,024
+    assert epochs_for(500, 300) == 500
+    assert epochs_for(1, 10_000) == 1
+
+
+def test_the_classifier_has_two_fully_connected_layers():
+    model = with_units("vgg5", 1, 10, 0.5)
+    assert model.layers[-4:] == ("penultimate", LAYER, "between", "logits")
+    assert networks.activation_shape(model.up_to(LAYER), (1, 64, 64)) == (UNITS,)
+    assert model(torch.rand(2, 1, 64, 64)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"datasets": ["cifar100"]}, "dataset with known parts"),
+        ({"targets": [10]}, "targets is 10; valid: from 0 to 9"),
+        ({"features": 0}, "features is 0"),
+        ({"features": 200}, "features is 200"),
+        ({"betas": [-1.0]}, "betas is -1"),
+        ({"penalties": [0.0]}, "penalties is 0"),
+    ],
+)
+def test_wrong_parameters_are_refused(changes, told):
+    with pytest.raises(UsageError, match=told):
+        settings_for("srae", "smoke", **changes)
+
+
+def test_garments_are_explained_like_mosaics(tmp_path, monkeypatch):
+    """On made-up garments: Fashion-MNIST cannot be had in a test."""
+    from dataclasses import replace
+
+    from cladec_core import data
+
+    digits = data.load("digits", train_limit=160, test_limit=80)
+    classes = data.DATASETS["fashion_mnist"].classes
+    monkeypatch.setattr(runner, "_data", lambda *_: replace(digits, name="fashion_mnist", classes=classes))
+    monkeypatch.setenv("CLADEC_MODELS", str(tmp_path / "models"))
+    settings = settings_for("srae", "smoke", datasets=["fashion_mnist"], targets=[8])
+    found = runner.run(papers.CHAPTERS["srae"], settings, root=tmp_path, device="cpu", progress=False)
+    assert value(found, "chance", "locality", 0) <= np.log(5) + 1e-6  # four key points and the context
+    assert "split" not in set(found.rows["metric"])  # which two key points would be the evidence?
+    assert "Bag" in figures.Target.of(found).title

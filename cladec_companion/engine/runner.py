@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from cladec_companion.engine.code import training_code
 from cladec_companion.engine.models import Jobs, Models, side_by_side
 from cladec_companion.engine.setup import Setup
-from cladec_companion.engine.trainings import training_code
 from cladec_companion.records.cells import Conditions, Cost, Misfit
 from cladec_companion.records.files import BUILT, ROOT, locked
 from cladec_companion.records.record import Record, folder_of, open_record

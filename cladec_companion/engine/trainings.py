@@ -1,6 +1,5 @@
 """The trainings around a classifier, as frozen descriptions: what each needs, builds and minimises, and its name."""
 
-import ast
 import hashlib
 import json
 import math
@@ -8,13 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.code import training_code
 from cladec_companion.records.settings import Settings
 from cladec_core import networks, training
 from cladec_core.data import ImageData
@@ -421,23 +420,3 @@ def protocol_of(setup: Setup) -> protocol.Protocol:
 def how(setup: Setup) -> str:
     """Part of the name of whatever reconstructs images."""
     return f" sigmoid={setup.sigmoid} mean_loss={setup.mean_loss}"
-
-
-@cache
-def training_code() -> str:
-    """Digest of the code that decides what a training gives, without its comments and docstrings.
-
-    That are the rooms networks and training, of which `inspect.getsource` would read the `__init__` alone, and the two
-    modules that describe trainings. What the room data does shows in the digest of the images.
-    """
-    here = Path(__file__)
-    files = [here, here.with_name("setup.py")]
-    files += (path for room in (networks, training) for path in Path(str(room.__file__)).parent.glob("*.py"))
-    digest = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.parts[-2:]):  # wherever the project lies
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                del node.body[0]
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_companion.engine import trainings
+from cladec_companion.engine import code, trainings
+from cladec_companion.engine.code import training_code
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
-from cladec_companion.engine.trainings import new_decoder, training_code
+from cladec_companion.engine.trainings import new_decoder
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.layers import experiment as layers
 from cladec_core import networks, training
@@ -290,42 +291,73 @@ def test_whatever_a_decoder_depends_on_names_it(described):
     assert len({one.key for one in wanted}) == len(wanted)
 
 
-def test_a_change_of_any_file_that_decides_the_weights_names_other_trainings(described, monkeypatch, tmp_path):
-    """Every file of the rooms networks and training, and those that describe a training here."""
-    files = [path for room in (trainings.networks, trainings.training) for path in sources(room)]
-    files += sources(trainings, "trainings.py", "setup.py")
-    assert "convolutions.py" in {path.name for path in files}
+@pytest.fixture
+def copied(monkeypatch, tmp_path):
+    """The files of which the digest is made, as copies that may be changed: path -> content."""
     copies = {}
-    for name in ("networks", "training"):
-        room = tmp_path / name
-        shutil.copytree(Path(getattr(trainings, name).__file__).parent, room)
-        monkeypatch.setattr(trainings, name, SimpleNamespace(__file__=str(room / "__init__.py")))
-        copies |= {path: path.read_bytes() for path in room.glob("*.py")}
-    room = tmp_path / "engine"
-    room.mkdir()
-    for path in sources(trainings, "trainings.py", "setup.py"):
+
+    def copy(path, room):
+        room.mkdir(exist_ok=True)
         shutil.copy(path, room)
         copies[room / path.name] = path.read_bytes()
-    monkeypatch.setattr(trainings, "__file__", str(room / "trainings.py"))
-    assert len(copies) == len(files)
 
-    def digest():
-        training_code.cache_clear()
-        return training_code()
+    def moved(module, room):
+        return SimpleNamespace(__name__=module.__name__, __file__=str(tmp_path / room / Path(module.__file__).name))
 
-    before = training_code()
-    try:
-        assert digest() == before
-        for path, content in copies.items():
-            path.write_bytes(content + b"\n# a remark\n")
-            assert digest() == before, path
+    for module in code.ROOMS:
+        for path in Path(module.__file__).parent.glob("*.py"):
+            copy(path, tmp_path / module.__name__)
+    for module in code.SHARED:
+        copy(Path(module.__file__), tmp_path / "explainer")
+    for name in code.DESCRIPTIONS:
+        copy(code.HERE.with_name(name), tmp_path / "engine")
+    monkeypatch.setattr(code, "ROOMS", [moved(module, module.__name__) for module in code.ROOMS])
+    monkeypatch.setattr(code, "SHARED", [moved(module, "explainer") for module in code.SHARED])
+    monkeypatch.setattr(code, "HERE", tmp_path / "engine" / "code.py")
+    yield copies
+    monkeypatch.undo()
+    training_code.cache_clear()
+
+
+def digest():
+    training_code.cache_clear()
+    return training_code()
+
+
+def test_a_change_of_any_file_that_decides_the_weights_names_other_trainings(copied):
+    """Every file of the rooms networks and training, and those that describe a training here."""
+    before = digest()
+    assert "convolutions.py" in {path.name for path in copied}
+    for path, content in copied.items():
+        path.write_bytes(content + b"\n# a remark\n")
+        assert digest() == before, path
+        if path.parent.name != "explainer":
             path.write_bytes(content + b"\nmore = 1\n")
             assert digest() != before, path
-            path.write_bytes(content)
-    finally:
-        monkeypatch.undo()
-        training_code.cache_clear()
+        path.write_bytes(content)
+    assert digest() == before
 
 
-def sources(room, *names):
-    return sorted(path for path in Path(room.__file__).parent.glob("*.py") if not names or path.name in names)
+@pytest.mark.parametrize(
+    ("name", "old", "new", "counts"),
+    [
+        ("building.py", "def fresh_decoder(", "def fresh_decoder(more: int = 0, *", True),  # what a decoder is
+        ("protocol.py", "class Protocol:", "class Protocol(object):", True),  # how it is trained
+        ("fitting.py", "FLAT = ", "FLAT = 2 * ", False),  # when `ClaDec.fit` ends: no training of the book asks for it
+        ("building.py", "NO_GRADIENT = ", "NO_GRADIENT = 2 * ", False),
+    ],
+)
+def test_of_the_explainer_counts_what_the_books_trainings_use(copied, name, old, new, counts):
+    before = digest()
+    path = next(path for path in copied if path.name == name)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert (digest() != before) == counts
+
+
+def test_the_digest_is_in_every_key(described, monkeypatch):
+    setup = described()
+    key = setup.decoder("conv3").key
+    monkeypatch.setattr(trainings, "training_code", lambda: "other code")
+    assert setup.decoder("conv3").key != key

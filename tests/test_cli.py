@@ -197,6 +197,10 @@ def test_changed_parameters_get_a_page_of_their_own(monkeypatch, tmp_path):
 
 WITHOUT_TORCH = {
     "help": ["--help"], "help of a command": ["explain", "--help"], "unknown command": ["trian"],
+    "status": ["status"], "unknown notebook": ["run", "nothing"], "unknown profile": ["train", "--profile", "nope"],
+    "unknown profile of the book": ["book", "--profile", "nope"], "no record to merge": ["merge", "nowhere"],
+    "unknown profile of a run": ["run", "layers", "--profile", "nope"],
+    "unknown profile of a study": ["study", "export", "--out", "s", "--profile", "nope"],
     "empty option": ["train", "--only", ""], "bad budget": ["train", "--time-budget", "soon"],
     "bad change": ["train", "--set", "seeds"], "bad size": ["explain", "--model", "m", "--arch", "a:b", "--layer", "l",
     "--images", "i", "--size", "1x1"],
@@ -205,11 +209,12 @@ WITHOUT_TORCH = {
 
 @pytest.mark.parametrize("case", WITHOUT_TORCH)
 def test_help_and_refusals_answer_without_importing_torch(case):
+    heavy = {"torch", "matplotlib"} | (set() if case in ("status", "no record to merge") else {"numpy", "pandas"})
     code = (
         "import sys\nfrom cladec_companion.commands import main as cli\n"
         f"sys.argv = ['cladec', *{WITHOUT_TORCH[case]!r}]\n"
         "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
-        "print(sorted({'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)), file=sys.stderr)"
+        f"print(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert told.stderr.splitlines()[-1] == "[]"

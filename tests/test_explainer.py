@@ -297,6 +297,36 @@ def test_activations_that_are_not_finite_for_some_images_are_named():
     assert explainer.explain(good).losses.cladec.notna().all()
 
 
+def test_images_in_other_units_than_fitted_are_refused():
+    explainer = fitted(small_net())
+    for images in (GOOD[:2] * 255, GOOD[:2] * 12 - 6):
+        with pytest.raises(UsageError, match="those of fit from 0 to 1; valid: the same units as in fit"):
+            explainer.explain(images)
+    with pytest.raises(UsageError, match="the same units"):
+        explainer.evaluate(batch((3, 16, 16), 64) * 255, [0, 1] * 32, seeds=1)
+    assert len(explainer.explain(GOOD[:2] * 3 - 1)) == 2  # a little outside, as augmented images are
+    assert len(explainer.explain((GOOD[:2] * 255).byte())) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_model_that_casts_inside_is_told_so(dtype):
+    class Casting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = small_net().to(dtype)
+
+        def forward(self, images):
+            return self.net(images.to(dtype))
+
+    class Following(Casting):
+        def forward(self, images):
+            return self.net(images.to(next(self.parameters()).dtype))
+
+    with pytest.raises(UsageError, match="The model casts to another type inside its forward, while the explainer's"):
+        fitted(Casting(), "net.conv1")
+    assert fitted(Following(), "net.conv1").explain(GOOD[:2]).reconstruction.isfinite().all()
+
+
 def test_hooks_come_off_when_the_forward_pass_fails():
     net = small_net()
     with pytest.raises(RuntimeError), networks.capture(net, "conv1") as outputs:
@@ -322,7 +352,8 @@ def test_activation_is_that_of_the_layer_although_a_later_one_works_in_place():
 @pytest.mark.parametrize(
     ("tokens", "size", "expected"),
     [(16, (32, 32), (0, (4, 4))), (17, (32, 32), (1, (4, 4))), (18, (32, 32), (2, (4, 4))),
-     (197, (224, 224), (1, (14, 14))), (9, (48, 16), None), (13, (48, 16), (1, (6, 2)))],
+     (197, (224, 224), (1, (14, 14))), (261, (224, 224), (5, (16, 16))), (21, (32, 32), (5, (4, 4))),
+     (26, (32, 32), (1, (5, 5))), (9, (48, 16), None), (13, (48, 16), (1, (6, 2)))],
 )  # fmt: skip
 def test_grid_of_tokens_has_the_ratio_of_the_image(tokens, size, expected):
     if expected is None:

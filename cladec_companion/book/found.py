@@ -15,8 +15,8 @@ from cladec_companion.book import provenance
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED, Claim, Verdict, corrected
 from cladec_companion.papers.chapter import Chapter
+from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record
-from cladec_companion.records.settings import PROFILES
 
 Chapters = Mapping[str, Chapter]
 SHOWN = 8  # results under a heading of the page; the ledger has all

@@ -13,8 +13,8 @@ from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.escape import markdown
 from cladec_companion.records.files import RECORDED
-from cladec_companion.records.record import Record, find_records
-from cladec_companion.records.settings import PROFILES
+from cladec_companion.records.profiles import PROFILES
+from cladec_companion.records.record import Record, find_records, place
 
 
 def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHAPTERS) -> None:
@@ -59,7 +59,7 @@ def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) ->
         rows.append(
             {
                 "experiment": f"`{manifest['experiment']}`", "profile": f"`{record.folder.parent.name}`",
-                "where": provenance.place(record), "seeds": provenance.runs(record),
+                "where": place(record), "seeds": provenance.runs(record),
                 "cells": _share_done(record, chapters),
                 "minutes": f"{record.minutes:.1f}", "days": " to ".join(dict.fromkeys((days[0], days[-1]))),
             }

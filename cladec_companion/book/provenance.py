@@ -3,13 +3,7 @@
 from cladec_companion.evidence import tables
 from cladec_companion.papers import settings_for
 from cladec_companion.records.escape import markdown
-from cladec_companion.records.files import RECORDED
-from cladec_companion.records.record import Record
-
-
-def place(record: Record) -> str:
-    """Whether a record is committed or was made on this machine."""
-    return "committed" if RECORDED in record.folder.parents else "this machine"
+from cladec_companion.records.record import Record, place
 
 
 def name(record: Record) -> str:

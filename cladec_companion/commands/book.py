@@ -8,8 +8,17 @@ from typing import Annotated
 
 import typer
 
-from cladec_companion.commands.shared import Changes, DataDir, Device, Profile, of_a_checkout, parse_changes, told
-from cladec_core.errors import one_of
+from cladec_companion.commands.shared import (
+    Changes,
+    DataDir,
+    Device,
+    Profile,
+    check_notebook,
+    check_profile,
+    of_a_checkout,
+    parse_changes,
+    told,
+)
 
 
 @told
@@ -27,6 +36,9 @@ def run(
     Example: `cladec run layers --profile quick --set layers=[-1,-2] --set seeds=[0,1]`
     """
     values = parse_changes(changes)
+    check_profile(profile)
+    for name in notebooks:
+        check_notebook(name)
     from cladec_companion.book import build, own_page
     from cladec_core import training
 
@@ -53,11 +65,10 @@ def book(
 
     Example: `cladec book --profile quick --no-open`
     """
+    check_profile(profile)
     from cladec_companion.book import build
-    from cladec_companion.records.settings import PROFILES
     from cladec_core import training
 
-    one_of("profile", profile, PROFILES)
     training.compute(device)
     _environment(data_dir, device)
     front = build.build(profile, force=force)

@@ -11,6 +11,7 @@ from cladec_companion.commands.shared import (
     DataDir,
     Device,
     Profile,
+    check_profile,
     of_a_checkout,
     parse_budget,
     parse_changes,
@@ -50,6 +51,7 @@ def train(
 
     Example: `cladec train --profile laptop --time-budget 9m --out book/results`
     """
+    check_profile(profile)
     budget, values = parse_budget(time_budget) if time_budget else float("inf"), parse_changes(changes)
     from cladec_companion.engine import grid
     from cladec_companion.engine.plan import of_profile
@@ -106,10 +108,9 @@ def status() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from cladec_companion.book.provenance import place
     from cladec_companion.records.escape import plain
     from cladec_companion.records.files import BUILT, RECORDED
-    from cladec_companion.records.record import find_records
+    from cladec_companion.records.record import find_records, place
 
     table = Table("experiment", "profile", "where", "cells", "minutes", "device", "commit")
     for root in (RECORDED, Path(os.environ.get("CLADEC_RESULTS") or BUILT)):
@@ -128,8 +129,12 @@ def status() -> None:
 
 def half_done() -> list[tuple[str, int, int]]:
     """Trainings that were cut off and will go on: what, and how many of their steps are done."""
-    from cladec_companion.engine.runner import model_cache
-    from cladec_core.training import progress_of
+    from cladec_companion.records.files import model_cache
 
-    found = (progress_of(path) for path in sorted(model_cache().glob("*.state")))
+    states = sorted(model_cache().glob("*.state"))
+    if not states:
+        return []
+    from cladec_core.training import progress_of  # with torch, which takes seconds
+
+    found = (progress_of(path) for path in states)
     return [(one["label"], one["done"], one["steps"]) for one in found if one and one["done"] < one["steps"]]

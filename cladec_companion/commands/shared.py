@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cladec_core.errors import RunError, UsageError
+from cladec_core.errors import RunError, UsageError, one_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LONGEST = 2000  # characters of a message: whatever it quotes comes from outside
@@ -95,6 +95,31 @@ def of_a_checkout(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, **kwargs)
 
     return run_in_checkout
+
+
+def check_profile(name: str) -> None:
+    """Refuse a profile that does not exist, before anything that takes seconds is imported.
+
+    Raises
+    ------
+    UsageError
+        It names the valid ones.
+    """
+    from cladec_companion.records.profiles import PROFILES
+
+    one_of("profile", name, PROFILES)
+
+
+def check_notebook(name: str) -> None:
+    """Refuse a notebook that does not exist, likewise.
+
+    Raises
+    ------
+    UsageError
+        It names the valid ones.
+    """
+    found = sorted(path.stem for path in (CHECKOUT / "notebooks").glob("*.ipynb"))
+    one_of("notebook", name.removesuffix(".ipynb").removeprefix("notebooks/"), found)
 
 
 def parse_changes(changes: list[str] | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cladec_companion.commands.shared import DataDir, Device, Profile, of_a_checkout, path, text, told
+from cladec_companion.commands.shared import DataDir, Device, Profile, check_profile, of_a_checkout, path, text, told
 
 study = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown",
@@ -34,6 +34,7 @@ def export(
 
     Example: `cladec study export --out study --profile laptop --participants 24`
     """
+    check_profile(profile)
     import sys
 
     from cladec_companion.papers import with_participants

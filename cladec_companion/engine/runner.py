@@ -17,7 +17,7 @@ from cladec_companion.engine.code import training_code
 from cladec_companion.engine.models import Jobs, Models, side_by_side
 from cladec_companion.engine.setup import Setup
 from cladec_companion.records.cells import Conditions, Cost, Misfit
-from cladec_companion.records.files import BUILT, ROOT, locked
+from cladec_companion.records.files import BUILT, locked, model_cache
 from cladec_companion.records.record import Record, folder_of, open_record
 from cladec_companion.records.settings import Settings
 from cladec_core import data, training
@@ -188,11 +188,6 @@ def conditions_of(on: training.Compute) -> Conditions:
     threads = torch.get_num_threads() if on.device.type == "cpu" else 0
     precision = str(on.dtype).removeprefix("torch.")
     return Conditions(on.device.type, precision, threads, training_code()[:32], on.description)
-
-
-def model_cache() -> Path:
-    """Where trained networks are kept: `$CLADEC_MODELS`, or `build/models`."""
-    return Path(os.environ.get("CLADEC_MODELS") or ROOT / "build" / "models")
 
 
 def missing(experiment: Experiment, settings: Settings, record: Record) -> list[Cell]:

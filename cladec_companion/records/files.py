@@ -28,6 +28,11 @@ _STALE_SECONDS = 86_400.0  # no write takes a day
 _numbers = itertools.count()
 
 
+def model_cache() -> Path:
+    """Where trained networks are kept: `$CLADEC_MODELS`, or `build/models`."""
+    return Path(os.environ.get("CLADEC_MODELS") or ROOT / "build" / "models")
+
+
 def digest(content: bytes) -> str:
     """SHA-256 of some bytes, as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

@@ -32,7 +32,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -57,8 +57,10 @@ from cladec_companion.records.schema import (
     rows_bytes,
     samples_bytes,
 )
-from cladec_companion.records.settings import Settings
 from cladec_core.errors import RunError
+
+if TYPE_CHECKING:  # the settings of experiments know networks, and so import torch
+    from cladec_companion.records.settings import Settings
 
 _FINGERPRINTS = 2  # the first schema with fingerprints
 
@@ -267,12 +269,17 @@ def _table(name: CellName, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return table
 
 
-def folder_of(settings: Settings, root: Path) -> Path:
+def place(record: Record) -> str:
+    """Whether a record is committed or was made on this machine."""
+    return "committed" if RECORDED in record.folder.parents else "this machine"
+
+
+def folder_of(settings: "Settings", root: Path) -> Path:
     """Where the record of a configuration is, under a folder of records."""
     return root / settings.record_name() / settings.experiment
 
 
-def open_record(settings: Settings, root: Path = BUILT, conditions: Conditions | None = None) -> Record:
+def open_record(settings: "Settings", root: Path = BUILT, conditions: Conditions | None = None) -> Record:
     """Open the record of a configuration, or begin it; nothing is written.
 
     Parameters

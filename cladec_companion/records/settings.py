@@ -12,16 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
+from cladec_companion.records.profiles import PROFILES
 from cladec_core import data, networks
 from cladec_core.errors import UsageError, one_of
 
-PROFILES = {
-    "smoke": "seconds, for tests: a thin network, a few images, no meaning",
-    "quick": "the default: embedded digits, full-width networks, minutes on a CPU",
-    "laptop": "the real Fashion-MNIST and MNIST, few epochs, one to three hours on a CPU",
-    "overnight": "all images, 16 epochs and one seed, a night or two on a CPU",
-    "paper": "the paper's protocol: 64 epochs, 5 seeds, all data",
-}
 AS_PAPER = object()  # the value of `overnight` where nothing else is said
 
 SEEDS = (0, 2**31 - 1)

@@ -95,6 +95,10 @@ class Space:
         """Images in a batch where nothing is trained."""
         return max(8, min(1024, VALUES_AT_ONCE // math.prod(self.shape)))
 
+    def checked(self, images: Any, *, unit: bool = False) -> Tensor:
+        """Check that images are such as those measured; see `intake.as_images`."""
+        return intake.as_images(images, unit=unit, shape=self.shape, value_range=self.value_range)
+
     def standardise(self, images: Tensor) -> Tensor:
         """Zero mean and unit variance per channel over the images measured, if they are standardised at all."""
         return (images - self.mean) / self.std

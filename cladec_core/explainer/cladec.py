@@ -244,7 +244,7 @@ class ClaDec:
             Before `fit`, or for images that cannot be used.
         """
         space = self._ready()
-        images = intake.as_images(x, unit=self.preprocess is not None, shape=space.shape)
+        images = space.checked(x, unit=self.preprocess is not None)
         probability, prediction = self._run(self._logits, images, space).softmax(1).max(1)
         found = Explanations()
         for layer, part in self._parts.items():
@@ -279,7 +279,7 @@ class ClaDec:
             Before `fit`, for images that cannot be used, or for a layer without maps before it.
         """
         space = self._ready()
-        images = intake.as_images(x, unit=self.preprocess is not None, shape=space.shape)
+        images = space.checked(x, unit=self.preprocess is not None)
         found = {}
         for layer, part in self._parts.items():
             size = self._logits.preprocess(images[:1].to(self.on.device)).shape[-2:]
@@ -337,7 +337,7 @@ class ClaDec:
         """
         space = self._ready()
         given, known = intake.gather(images, labels, unit=self.preprocess is not None)
-        given = intake.as_images(given, unit=False, shape=space.shape)
+        given = space.checked(given)
         if len(given) < 2 * FEWEST or seeds < 1:
             raise UsageError(f"{len(given)} images, seeds={seeds}; valid: at least {2 * FEWEST} images, 1 seed.")
         classes = self._run(self._logits, given[:1], space).shape[1]

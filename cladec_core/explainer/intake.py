@@ -16,6 +16,7 @@ from cladec_core.errors import UsageError
 Images = Tensor | Dataset[Any] | DataLoader[Any]
 Labels = Tensor | Sequence[int] | None
 BATCH = 64
+FAR = 5.0  # times the range of the values in `fit`: what is as far outside has other units
 
 
 def checked_channels(channels: Any) -> list[int] | None:
@@ -129,13 +130,29 @@ def checked_labels(labels: Tensor | None, classes: int) -> Tensor:
     return labels
 
 
-def as_images(images: Any, *, unit: bool, shape: Sequence[int] | None = None) -> Tensor:
+def as_images(
+    images: Any,
+    *,
+    unit: bool,
+    shape: Sequence[int] | None = None,
+    value_range: tuple[float, float] = (-math.inf, math.inf),
+) -> Tensor:
     """Check images, or a single one, and return them as float32 (n, channels, height, width) on the CPU.
+
+    Parameters
+    ----------
+    images
+        Of any kind.
+    unit
+        Whether values must be in [0, 1].
+    shape, value_range
+        Of an image, and the lowest and highest value, in `fit`.
 
     Raises
     ------
     UsageError
-        For another type or shape (than `shape`, if given), values that are not finite, or outside [0, 1] for `unit`.
+        For another type or shape, values that are not finite, outside [0, 1] for `unit`, or so far outside the range
+        that they must be in other units than in `fit`.
     """
     if not isinstance(images, Tensor) or not (images.is_floating_point() or images.dtype == torch.uint8):
         what = getattr(images, "dtype", type(images).__name__)
@@ -154,6 +171,12 @@ def as_images(images: Any, *, unit: bool, shape: Sequence[int] | None = None) ->
         raise UsageError(
             f"Images have values from {low:.3g} to {high:.3g}, but preprocess expects [0, 1] (or uint8); leave it out "
             f"if they are preprocessed already."
+        )
+    least, most = value_range
+    if max(least - low, high - most) > FAR * (most - least):
+        raise UsageError(
+            f"Images have values from {low:.3g} to {high:.3g}, those of fit from {least:.3g} to {most:.3g}; valid: the "
+            f"same units as in fit."
         )
     return batch
 

@@ -1,6 +1,7 @@
 """Reading a named layer of any module by a forward hook that always comes off, and saying why where it cannot."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -13,6 +14,12 @@ from cladec_core.errors import UsageError
 from cladec_core.networks import capture, check_layer, in_eval_mode
 
 CLASS_TOKEN = ("keep", "drop")
+# What torch says where the types of a layer and of its input differ.
+OTHER_TYPE = re.compile(r"dtype|scalar type|(input|weight|bias) type", re.IGNORECASE)
+CASTS = (
+    "The model casts to another type inside its forward, while the explainer's copy is in float32 ({}); leave the cast "
+    "out, or let it follow the weights, such as images.to(next(self.parameters()).dtype)."
+)
 Adapters = Mapping[str, Callable[[Any], Tensor]]
 Preprocess = Callable[[Tensor], Tensor] | None
 
@@ -122,14 +129,17 @@ def like_image(grid: Sequence[int], size: Sequence[int]) -> bool:
 
 
 def token_grid(layer: str, tokens: int, size: Sequence[int]) -> tuple[int, tuple[int, int]]:
-    """Split tokens into those that are no patches (up to two, in front) and a grid with the sides' ratio of the image.
+    """Split tokens into those that are no patches, in front, and a grid with the ratio of the image's sides.
+
+    There are as few of the first as leave such a grid, and at most half as many as patches: up to two for a class and
+    its distillation, five in DINOv2 with registers, more with learnt prompts.
 
     Raises
     ------
     UsageError
         If no number of other tokens leaves such a grid.
     """
-    for extra in range(min(3, tokens)):
+    for extra in range(tokens // 3 + 1):
         height = max(1, round(((tokens - extra) * size[0] / size[1]) ** 0.5))
         width = (tokens - extra) // height
         if height * width == tokens - extra and like_image((height, width), size):
@@ -185,6 +195,8 @@ def _run(logits: Logits, layers: Sequence[str], images: Tensor) -> tuple[Tensor,
             outputs = logits.model(inputs)
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        if at != "preprocess fails on" and OTHER_TYPE.search(reason):
+            raise UsageError(CASTS.format(reason)) from error
         raise UsageError(f"{at} images of {'x'.join(map(str, images.shape[1:]))}: {reason}") from error
     return _adapted(outputs, "", logits.adapters), found
 

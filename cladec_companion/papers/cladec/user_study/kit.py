@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cladec_companion.engine import runner
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.shared import LayeredSettings, as_uint8
 from cladec_companion.papers.cladec.user_study.experiment import UserStudySettings
+from cladec_companion.records.files import model_cache
 from cladec_companion.records.settings import settings_for
 from cladec_core import data, measures, training
 from cladec_core.errors import RunError, UsageError
@@ -127,7 +127,7 @@ def export(
         chosen = choose(labels, len(images.classes), settings.images, settings.seed)
         on = training.compute(device)
         setup = Setup(images.to(on.device), ARCHITECTURE, settings.seed, trained, on)
-        made, pairs = _explain(setup, Models(runner.model_cache(), progress), torch.from_numpy(chosen).to(on.device))
+        made, pairs = _explain(setup, Models(model_cache(), progress), torch.from_numpy(chosen).to(on.device))
         manifest = {
             "schema": SCHEMA, "profile": settings.profile, "dataset": images.name, "seed": settings.seed,
             "architecture": ARCHITECTURE, "layer": LAYER, "configuration": trained.configuration(),

@@ -70,13 +70,15 @@ def test_random_weights_replace_the_last_layers_and_leave_the_others(base, model
     found = models.train(RandomisedTraining(base, count))
     names = layers_with_weights(trained)
     assert len(names) == 9
-    for name in names:
+    for name in names[:-count]:  # statistics of BatchNorm, too
+        theirs = getattr(found, name).state_dict()
+        assert all(torch.equal(tensor, theirs[at]) for at, tensor in getattr(trained, name).state_dict().items()), name
+    for name in names[-count:]:
+        pairs = zip(getattr(trained, name).parameters(), getattr(found, name).parameters(), strict=True)
         same = [
-            torch.equal(one, other)
-            for one, other in zip(getattr(trained, name).parameters(), getattr(found, name).parameters(), strict=True)
-            if one.unique().numel() > 1  # BatchNorm begins with ones
-        ]
-        assert all(same) if name in names[:-count] else not any(same), name
+            torch.equal(one, other) for one, other in pairs if one.unique().numel() > 1
+        ]  # BatchNorm begins with ones
+        assert not any(same), name
     for name, tensor in trained.state_dict().items():
         assert torch.equal(tensor, before[name]), name  # the trained network itself stays as it was
 
@@ -177,6 +179,22 @@ def test_attacked_images_stay_in_bounds_keep_their_class_and_move_their_aim(base
     random = ((noise.clamp(images.min(), images.max())), found)
     moved = [(aim(part) - aim(images)).flatten(1).norm(dim=1).mean() for part in random]
     assert moved[1] > moved[0]  # a search, not noise of the same size
+
+
+def test_an_attack_that_would_change_the_class_does_not(base):
+    """Aimed at the logits of a linear classifier, whose class a small change of every pixel moves."""
+    classifier, images = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)).eval(), base.data.test_images[:12]
+    labels, seen = classifier(images).argmax(1), []
+
+    def logits(part):
+        found = classifier(part)
+        seen.append(bool((found.argmax(1) != labels).any()))
+        return found
+
+    found = perturbed(classifier, logits, images, base.data, Search(0.2, 12))
+    assert any(seen)  # the search came upon other classes
+    assert torch.equal(classifier(found).argmax(1), labels)
+    assert (found != images).flatten(1).any(1).any()
 
 
 def test_a_change_is_a_share_of_what_two_images_differ_in():

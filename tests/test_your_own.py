@@ -9,9 +9,12 @@ import torch
 
 from cladec_companion import papers
 from cladec_companion.engine import runner
+from cladec_companion.engine.models import Models
+from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.cladec.your_own import claims, figures
 from cladec_companion.papers.cladec.your_own import experiment as your_own
+from cladec_core import training
 from cladec_core.errors import UsageError
 
 GREY = SimpleNamespace(mean=torch.tensor([0.25, 0.6])[:, None, None], std=torch.tensor([0.25, 0.1])[:, None, None])
@@ -56,6 +59,30 @@ def test_the_change_of_the_rest_leaves_out_the_marker():
     assert your_own.changed(other, bare, inside) == 0
     other[:, :, 8, 8] += 2
     assert your_own.changed(other, bare, inside) == pytest.approx(4 / (1024 - 36), rel=1e-4)
+
+
+def test_numbers_are_marked_by_every_training_that_they_rest_on():
+    decoders = {"biased": {"cladec": True, "reference": False}, "honest": {"cladec": False, "reference": False}}
+    assert your_own._still_falling(decoders) == {
+        "reference": False, "ClaDec, biased": True, "ClaDec, honest": False, "two models": True
+    }  # fmt: skip
+    reference = {name: {"cladec": False, "reference": True} for name in decoders}
+    assert your_own._still_falling(reference) == {
+        "reference": True, "ClaDec, biased": True, "ClaDec, honest": True, "two models": False
+    }  # fmt: skip
+
+
+def test_an_explainer_says_whether_its_losses_were_falling(digits, on, monkeypatch):
+    settings = settings_for("your_own", "smoke", train_limit=96, test_limit=48, decoder_epochs=2)
+    setup = Setup(digits, "vgg5", 0, settings, on)
+    trial = your_own.Trial.of(setup)
+    classifier = Models().train(trial.runs["biased"].classifier)
+    seen = []
+    monkeypatch.setattr(training, "still_falling", lambda history: seen.append(history) or len(seen) == 2)
+    explainer, marks = your_own._explainer(trial, "biased", classifier, "conv4")
+    assert marks == {"cladec": False, "reference": True}
+    assert [len(history) for history in seen] == list(explainer.epochs["conv4"].values())
+    assert explainer.explain(digits.test_images[:2]).reconstruction.shape == (2, 1, 32, 32)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +133,31 @@ def test_every_figure_can_be_drawn(record):
     assert lines[:3] == ["LIME", "occlusion", "GradCAM, penultimate"]
     assert len(lines) == 2 + 2 * 3
     assert list(figures.kept(both).loc["penultimate"].index) == ["ClaDec, biased", "ClaDec, honest", "reference"]
+
+
+def test_what_had_not_converged_is_marked_in_tables_pictures_and_findings(record):
+    marks = record.rows["metric"] == "still_falling"
+    assert set(record.rows[marks]["method"]) == {"reference", "ClaDec, biased", "ClaDec, honest", "two models"}
+
+    def told(**falling):
+        values = record.rows["method"].map(falling).where(marks).fillna(0.0)
+        changed = replace(record, rows=record.rows.assign(value=record.rows["value"].where(~marks, values)))
+        labels = [axis.get_ylabel() for axis in figures.reconstructions(changed, "others").axes if axis.get_ylabel()]
+        named = [label.partition("\n")[0] for label in labels if "still falling" in label]
+        return figures.kept(changed)["still falling"].to_dict(), named, claims.findings(changed)["conv4"]
+
+    table, named, findings = told()
+    assert (set(table.values()), named) == ({"no"}, [])
+    assert not findings.str.contains("not converged").any()
+    table, named, findings = told(**{"ClaDec, honest": 1.0})
+    assert [place for place, mark in table.items() if mark == "yes"] == [("conv4", "ClaDec, honest")]
+    assert named == ["conv4: honest"]
+    barred = findings.str.contains("not converged: ClaDec, honest")
+    # What is drawn where there is no marker, and what compares both classifiers; not what the biased one says alone.
+    assert barred.iloc[[3, 7]].all()
+    assert not barred.iloc[[0, 1, 4]].any()
+    older = replace(record, rows=record.rows[~marks])
+    assert set(figures.kept(older)["still falling"]) == {"not recorded"}
 
 
 @pytest.mark.parametrize(

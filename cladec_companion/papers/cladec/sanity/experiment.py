@@ -45,7 +45,7 @@ CHECKS = {
     ATTACK: "perturbations too small to see that leave the prediction as it is",
 }
 POOLED_AS = {"vgg11": "vgg11_maxpool"}
-OTHER_SEED = 2**31 - 1  # of the second classifier; no run is asked for it
+OTHER_SEED = 2**31 - 1  # of the second classifier, one for the runs of all seeds; no run is asked for it
 COMPARED = 500  # test images whose explanations are compared
 CLADEC, DIFFERENCE, GRADCAM = "cladec", "difference", "gradcam"
 

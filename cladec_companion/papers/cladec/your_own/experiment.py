@@ -10,6 +10,7 @@ on images that break the link: other classes with the marker, and the class with
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -64,6 +65,7 @@ class YourOwnSettings(Settings):
 BIASED, HONEST = "biased", "honest"
 MARKED, OTHERS = "marked", "others"  # images of the marked class, and of all others
 SHOWN = 8
+PARTS = ("cladec", "reference")  # trainings of an explainer, in their order
 SUPERPIXEL = 4  # side of LIME's areas in pixels
 
 
@@ -118,7 +120,8 @@ def run_cell(setup: Setup, layer: str, keep_samples: bool) -> Cell:
     -------
     rows
         Of each method, classifier and kind of images (`_others` in the name of a metric: other classes).
-        `share`: energy (squares; of heat maps the positive part) of a map inside the marker. `drawn`, `drawn_bare`:
+        `share`: energy (squares; of heat maps the positive part) of a map inside the marker. `still_falling`: whether
+        the loss of a training that the method's numbers rest on would have gone on falling. `drawn`, `drawn_bare`:
         see `drawn`, for images with and without the marker. `changed`: see `changed`. Of each classifier `accuracy`
         with the marker on its class, `accuracy_clean` without any marker, and `fooled`: images of other classes that
         the marker turns into the marked class.
@@ -155,8 +158,11 @@ def _classifiers(setup: Setup, trial: Trial, classifiers: dict[str, nn.Module], 
 
 def _layer(setup: Setup, trial: Trial, classifiers: dict[str, nn.Module], layer: str) -> Found:
     """What a layer of both classifiers keeps, and GradCAM of it."""
-    explainers = {name: _explainer(trial, name, model, layer) for name, model in classifiers.items()}
+    fitted = {name: _explainer(trial, name, model, layer) for name, model in classifiers.items()}
+    explainers = {name: explainer for name, (explainer, _) in fitted.items()}
     values: dict[str, dict[str, float]] = defaultdict(dict)
+    for method, falling in _still_falling({name: marks for name, (_, marks) in fitted.items()}).items():
+        values[method]["still_falling"] = float(falling)
     images, maps = {}, {}
     for kind in trial.bare:
         on, off = (
@@ -294,11 +300,28 @@ def _anywhere(setup: Setup) -> Tensor:
     return torch.zeros(len(labels), dtype=torch.bool).index_fill(0, chosen, True).to(labels.device)
 
 
-def _explainer(trial: Trial, name: str, classifier: nn.Module, layer: str) -> ClaDec:
+def _explainer(trial: Trial, name: str, classifier: nn.Module, layer: str) -> tuple[ClaDec, dict[str, bool]]:
+    """Explain one layer; also whether the loss of its decoder ("cladec") and of the reference was still falling."""
     run = trial.runs[name]
     images = trial.runs[_settings(run).fitted_on].data.train_images.cpu()
     explainer = ClaDec(classifier, layer=layer, device=str(run.on.device), seed=run.seed)
-    return explainer.fit(images, epochs=run.settings.decoder_epochs, progress=False)
+    trainings = explainer.trainings(images, epochs=run.settings.decoder_epochs, progress=False)
+    histories = training.fit_many(next(trainings))
+    with suppress(StopIteration):  # the explainer is fitted when its trainings are at their end
+        trainings.send(histories)
+    return explainer, dict(zip(PARTS, map(training.still_falling, histories), strict=True))
+
+
+def _still_falling(marks: dict[str, dict[str, bool]]) -> dict[str, bool]:
+    """By method, whether any training that its numbers rest on was still falling; `marks` are by classifier and part.
+
+    ClaDec's difference is one from the reference, that of two models one of two decoders. Both references are the
+    same training.
+    """
+    decoder, reference = PARTS
+    found = {"reference": any(own[reference] for own in marks.values())}
+    found |= {f"ClaDec, {name}": own[decoder] or own[reference] for name, own in marks.items()}
+    return found | {"two models": any(own[decoder] for own in marks.values())}
 
 
 def _explained(explainer: ClaDec, images: Tensor) -> Explanation:

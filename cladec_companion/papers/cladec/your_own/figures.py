@@ -16,6 +16,9 @@ STYLES = {  # colour, marker, and how far from the middle of its line
     BIASED: (COLOURS["cladec"], "o", 0.15), HONEST: (COLOURS["refae"], "s", -0.15), PAIR: ("#cc79a7", "D", 0),
 }  # fmt: skip
 WITHOUT_LAYERS = ("occlusion", "LIME")
+# Pictures of a layer -> the method of their rows.
+DRAWN = {"reference": "reference", BIASED: f"ClaDec, {BIASED}", HONEST: f"ClaDec, {HONEST}"}
+FALLING = "still falling"
 KINDS = {MARKED: "the marked class", OTHERS: "other classes"}
 
 
@@ -37,15 +40,27 @@ def reconstructions(record: Record, kind: str) -> Figure:
     """
     rows: dict[str, tuple[str, ...]] = {"with the marker": (kind,)}
     for layer in layers(record):
-        rows |= {f"{layer}: {name}": (layer, name, kind) for name in ("reference", BIASED, HONEST)}
+        rows |= {f"{layer}: {name}{_mark(record, layer, name)}": (layer, name, kind) for name in DRAWN}
     return _grid(record, rows)
+
+
+def _mark(record: Record, layer: str, name: str) -> str:
+    """What stands below the name of pictures that come from a training whose loss was still falling."""
+    return f"\n({FALLING})" if falling(record).get((layer, DRAWN[name]), False) else ""
+
+
+def falling(record: Record) -> pd.Series:
+    """By layer and method, whether a loss behind it was still falling in any run; empty if nobody recorded it."""
+    rows = record.rows[record.rows["metric"] == "still_falling"]
+    return rows.groupby(["layer", "method"])["value"].max() > 0
 
 
 def maps(record: Record, kind: str) -> Figure:
     """Where each method sees the reason for the biased classifier's decision; white is nowhere. `kind`: as above."""
     rows: dict[str, tuple[str, ...]] = {"with the marker": (kind,)}
-    for method in ("ClaDec", "GradCAM"):
-        rows |= {f"{method}, {layer}": (layer, BIASED, kind, method) for layer in layers(record)}
+    for layer in layers(record):
+        rows[f"ClaDec, {layer}{_mark(record, layer, BIASED)}"] = (layer, BIASED, kind, "ClaDec")
+    rows |= {f"GradCAM, {layer}": (layer, BIASED, kind, "GradCAM") for layer in layers(record)}
     return _grid(record, rows | {method: (BIASED, kind, method) for method in WITHOUT_LAYERS})
 
 
@@ -94,7 +109,10 @@ def kept(record: Record) -> pd.DataFrame:
         "drawn": "its class, with it", "drawn_bare": "its class, without", "drawn_others": "others, with it",
         "drawn_bare_others": "others, without", "changed_others": "change of the rest (others)",
     }  # fmt: skip
-    return _table(record, ["layer", "method"], columns).map("{:.3f}".format)
+    table = _table(record, ["layer", "method"], columns).map("{:.3f}".format)
+    marks = falling(record).reindex(table.index)
+    names = {True: "yes", False: "no"}
+    return table.assign(**{FALLING: [names.get(mark, "not recorded") for mark in marks]})
 
 
 def _table(record: Record, index: list[str], columns: dict[str, str]) -> pd.DataFrame:

@@ -6,8 +6,6 @@ opposite weights, the winners one layer below are subtracted, and the difference
 
 import torch
 from torch import Tensor, nn
-from zennit.canonizers import SequentialMergeBatchNorm
-from zennit.composites import ExcitationBackprop
 
 from cladec_core.errors import UsageError
 from cladec_core.networks import capture, check_layer, in_eval_mode
@@ -80,6 +78,9 @@ def contrastive_maps(body: nn.Module, weights: Tensor, images: Tensor, *, contra
     Tensor
         (n, units, height, width) on the device of the images; summed over channels, negative values set to 0.
     """
+    from zennit.canonizers import SequentialMergeBatchNorm
+    from zennit.composites import ExcitationBackprop
+
     composite = ExcitationBackprop(zero_params=["bias"], canonizers=[SequentialMergeBatchNorm()])
     found = []
     with in_eval_mode(body), composite.context(body) as modified:

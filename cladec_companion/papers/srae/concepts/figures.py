@@ -1,6 +1,6 @@
 """Figures of the chapter `srae`: contributions, maps of every method, what x-features stand for, one to play with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,16 +11,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.explorer import Control, explore
-from cladec_companion.evidence.lines import first_run, heading
+from cladec_companion.evidence.lines import heading
 from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, show, unit
 from cladec_companion.papers.srae.baselines import CAE, LASSO, NN, SAE, SRAE
 from cladec_companion.papers.srae.concepts.claims import GAMMAS, Evidence, titled
 from cladec_companion.papers.srae.decoding import STEPS
 from cladec_companion.papers.srae.mosaic import CLASSES
 from cladec_companion.papers.srae.printed import name
+from cladec_companion.papers.srae.samples import EXAMPLES
 from cladec_companion.papers.srae.scenes import GARMENTS
 from cladec_companion.records.record import Record
-from cladec_companion.records.samples import RunImages
+from cladec_companion.records.samples import RunImages, runs_of
 from cladec_core.data import DATASETS
 
 ORDER = (SRAE, NN, SAE, CAE, LASSO)
@@ -52,10 +53,18 @@ class Target:
 
     @classmethod
     def of(cls, record: Record, number: int | None = None) -> "Target":
-        """A target; by default the first that the record keeps images of."""
-        images = RunImages.of(record, *first_run(record))
-        kept = sorted({int(parts[0]) for parts in images.names if parts[0].isdecimal()})
-        return cls(record, images, kept[0] if number is None else number)
+        """A target of mosaics, or of garments in a record without mosaics; by default the first that has images."""
+        return cls.every(record)[0] if number is None else replace(cls.every(record)[0], number=number)
+
+    @classmethod
+    def every(cls, record: Record) -> "list[Target]":
+        """The first target with images of each run, mosaics before garments."""
+        found = []
+        for run in sorted(runs_of(record), key=lambda run: run[0] == GARMENTS):
+            images = RunImages.of(record, *run)
+            kept = sorted({int(parts[0]) for parts in images.names if parts[0].isdecimal()})
+            found += [cls(record, images, kept[0])] if kept else []
+        return found
 
     def __getitem__(self, what: str) -> np.ndarray:
         return self.images[(str(self.number), *what.split("/"))]
@@ -123,20 +132,30 @@ def maps(record: Record, image: int = 0) -> Figure:
 
 @drawn
 def meanings(record: Record) -> Figure:
-    """What each x-feature of SRAE stands for: where it responds most, and what a ClaDec decoder makes of it."""
-    target = Target.of(record)
-    crops, mean, decoded = target["crops"], target["mean_crop"], target["decoded"]
-    titles = [*(f"response {number}" for number in range(1, crops.shape[1] + 1)), "mean response"]
+    """What each x-feature of SRAE stands for: where it responds most, and what a ClaDec decoder makes of it.
+
+    One block for each run of the record: mosaics, then garments.
+    """
+    lines: list[tuple[str, list[np.ndarray]]] = []
+    targets = Target.every(record)
+    for target in targets:
+        shown = zip(target["crops"], target["mean_crop"], target["decoded"], strict=True)
+        lines += [
+            (f"{class_names(target.images.dataset)[target.number]}:\nx-feature {place}", [*crops, mean, *decoded])
+            for place, (crops, mean, decoded) in enumerate(shown, start=1)
+        ]
+    titles = [*(f"response {number}" for number in range(1, EXAMPLES + 1)), "mean response"]
     titles += [f"decoded, {step:+.0f} sd" if step else "decoded, mean" for step in STEPS]
-    figure, axes = plt.subplots(len(crops), len(titles), figsize=(1.02 * len(titles) + 0.9, 1.02 * len(crops) + 0.5))
-    axes = np.atleast_2d(axes)
-    for feature, line in enumerate(axes):
-        for axis, shown in zip(line, [*crops[feature], mean[feature], *decoded[feature]], strict=True):
-            show(axis, shown)
-        line[0].set_ylabel(f"x-feature {feature + 1}", rotation=0, ha="right", va="center", labelpad=6)
+    figure, axes = plt.subplots(
+        len(lines), len(titles), figsize=(1.02 * len(titles) + 0.9, 1.02 * len(lines) + 0.5), squeeze=False
+    )
+    for line, (label, images) in zip(axes, lines, strict=True):
+        for axis, image in zip(line, images, strict=True):
+            show(axis, image)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=7)
-    figure.suptitle(target.title, fontsize=8)
+    figure.suptitle("; ".join(target.title for target in targets), fontsize=8)
     close_up(figure, 0.02)
     return figure
 

@@ -317,7 +317,7 @@ def _compared(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
     """The same images for another class, and for networks drawn anew."""
     n = len(maps)
     other = bench.explain(method, bench.images[:n], bench.other[:n])
-    found: dict[str, Value] = {"class_similarity": deletion.correlation(maps, other)}
+    found: dict[str, Value] = {"class_similarity": axioms.resemblance(maps, other)}
     few = max(2, n // 4) if METHODS[method].slow else min(n, RANDOMISED)
     images, target = bench.images[:few], bench.target[:few]
     alike = [

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from cladec_companion.evidence.claims import Evidence
 from cladec_companion.evidence.explorer import Control, classes_of, explore
-from cladec_companion.evidence.lines import first_run, heading
+from cladec_companion.evidence.lines import first_run
 from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, show, unit
+from cladec_companion.evidence.tables import DATASET_NAMES
 from cladec_companion.evidence.thresholds import UNMOVED
 from cladec_companion.papers.xai.shifts.experiment import EXPLAINED, SPLIT, TITLES
 from cladec_companion.papers.xai.shifts.networks import SHIFTS
@@ -56,7 +57,8 @@ def before_and_after(record: Record, change: str, run: tuple[str, str] | None = 
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
     for column, title in enumerate(("before", "after") * count):
         axes[0, column].set_title(title, fontsize=7)
-    figure.suptitle(f"{heading(record, run)}; {change}", fontsize=8)
+    named = f"{DATASET_NAMES[run[0]]}, perceptron, profile {record.manifest['profile']}; {change}"
+    figure.suptitle(named, fontsize=8)
     close_up(figure, 0.01)
     return figure
 

@@ -166,6 +166,13 @@ def test_roughness_of_a_chequered_map_is_the_largest():
     assert axioms.roughness(3 * halves + 1).item() == pytest.approx(1 / 7)
 
 
+def test_a_constant_map_resembles_no_other_and_two_of_them_are_not_compared():
+    maps, constant = torch.rand(2, 4, 4), torch.full((2, 4, 4), 0.3)
+    assert axioms.resemblance(maps, constant).tolist() == axioms.resemblance(constant, maps).tolist() == [0, 0]
+    assert axioms.resemblance(constant, 0 * constant).isnan().all()
+    assert axioms.resemblance(maps, 2 * maps + 1).tolist() == pytest.approx([1, 1])
+
+
 def test_another_class_is_never_the_same_and_any_other():
     found = axioms.other_classes(torch.full((400,), 2), 4, 0)
     assert set(found.tolist()) == {0, 1, 3}

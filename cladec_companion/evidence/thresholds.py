@@ -176,6 +176,11 @@ RESEMBLES = Threshold(
     "2026-11-21",
 )  # fmt: skip
 
+UNMOVED = Threshold(
+    "unchanged, or changed (maps)", 0.01, tuple(f"L{number}" for number in range(24, 36)),
+    "distance as a share of the map's length: what nobody sees in a picture", "2026-11-21",
+)  # fmt: skip
+
 
 def table() -> pd.DataFrame:
     """Every threshold, for a page of the book."""

@@ -1,6 +1,6 @@
 """Explainable AI: Interpreting, Explaining and Visualizing Deep Learning (Samek et al., LNAI 11700)."""
 
 from cladec_companion.papers.chapter import Paper
-from cladec_companion.papers.xai import heatmaps
+from cladec_companion.papers.xai import heatmaps, shifts
 
-PAPER = Paper((heatmaps.CHAPTER,))
+PAPER = Paper((heatmaps.CHAPTER, shifts.CHAPTER))

@@ -25,14 +25,14 @@ class BudgetSettings(LayeredSettings):
     )
     classifier_epochs: int = epochs_of(1, 6, 4, 64, of="the classifier to explain, which is the same for every length")
     decoder_epochs: int = epochs_of(
-        4, 8, 64, 64, of="the longest training of the decoders, the RefAE and the evaluation classifiers", overnight=64
+        4, 8, 16, 64, of="the longest training of the decoders, the RefAE and the evaluation classifiers", overnight=64
     )
     train_limit: int | None = images_used(160, 640, 20_000, None)
     width: float = parameter(
         0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=(0.05, 4.0)
     )
     shares: tuple[int, ...] = parameter(
-        (4, 2, 1), (8, 2, 1), *((16, 4, 1),) * 2, "the longest training is divided by each of these", axis=True,
+        (4, 2, 1), (8, 2, 1), (4, 1), (16, 4, 1), "the longest training is divided by each of these", axis=True,
         limits=(1, 10_000),
     )  # fmt: skip
     amounts: tuple[int, ...] = parameter(

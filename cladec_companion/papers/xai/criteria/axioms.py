@@ -17,6 +17,7 @@ from cladec_core.training import Compute
 
 STAGES = 3  # of the cascade: a third, two thirds and all of the layers, from the output
 CALIBRATED_ON = 256  # images
+CONSTANT = 1e-5  # deviation as a share of the largest value below which a map is constant
 
 
 def relative_gap(sums: Tensor, claimed: Tensor) -> float:
@@ -66,6 +67,16 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     """Spearman's correlation of each pair of maps, (n,); NaN where one is constant."""
     ranks = [torch.from_numpy(rankdata(part.flatten(1).cpu().numpy(), axis=1)) for part in (first, second)]
     return correlation(*ranks)
+
+
+def resemblance(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson's correlation of each pair of maps, (n,); 0 where one of them is constant, NaN where both are.
+
+    A method that finds nothing to mark for another class gives a constant map, which resembles no other.
+    """
+    varies = [part.flatten(1).std(1) > CONSTANT * part.flatten(1).abs().amax(1) for part in (first, second)]
+    found = torch.where(varies[0] & varies[1], correlation(first, second), 0.0)
+    return torch.where(varies[0] | varies[1], found, torch.nan)
 
 
 def other_classes(target: Tensor, classes: int, seed: int) -> Tensor:

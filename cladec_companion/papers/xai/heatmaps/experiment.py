@@ -45,9 +45,9 @@ FLIPPED = (
 FLIPPED_FILL = "mean"
 AT_ONCE = 64  # images that are explained together
 OCCLUDER, OCCLUDER_STEP = 8, 3  # pixels
-RANDOMISED = 32  # images that are explained again for randomised networks
+RANDOMISED = 16  # images that are explained again for randomised networks
 MOVED = 8  # images over which a square moves
-REFAE_SHARE = 4  # the RefAE fills holes in one of so many images, as it takes most of the time
+REFAE_SHARE = 8  # the RefAE fills holes in one of so many images, as it takes most of the time
 CONFIDENT = 0.5  # probability that an image needs to be a tile of a mosaic
 PAIRS = {  # maps that the book compares with each other
     "lrp_0": ("gradient_x_input",), "deeplift": ("integrated_gradients",),
@@ -162,7 +162,7 @@ class Bench:
         if len(data.test_labels[usable].unique()) < 4:  # a classifier that has hardly learnt
             usable = torch.ones_like(usable)
         seed = training.derive_seed(self.setup.seed, "mosaics")
-        return axioms.mosaics(data.test_images, data.test_labels, usable, max(2, self.settings.explained // 2), seed)
+        return axioms.mosaics(data.test_images, data.test_labels, usable, max(4, self.settings.explained // 4), seed)
 
     def options(self, method: str) -> dict[str, int]:
         """What the settings say of a method."""
@@ -317,7 +317,7 @@ def _compared(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
     """The same images for another class, and for networks drawn anew."""
     n = len(maps)
     other = bench.explain(method, bench.images[:n], bench.other[:n])
-    found: dict[str, Value] = {"class_similarity": deletion.correlation(maps, other)}
+    found: dict[str, Value] = {"class_similarity": axioms.resemblance(maps, other)}
     few = max(2, n // 4) if METHODS[method].slow else min(n, RANDOMISED)
     images, target = bench.images[:few], bench.target[:few]
     alike = [

@@ -1,0 +1,250 @@
+"""Input shift invariance (chapter 14) and neuron splitting (section 13.3.3): explanations of one function twice."""
+
+import copy
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import Setup as Described
+from cladec_companion.engine.trainings import Training, fresh_weights
+from cladec_companion.papers.xai.attribution import Around, attribute
+from cladec_companion.papers.xai.criteria import axioms
+from cladec_companion.papers.xai.shifts import networks
+from cladec_companion.records.samples import below
+from cladec_companion.records.settings import (
+    SEEDS,
+    Settings,
+    classifiers,
+    data_sets,
+    epochs_of,
+    images_used,
+    names_of,
+    parameter,
+)
+from cladec_core import training
+
+Rows = list[dict[str, Any]]
+Samples = dict[str, np.ndarray]
+Cell = Generator[list[Any], list[Any], tuple[Rows, Samples]]
+
+SPLIT = "split"
+# Name -> method of `attribute` and its options. "zero" is an image of zeros, which is grey for shifted images.
+EXPLAINED: dict[str, tuple[str, dict[str, Any]]] = {
+    "gradient": ("gradient", {}), "guided_backprop": ("guided_backprop", {}), "patternnet": ("patternnet", {}),
+    "smoothgrad": ("smoothgrad", {}), "gradient_x_input": ("gradient_x_input", {}),
+    "integrated_gradients_zero": ("integrated_gradients", {"baseline": "zero"}),
+    "integrated_gradients_black": ("integrated_gradients", {"baseline": "black"}),
+    "lrp_epsilon": ("lrp_epsilon", {}), "lrp_gamma": ("lrp_gamma", {}),
+    "patternattribution": ("patternattribution", {}),
+}  # fmt: skip
+TITLES = {
+    "gradient": "Gradient", "guided_backprop": "Guided Backprop", "patternnet": "PatternNet",
+    "smoothgrad": "SmoothGrad", "gradient_x_input": "Gradient × Input",
+    "integrated_gradients_zero": "Integrated Gradients, zero",
+    "integrated_gradients_black": "Integrated Gradients, black", "lrp_epsilon": "LRP-ε", "lrp_gamma": "LRP-γ",
+    "patternattribution": "PatternAttribution", "cladec": "ClaDec, same decoder",
+    "cladec_again": "ClaDec, trained again", "cladec_shifted": "ClaDec, trained on shifted images",
+}  # fmt: skip
+NOISE = 0.15  # of SmoothGrad, as a share of the range of pixels before the shift
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class ShiftsSettings(Settings):
+    """Parameters of the experiment `shifts`."""
+
+    experiment: ClassVar[str] = "shifts"
+    datasets: tuple[str, ...] = data_sets(*(("mnist", "fashion_mnist"),) * 2)
+    architectures: tuple[str, ...] = classifiers(*(("vgg5",),) * 4)
+    seeds: tuple[int, ...] = parameter(
+        (0,), (0,), (0, 1, 2), (0, 1, 2, 3, 4), "one run for each", overnight=(0, 1, 2), axis=True, limits=SEEDS
+    )
+    classifier_epochs: int = epochs_of(1, 10, 10, 10, of="the perceptron", overnight=10)
+    decoder_epochs: int = epochs_of(1, 4, 5, 20, of="the decoders")
+    train_limit: int | None = images_used(160, None, 20_000, None)
+    hidden: int = parameter(32, 256, 1024, 1024, "neurons of each hidden layer", limits=(2, 8192))
+    explained: int = parameter(6, 40, 200, 200, "test images that are explained", limits=(2, 10_000))
+    changes: tuple[str, ...] = names_of(
+        *((*networks.SHIFTS, SPLIT),) * 4, help="what is done to input or network", of=(*networks.SHIFTS, SPLIT)
+    )
+
+
+def _settings(setup: Described) -> ShiftsSettings:
+    assert isinstance(setup.settings, ShiftsSettings)
+    return setup.settings
+
+
+@dataclass(frozen=True, eq=False)
+class PerceptronTraining(Training):
+    """The network of section 14.2.1, on images in [0, 1]."""
+
+    recipe: ClassVar[training.Recipe] = training.SGD
+    makes_images: ClassVar[bool] = False
+
+    @property
+    def label(self) -> str:
+        """See `Training`."""
+        return f"perceptron of {_settings(self.setup).hidden}"
+
+    def build(self, *needed: nn.Module) -> nn.Sequential:
+        """See `Training`."""
+        data = self.setup.data
+        with fresh_weights(self.setup, self.label):
+            return networks.perceptron(
+                data.train_images[0].numel(), len(data.classes), _settings(self.setup).hidden
+            )  # fmt: skip
+
+    def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
+        """See `Training`."""
+        data = self.setup.data
+        job = self._judging(model, data.to_unit(data.train_images))
+        return replace(job, on=replace(self.setup.on, dtype=torch.float32))
+
+    def finish(self, model: nn.Module, *needed: nn.Module) -> nn.Module:
+        """See `Training`."""
+        return model.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, eq=False)
+class CodeDecoderTraining(Training):
+    """ClaDec for the highest hidden layer of the perceptron: from its codes to images, which may be shifted.
+
+    `shift` is one of `networks.SHIFTS`, or empty; `again` draws other weights and another order.
+    """
+
+    recipe: ClassVar[training.Recipe] = training.ADAM
+    shift: str = ""
+    again: bool = False
+
+    @property
+    def label(self) -> str:
+        """See `Training`."""
+        return "code decoder" + (f" of images with {self.shift} shift" if self.shift else "") + " again" * self.again
+
+    @property
+    def name(self) -> str:
+        """See `Training`."""
+        return f"{self.label} of {PerceptronTraining(self.setup).key}"
+
+    @property
+    def needs(self) -> tuple[Training, ...]:
+        """See `Training`."""
+        return (PerceptronTraining(self.setup),)
+
+    def build(self, *needed: nn.Module) -> nn.Sequential:
+        """The same initial weights for all targets, unless others are asked for."""
+        image, width = self.setup.data.train_images.shape[1:], _settings(self.setup).hidden
+        with fresh_weights(self.setup, "code decoder", self.again):
+            layers = [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, image.numel()), nn.Unflatten(1, image)]
+            return nn.Sequential(*layers)
+
+    def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:
+        """See `Training`."""
+        data, settings = self.setup.data, _settings(self.setup)
+        images = data.to_unit(data.train_images)
+        codes = self.setup.codes(nn.Sequential(*list(needed[0].children())[:-1]), images).float()
+        if self.shift:
+            images = images + networks.shift_of(self.shift, *images.shape[1:3]).to(images)
+        return training.Job(
+            model, codes, (images,), nn.MSELoss(), self.recipe, epochs=self.epochs,
+            seed=training.derive_seed(self.setup.seed, "code decoder", self.again, "order"),
+            on=replace(self.setup.on, dtype=torch.float32), batch_size=settings.batch_size, label=self.title,
+        )  # fmt: skip
+
+
+def cells(settings: ShiftsSettings, architecture: str) -> Iterator[str]:
+    """Name the changes."""
+    yield from settings.changes
+
+
+def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
+    """Explain the same predictions before and after a change that leaves the function alone.
+
+    Returns
+    -------
+    rows
+        {"method", "metric", "value"}: how far explanations move, as a share of their length, with its standard error
+        over images; how far the logits move.
+    samples
+        Images and maps before and after, as grey values (128 is 0, the scale is that of the map before).
+    """
+    settings, data = _settings(setup), setup.data
+    wanted: list[Training] = [PerceptronTraining(setup), CodeDecoderTraining(setup)]
+    if part != SPLIT:
+        wanted += [CodeDecoderTraining(setup, again=True), CodeDecoderTraining(setup, shift=part)]
+    model, *decoders = yield wanted
+    # In float64: the weights of split neurons cancel, which single precision would not survive.
+    first = copy.deepcopy(model).double()
+    images = data.to_unit(data.test_images[: settings.explained]).double()
+    train = data.to_unit(data.train_images).double()
+    shift = torch.zeros_like(images[0]) if part == SPLIT else networks.shift_of(part, *images.shape[1:3]).to(images)
+    second = networks.split(first) if part == SPLIT else networks.undone(first, shift)
+    with torch.no_grad():
+        logits = first(images)
+        moved = float((second(images + shift) - logits).abs().max() / logits.abs().max())
+    target, seed = logits.argmax(1), training.derive_seed(setup.seed, "shifts")
+    values: dict[str, Tensor] = {}
+    samples: Samples = {}
+    for name in EXPLAINED:
+        before = _explained(name, first, images, target, Around(train, seed=seed))
+        after = _explained(name, second, images + shift, target, Around(train + shift, seed=seed))
+        values[name] = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1).clamp(min=1e-30)
+        scale = before.abs().amax((1, 2), keepdim=True).clamp(min=1e-30)
+        for when, maps in (("before", before), ("after", after)):
+            samples[below(when, part, name)] = _grey((1 + (maps / scale).unsqueeze(1)[:SHOWN]) / 2)
+    values |= _decoded(first, second, images, shift, decoders)
+    rows: Rows = []
+    for name, value in values.items():
+        mean, error = axioms.spread_of(value) or (float("nan"), float("nan"))
+        rows += [{"method": name, "metric": metric, "value": found} for metric, found in
+                 (("change", mean), ("change_error", error))]  # fmt: skip
+    rows.append({"method": "classifier", "metric": "moved", "value": moved})
+    right = setup.test(model, data.to_unit(data.test_images)).argmax(1) == data.test_labels
+    rows.append({"method": "classifier", "metric": "accuracy", "value": right.double().mean().item()})
+    rows.append({"method": "classifier", "metric": "test_images", "value": float(len(right))})
+    if not keep_samples:
+        return rows, {}
+    samples |= {
+        "index": np.arange(min(SHOWN, len(images)), dtype=np.int32),
+        "label": data.test_labels[:SHOWN].cpu().numpy().astype(np.uint8),
+        "predicted": target[:SHOWN].cpu().numpy().astype(np.uint8), "original": _grey(images[:SHOWN]),
+        below("shifted", part): _grey((images + shift)[:SHOWN] - min(0.0, float((images + shift).min()))),
+    }  # fmt: skip
+    return rows, samples
+
+
+def _explained(name: str, model: nn.Module, images: Tensor, target: Tensor, around: Around) -> Tensor:
+    """Maps of a method, (n, height, width)."""
+    method, options = EXPLAINED[name]
+    if options.get("baseline") == "zero":
+        options = {"baseline": torch.zeros_like(images)}
+    if method == "smoothgrad":  # the same noise for images of another range
+        options = {"noise": NOISE / float((around.high - around.low).max())}
+    return attribute(model, images, target, method=method, around=around, **options)
+
+
+@torch.no_grad()
+def _decoded(
+    first: nn.Module, second: nn.Module, images: Tensor, shift: Tensor, decoders: list[nn.Module]
+) -> dict[str, Tensor]:
+    """How far reconstructions move: by the same decoder, one trained again, and one trained on shifted images."""
+    found = [copy.deepcopy(decoder).double() for decoder in decoders]
+    hidden = nn.Sequential(*list(first.children())[:-1])
+    other = nn.Sequential(*list(second.children())[:-1])
+    codes, moved = hidden(images), other(images + shift)[:, : hidden(images[:1]).shape[1]]
+    before = found[0](codes)
+    after = {"cladec": found[0](moved)}
+    if len(found) > 1:
+        after |= {"cladec_again": found[1](codes), "cladec_shifted": found[2](moved) - shift}
+    return {
+        name: (made - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1) for name, made in after.items()
+    }
+
+
+def _grey(unit: Tensor) -> np.ndarray:
+    return unit.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,137 @@
+"""Two networks of one function, and the chapter `shifts`: what must stay does, what must move does."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from cladec_companion import papers
+from cladec_companion.engine import runner
+from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
+from cladec_companion.papers import settings_for
+from cladec_companion.papers.xai.attribution import attribute
+from cladec_companion.papers.xai.shifts import claims, figures, networks
+from cladec_companion.papers.xai.shifts import experiment as shifts
+from cladec_companion.records.record import Record, read_record
+from cladec_core.errors import UsageError
+from tests.made_up import content
+
+DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
+
+
+@pytest.fixture
+def perceptron():
+    return networks.perceptron(2 * 16 * 16, 3, 12).double().requires_grad_(False)
+
+
+@pytest.mark.parametrize("kind", networks.SHIFTS)
+def test_the_network_takes_the_shift_back_at_its_first_layer(kind, perceptron):
+    images, shift = torch.rand(4, 2, 16, 16).double(), networks.shift_of(kind, 2, 16).double()
+    second = networks.undone(perceptron, shift)
+    assert torch.allclose(second[:2](images + shift), perceptron[:2](images), atol=1e-12)
+    assert not torch.allclose(second(images), perceptron(images), atol=1e-3)
+    assert torch.equal(second[1].weight, perceptron[1].weight)
+
+
+def test_shifts_are_those_of_the_book():
+    constant, box, cat = (networks.shift_of(kind, 1, 32) for kind in networks.SHIFTS)
+    assert torch.equal(constant, -torch.ones(1, 32, 32))
+    assert box.unique().tolist() == pytest.approx([-0.3, 0.0, 0.3])
+    assert box.sum().abs() < 1e-4
+    assert box[0, :8].abs().max() == 0
+    assert cat.unique().tolist() == pytest.approx([0.0, 0.3])
+    with pytest.raises(UsageError, match="Unknown shift 'dog'; valid: constant, chequered, figure"):
+        networks.shift_of("dog", 1, 32)
+
+
+def test_splitting_keeps_the_function_and_doubles_every_neuron(perceptron):
+    images = torch.rand(4, 2, 16, 16).double()
+    second = networks.split(perceptron)
+    assert torch.allclose(second(images), perceptron(images), atol=1e-10)
+    assert second[3].weight.shape == (24, 24)
+    theta = 10 * perceptron[3].weight.std()
+    assert torch.allclose(second[3].weight[:12, :12], perceptron[3].weight + theta)
+    assert torch.allclose(second[3].weight[:12, 12:], -theta.expand(12, 12))
+
+
+def test_the_example_of_figure_13_5():
+    """max(0, a1 - a2), by one neuron and by three: gradient times input agrees, LRP with γ does not."""
+
+    def network(*weights):
+        layers = [torch.nn.Flatten()]
+        for weight in weights:
+            layer = torch.nn.Linear(len(weight[0]), len(weight), bias=False)
+            layer.weight.data = torch.tensor(weight)
+            layers += [layer, torch.nn.ReLU()]
+        return torch.nn.Sequential(*layers).requires_grad_(False)
+
+    one, three = network([[1.0, -1.0]]), network([[1.0, 9.0], [0.0, 10.0]], [[1.0, -1.0]])
+    point = torch.tensor([2.0, 1.0]).view(1, 1, 1, 2)
+    assert torch.allclose(one(point), three(point))
+    same, other = (
+        [attribute(model, point, 0, method=method).flatten() for model in (one, three)]
+        for method in ("gradient_x_input", "lrp_gamma")
+    )
+    assert torch.allclose(*same)
+    assert not torch.allclose(*other, atol=0.1)
+
+
+@pytest.fixture(scope="module")
+def smoke_record(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shifts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLADEC_MODELS", str(folder / "models"))
+        settings = settings_for("shifts", "smoke")
+        return runner.run(papers.chapter("shifts"), settings, root=folder, device="cpu", progress=False)
+
+
+def test_what_the_construction_decides_is_so_in_a_record(smoke_record):
+    rows = smoke_record.rows
+    pd.testing.assert_frame_equal(read_record(smoke_record.folder).rows, rows, check_dtype=False, rtol=1e-6)
+    moved = rows[rows["metric"] == "change"].pivot(index="method", columns="layer", values="value").astype(float)
+    for name in ("gradient", "guided_backprop", "patternnet", "smoothgrad", "patternattribution", "cladec"):
+        assert moved.loc[name, list(networks.SHIFTS)].max() < 1e-8, name
+    for name in ("gradient_x_input", "integrated_gradients_zero", "lrp_epsilon"):
+        assert moved.loc[name, list(networks.SHIFTS)].min() > 0.01, name
+    assert moved.loc["integrated_gradients_black", "constant"] < 1e-8
+    assert moved.loc["integrated_gradients_black", "figure"] > 0.01
+    assert moved.loc["gradient_x_input", "split"] < 1e-8 < 0.01 < moved.loc["lrp_gamma", "split"]
+    assert moved.loc["cladec_again", "constant"] > 0
+    assert (rows[rows["metric"] == "moved"]["value"].astype(float) < 1e-10).all()
+
+
+def test_figures_show_the_maps_of_the_record(smoke_record):
+    evidence = claims.evidence(smoke_record)
+    assert isinstance(figures.before_and_after(smoke_record, "split"), Figure)
+    assert len(figures.moved(evidence).axes) == 4
+    data, shown = content(figures.interactive(smoke_record))
+    gradient = list(shifts.EXPLAINED).index("gradient")
+    assert np.array_equal(shown(1, 0, gradient, 0), shown(3, 0, gradient, 0))
+    times_input = list(shifts.EXPLAINED).index("gradient_x_input")
+    assert not np.array_equal(shown(1, 0, times_input, 0), shown(3, 0, times_input, 0))
+    assert "moves by 0.0% of its length" in data["notes"][gradient * 4]
+
+
+# ---- the claims
+
+
+MOVING = {"L26", "L27", "L29", "L30", "L34"}
+
+
+def made_up(value, seeds=(0, 1, 2)):
+    rows = [
+        {"dataset": "mnist", "architecture": "vgg5", "layer": change, "method": name, "seed": seed, "metric": metric,
+         "value": (value + 1e-5 * seed) if metric == "change" else 1e-5}
+        for change in figures.CHANGES for name in shifts.TITLES for seed in seeds
+        for metric in ("change", "change_error")
+    ]  # fmt: skip
+    return claims.evidence(Record(None, pd.DataFrame(rows), {}, {"configuration": {}, "cells": {}}))
+
+
+@pytest.mark.parametrize("key", DECIDE)
+def test_a_claim_holds_where_it_is_true_and_fails_where_it_is_not(key):
+    verdicts = {value: DECIDE[key](made_up(value)).verdict for value in (0.0, 0.3)}
+    assert verdicts == ({0.0: FAILS, 0.3: HOLDS} if key in MOVING else {0.0: HOLDS, 0.3: FAILS})
+    assert DECIDE[key](claims.printed()).verdict == NOT_APPLICABLE
+    assert DECIDE[key](made_up(0.3, seeds=(0,))).verdict == UNDECIDED

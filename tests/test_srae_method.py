@@ -11,7 +11,7 @@ from cladec_companion.papers.srae.method import (
     QUIET,
     SRAE,
     Embedding,
-    Evidence,
+    Examples,
     SRAELoss,
     Terms,
     fit_embedding,
@@ -29,7 +29,7 @@ def made_up(examples=200, units=6, seed=0):
     """Two units carry the logit; the others are noise."""
     codes = torch.rand(examples, units, generator=torch.Generator().manual_seed(seed))
     logits = 4 * codes[:, 0] + 2 * codes[:, 1]
-    return Evidence(codes, logits, logits > logits.quantile(0.8))
+    return Examples(codes, logits, logits > logits.quantile(0.8))
 
 
 def slow_pull_away(features):
@@ -82,26 +82,26 @@ def test_the_log_penalty_gives_up_the_unit_that_costs_most():
 
 
 def test_an_embedding_is_fitted_and_speaks_in_units_and_logits(on):
-    evidence = made_up()
-    embedding = fit_embedding(evidence, 2, Terms(0.01, 0.01), on=on, epochs=400)
-    predicted = embedding.predicted(evidence.codes)
-    assert (predicted - evidence.logits).abs().mean() < 0.2 * evidence.logits.std()
+    examples = made_up()
+    embedding = fit_embedding(examples, 2, Terms(0.01, 0.01), on=on, epochs=400)
+    predicted = embedding.predicted(examples.codes)
+    assert (predicted - examples.logits).abs().mean() < 0.2 * examples.logits.std()
     assert (embedding.v.weight >= 0).all()
-    contributions = embedding.contributions(evidence.codes).sum(1) + embedding.v.bias
+    contributions = embedding.contributions(examples.codes).sum(1) + embedding.v.bias
     assert torch.allclose(contributions, predicted, atol=1e-5)
-    again = fit_embedding(evidence, 2, Terms(0.01, 0.01), on=on, epochs=400)
-    assert torch.equal(again.predicted(evidence.codes), predicted)
+    again = fit_embedding(examples, 2, Terms(0.01, 0.01), on=on, epochs=400)
+    assert torch.equal(again.predicted(examples.codes), predicted)
 
 
 def test_units_of_another_scale_give_the_same_x_features(on):
     """The divisors of the training are folded into the weights, of the mirror too."""
-    evidence, factor = made_up(), torch.tensor([1.0, 5, 1, 1, 0.5, 1])
-    scaled = Evidence(evidence.codes * factor, 3 * evidence.logits + 7, evidence.positive)
-    one, other = (fit_embedding(part, 2, Terms(), on=on, epochs=20) for part in (evidence, scaled))
-    features, others = one.features(evidence.codes), other.features(scaled.codes)
+    examples, factor = made_up(), torch.tensor([1.0, 5, 1, 1, 0.5, 1])
+    scaled = Examples(examples.codes * factor, 3 * examples.logits + 7, examples.positive)
+    one, other = (fit_embedding(part, 2, Terms(), on=on, epochs=20) for part in (examples, scaled))
+    features, others = one.features(examples.codes), other.features(scaled.codes)
     assert torch.allclose(features, others, atol=1e-4)
     assert torch.allclose(one.mirror(features) * factor, other.mirror(others), atol=1e-3)
-    assert torch.allclose(3 * one.predicted(evidence.codes) + 7, other.predicted(scaled.codes), atol=1e-3)
+    assert torch.allclose(3 * one.predicted(examples.codes) + 7, other.predicted(scaled.codes), atol=1e-3)
 
 
 def test_a_unit_that_is_nearly_constant_is_not_blown_up():
@@ -110,19 +110,19 @@ def test_a_unit_that_is_nearly_constant_is_not_blown_up():
 
 
 def test_an_auto_encoder_without_faithfulness_gets_the_best_linear_readout(on):
-    evidence = made_up()
-    embedding = fit_embedding(evidence, 3, Terms(1, 0, None, 0), on=on, epochs=50)
-    features = embedding.features(evidence.codes).double().numpy()
+    examples = made_up()
+    embedding = fit_embedding(examples, 3, Terms(1, 0, None, 0), on=on, epochs=50)
+    features = embedding.features(examples.codes).double().numpy()
     inputs = np.column_stack([features, np.ones(len(features))])
-    root = np.sqrt(evidence.weights.double().numpy())
-    best = np.linalg.lstsq(inputs * root[:, None], evidence.logits.double().numpy() * root, rcond=None)[0]
-    assert embedding.predicted(evidence.codes).numpy() == pytest.approx(inputs @ best, abs=1e-3)
+    root = np.sqrt(examples.weights.double().numpy())
+    best = np.linalg.lstsq(inputs * root[:, None], examples.logits.double().numpy() * root, rcond=None)[0]
+    assert embedding.predicted(examples.codes).numpy() == pytest.approx(inputs @ best, abs=1e-3)
 
 
 def test_positives_and_negatives_count_alike():
-    evidence = made_up()
-    weights = evidence.weights
-    assert weights[evidence.positive].sum().item() == pytest.approx(weights[~evidence.positive].sum().item())
+    examples = made_up()
+    weights = examples.weights
+    assert weights[examples.positive].sum().item() == pytest.approx(weights[~examples.positive].sum().item())
     assert weights.mean().item() == pytest.approx(1)
 
 
@@ -139,10 +139,10 @@ def test_eight_negatives_stand_beside_each_positive():
     [
         (lambda e: e, 0, "n is 0; valid: from 1 to the 6"),
         (lambda e: e, 7, "n is 7; valid: from 1 to the 6"),
-        (lambda e: Evidence(torch.ones(200, 6), e.logits, e.positive), 2, "constant"),
-        (lambda e: Evidence(e.codes, e.logits, torch.arange(200) < 1), 2, "1 of 200 examples are positive"),
-        (lambda e: Evidence(e.codes, e.logits, torch.ones(200).bool()), 2, "200 of 200"),
-        (lambda e: Evidence(torch.rand(200, 2, 3), e.logits, e.positive), 2, "a vector of units"),
+        (lambda e: Examples(torch.ones(200, 6), e.logits, e.positive), 2, "constant"),
+        (lambda e: Examples(e.codes, e.logits, torch.arange(200) < 1), 2, "1 of 200 examples are positive"),
+        (lambda e: Examples(e.codes, e.logits, torch.ones(200).bool()), 2, "200 of 200"),
+        (lambda e: Examples(torch.rand(200, 2, 3), e.logits, e.positive), 2, "a vector of units"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(change, n, told, on):
@@ -266,15 +266,15 @@ def test_a_model_without_a_fully_connected_layer_has_no_head():
 
 def test_lasso_solves_its_problem():
     """At a solution the gradient of the squares is the penalty where a weight is, and below it elsewhere."""
-    evidence = made_up()
-    path = baselines.lasso_path(evidence)
+    examples = made_up()
+    path = baselines.lasso_path(examples)
     sizes = [len(one.units) for one in path]
     assert sizes[0] <= 1
     assert sizes[-1] >= 2
     one = next(one for one in path if len(one.units) == 2)
     assert set(one.units) == {0, 1}
-    codes, weights = evidence.codes.double(), evidence.weights.double()
-    error = one.predicted(codes) - evidence.logits.double()
+    codes, weights = examples.codes.double(), examples.weights.double()
+    error = one.predicted(codes) - examples.logits.double()
     gradient = (weights[:, None] * codes * error[:, None]).mean(0).abs()
     assert gradient.max().item() <= one.alpha * 1.05
     for unit in one.units:

@@ -92,7 +92,7 @@ def test_similar_results_have_the_methods_in_the_same_order():
         for method, value in zip(claims.METHODS, range(5), strict=True):
             table.loc[("mnist", "vgg5", "all", f"{method} {metric}"), "mean"] = value
             table.loc[("fashion_mnist", "vgg5", "all", f"{method} {metric}"), "mean"] = -value
-    assert DECIDE["S9"](claims.Evidence(table, found.record, accuracies={})).verdict == FAILS
+    assert DECIDE["S9"](claims.Evidence(table, found.record)).verdict == FAILS
 
 
 def test_a_classifier_that_has_not_learnt_the_mosaics_decides_nothing_there():

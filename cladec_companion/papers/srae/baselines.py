@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cladec_companion.papers.srae.method import Evidence, Terms
+from cladec_companion.papers.srae.method import Examples, Terms
 
 SRAE, NN, SAE, CAE, LASSO = "SRAE", "NN", "SAE", "CAE", "Lasso"
 NO_PULL, NO_RECONSTRUCTION = "SRAE, η = 0", "SRAE, β = 0"
@@ -58,12 +58,12 @@ class Selection:
         return codes @ self.weights.to(codes.device, codes.dtype) + self.intercept
 
 
-def lasso_path(evidence: Evidence) -> list[Selection]:
+def lasso_path(examples: Examples) -> list[Selection]:
     """Lasso of the logit on Z for falling penalties, with the same weights of positives and negatives as SRAE.
 
     Parameters
     ----------
-    evidence
+    examples
         The training examples; units that are constant have weight 0.
 
     Returns
@@ -74,8 +74,8 @@ def lasso_path(evidence: Evidence) -> list[Selection]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import lasso_path as path
 
-    codes, logits = evidence.codes.double().cpu().numpy(), evidence.logits.double().cpu().numpy()
-    importance = evidence.weights.double().cpu().numpy()
+    codes, logits = examples.codes.double().cpu().numpy(), examples.logits.double().cpu().numpy()
+    importance = examples.weights.double().cpu().numpy()
     mean, centre = (np.average(part, axis=0, weights=importance) for part in (codes, logits))
     root = np.sqrt(importance)
     inputs, outputs = (codes - mean) * root[:, None], (logits - centre) * root

@@ -13,12 +13,13 @@ from cladec_companion.papers.srae.baselines import directions
 from cladec_companion.papers.srae.explained import Asked
 from cladec_companion.papers.srae.method import Embedding, spreads
 from cladec_core import networks, training
-from cladec_core.training import ADAM, Job
+from cladec_core.training import Job, Recipe
 
 SIDE = 32  # of the pictures: a fourth of the time of the mosaics' 64
 WIDTH = 16  # of the decoders: narrow, as they are trained on few images
 MOST_IMAGES = 2_000
 LARGEST_BATCH = 32
+RECIPE = Recipe("adam", 2e-3, 1e-5)  # several times the usual rate: there are few steps, and the decoders are narrow
 STEPS = (-2.0, 0.0, 2.0)  # standard deviations of an x-feature in the pictures of it
 
 
@@ -73,7 +74,7 @@ def _trained(asked: Asked, codes: Tensor, name: str) -> torch.nn.Module:
     with training.seeded(seed):
         decoder = networks.decoder(codes.shape[1:], images.shape[1:], style=setup.settings.decoder_style, width=WIDTH)
     job = Job(
-        decoder, codes[:MOST_IMAGES], (images,), training.reconstruction_loss, ADAM,
+        decoder, codes[:MOST_IMAGES], (images,), training.reconstruction_loss, RECIPE,
         epochs=setup.settings.decoder_epochs, seed=seed, on=replace(setup.on, dtype=torch.float32),
         batch_size=min(LARGEST_BATCH, len(images)), label=f"decoder of {name}",
     )  # fmt: skip

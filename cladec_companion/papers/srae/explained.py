@@ -54,9 +54,9 @@ class Asked:
     def fit(self, n: int, terms: Terms, steps: int) -> Embedding:
         """An embedding of the training images."""
         setup = self.seen.scenes.setup
-        evidence = self.seen.fitted_on(self.target)
+        examples = self.seen.fitted_on(self.target)
         seed = training.derive_seed(setup.seed, "srae", self.target)
-        return fit_embedding(evidence, n, terms, on=setup.on, epochs=epochs_for(steps, len(evidence.codes)), seed=seed)
+        return fit_embedding(examples, n, terms, on=setup.on, epochs=epochs_for(steps, len(examples.codes)), seed=seed)
 
     def maps_of(self, embedding: Embedding) -> Tensor:
         """Of the x-features, (images, n, height, width)."""
@@ -85,15 +85,15 @@ class Asked:
         return isinstance(self.seen.scenes.parts, Mosaics)
 
     def faithfulness(self, model: Embedding | Selection) -> Values:
-        """F_reg and F_cls on the examples that were fitted on, and on all test images."""
-        fitted = self.seen.evidence(self.target), self.seen.logits["train"]
+        """F_reg and F_cls on all training images, from which the fitted ones are chosen, and on all test images."""
+        fitted = self.seen.examples(self.target), self.seen.logits["train"]
         found: Values = {}
-        for suffix, (evidence, logits) in {
-            "_train": fitted, "": (self.seen.evidence(self.target, "test"), self.seen.logits["test"])
+        for suffix, (examples, logits) in {
+            "_train": fitted, "": (self.seen.examples(self.target, "test"), self.seen.logits["test"])
         }.items():  # fmt: skip
             with torch.no_grad():
-                predicted = model.predicted(evidence.codes)
-            found[f"f_reg{suffix}"] = metrics.regression_error(predicted, evidence.logits)
+                predicted = model.predicted(examples.codes)
+            found[f"f_reg{suffix}"] = metrics.regression_error(predicted, examples.logits)
             found[f"f_cls{suffix}"] = metrics.unchanged_classes(predicted, logits, self.target)
         return found
 
@@ -155,13 +155,13 @@ def chosen_terms(asked: Asked, n: int, grid: list[Terms], steps: int) -> Terms:
     """
     if len(grid) == 1:
         return grid[0]
-    evidence, setup = asked.seen.fitted_on(asked.target), asked.seen.scenes.setup
-    fold = torch.arange(len(evidence.codes), device=evidence.codes.device) % FOLDS
+    examples, setup = asked.seen.fitted_on(asked.target), asked.seen.scenes.setup
+    fold = torch.arange(len(examples.codes), device=examples.codes.device) % FOLDS
     scores = []
     for terms in grid:
         errors, apart = 0.0, 0.0
         for held in range(FOLDS):
-            inside, outside = evidence.part(fold != held), evidence.part(fold == held)
+            inside, outside = examples.part(fold != held), examples.part(fold == held)
             epochs = epochs_for(steps, len(inside.codes))
             embedding = fit_embedding(inside, n, terms, on=setup.on, epochs=epochs, seed=setup.seed)
             with torch.no_grad():

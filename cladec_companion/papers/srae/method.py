@@ -176,7 +176,7 @@ class SRAELoss:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Examples:
     """What an embedding is fitted on.
 
     Attributes
@@ -222,9 +222,9 @@ class Evidence:
         share = self.positive.float().mean()
         return torch.where(self.positive, 0.5 / share, 0.5 / (1 - share))
 
-    def part(self, which: Tensor) -> "Evidence":
+    def part(self, which: Tensor) -> "Examples":
         """Some of the examples."""
-        return Evidence(self.codes[which], self.logits[which], self.positive[which])
+        return Examples(self.codes[which], self.logits[which], self.positive[which])
 
 
 def one_in_nine(positive: Tensor, seed: int, ratio: int = 8) -> Tensor:
@@ -251,7 +251,7 @@ def one_in_nine(positive: Tensor, seed: int, ratio: int = 8) -> Tensor:
 
 
 def fit_embedding(
-    evidence: Evidence, n: int, terms: Terms, *, on: Compute, epochs: int, seed: int = 0, progress: bool = False
+    examples: Examples, n: int, terms: Terms, *, on: Compute, epochs: int, seed: int = 0, progress: bool = False
 ) -> Embedding:
     """Train E, its mirror and v on Z, by the project's one loop.
 
@@ -260,7 +260,7 @@ def fit_embedding(
 
     Parameters
     ----------
-    evidence, n, terms
+    examples, n, terms
         The examples, the number of x-features, the loss.
     on, epochs, seed, progress
         How it is trained.
@@ -268,16 +268,16 @@ def fit_embedding(
     Raises
     ------
     UsageError
-        See `Evidence.check`.
+        See `Examples.check`.
     """
-    evidence.check(n)
-    scale = spreads(evidence.codes)
-    unit = max(evidence.logits.std().item(), TINY)
-    codes, logits = evidence.codes / scale, (evidence.logits - evidence.logits.mean()) / unit
+    examples.check(n)
+    scale = spreads(examples.codes)
+    unit = max(examples.logits.std().item(), TINY)
+    codes, logits = examples.codes / scale, (examples.logits - examples.logits.mean()) / unit
     with training.seeded(training.derive_seed(seed, "embedding", n)):
         embedding = Embedding(codes.shape[1], n).to(on.device)
     job = Job(
-        embedding, codes, (codes, logits, evidence.weights), SRAELoss(n, terms),
+        embedding, codes, (codes, logits, examples.weights), SRAELoss(n, terms),
         Recipe("adam", LEARNING_RATE, WEIGHT_DECAY), epochs=epochs, seed=training.derive_seed(seed, "order", n),
         on=replace(on, dtype=torch.float32, graph=False), batch_size=min(BATCH_SIZE, len(codes)), label="x-features",
         progress=progress,
@@ -285,8 +285,8 @@ def fit_embedding(
     training.fit(job)
     embedding.eval().requires_grad_(False)
     if not terms.faithful:  # v has learnt nothing: the best there is
-        read_out(embedding, codes, logits, evidence.weights)
-    _fold(embedding, scale, unit, evidence.logits.mean())
+        read_out(embedding, codes, logits, examples.weights)
+    _fold(embedding, scale, unit, examples.logits.mean())
     _turn(embedding)
     return embedding
 
@@ -395,9 +395,9 @@ class SRAE:
         logits, codes = self._apply(self.model, images), self._apply(self.up_to, images)
         check_target(self.target, logits.shape[1])
         chosen = logits.argmax(1) == self.target if positive is None else positive.to(logits.device)
-        evidence = Evidence(codes, logits[:, self.target], chosen)
+        examples = Examples(codes, logits[:, self.target], chosen)
         self._embedding = fit_embedding(
-            evidence, self.n, self.terms, on=self.on, epochs=self.epochs, seed=self.seed, progress=progress
+            examples, self.n, self.terms, on=self.on, epochs=self.epochs, seed=self.seed, progress=progress
         )
         return self
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.srae.garments import Garments, garment_data
-from cladec_companion.papers.srae.method import Evidence, one_in_nine
+from cladec_companion.papers.srae.method import Examples, one_in_nine
 from cladec_companion.papers.srae.mosaic import DIGITS, Mosaics, mosaic_data
 from cladec_companion.papers.srae.network import BETWEEN, LAYER
 from cladec_core import training
@@ -88,17 +88,17 @@ class Seen:
         logits = {name: training.apply(head, found, setup.on, exact=True) for name, found in codes.items()}
         return cls(scenes, classifier, codes, logits)
 
-    def evidence(self, target: int, name: str = "train") -> Evidence:
+    def examples(self, target: int, name: str = "train") -> Examples:
         """Z, one logit, and which images are of its class."""
         data = self.scenes.setup.data
         labels = data.train_labels if name == "train" else data.test_labels
-        return Evidence(self.codes[name], self.logits[name][:, target], labels == target)
+        return Examples(self.codes[name], self.logits[name][:, target], labels == target)
 
-    def fitted_on(self, target: int) -> Evidence:
+    def fitted_on(self, target: int) -> Examples:
         """The training images with eight negatives for each positive."""
-        evidence = self.evidence(target)
+        examples = self.examples(target)
         seed = training.derive_seed(self.scenes.setup.seed, "negatives", target)
-        return evidence.part(one_in_nine(evidence.positive, seed))
+        return examples.part(one_in_nine(examples.positive, seed))
 
     def positives(self, target: int, count: int) -> Tensor:
         """Places of the first test images of a class that the classifier gets right; of all of them if it gets none."""

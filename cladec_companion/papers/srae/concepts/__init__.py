@@ -8,5 +8,5 @@ CHAPTER = Chapter(
     "srae", SraeSettings, cells=cells, run_cell=run_cell,
     needs={str(Part(target)): "zennit" for target in range(DIGITS)},
     judged_by="cladec_companion.papers.srae.concepts.claims",
-    mark=(194, 40),
+    mark=(194, 26),
 )  # fmt: skip

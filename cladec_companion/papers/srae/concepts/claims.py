@@ -1,7 +1,7 @@
 """Claims S1 to S20 of the SRAE paper: orderings of its tables, and sentences that its numbers should carry."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -56,7 +56,7 @@ class Evidence(claims.Evidence):
         Data set -> mean accuracy of the classifier; empty for the printed numbers.
     """
 
-    accuracies: dict[str, float] = None  # type: ignore[assignment]
+    accuracies: dict[str, float] = field(default_factory=dict)
 
     @property
     def places(self) -> list[Place]:
@@ -98,7 +98,7 @@ def titled(dataset: str) -> str:
 
 def printed() -> Evidence:
     """Tables 1, 3 and 4."""
-    return Evidence(paper.summary(), accuracies={})
+    return Evidence(paper.summary())
 
 
 def evidence(record: Record) -> Evidence:

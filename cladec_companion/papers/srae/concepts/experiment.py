@@ -46,7 +46,7 @@ class SraeSettings(Settings):
     architectures: tuple[str, ...] = classifiers(*(("vgg5",),) * 4)
     seeds: tuple[int, ...] = parameter((0,), (0,), ALL_SEEDS, ALL_SEEDS, "one run for each", axis=True, limits=SEEDS)
     classifier_epochs: int = epochs_of(1, 8, 6, 64, of="the classifier")
-    decoder_epochs: int = epochs_of(1, 4, 6, 64, of="ClaDec's decoders")
+    decoder_epochs: int = epochs_of(1, 3, 6, 64, of="ClaDec's decoders")
     batch_size: int = parameter(32, 32, 64, 128, "images per training step of a classifier", limits=(2, 65_536))
     train_limit: int | None = images_used(160, None, 12_000, None)
     test_limit: int | None = images_used(80, None, 1_000, None, do="test")
@@ -67,7 +67,7 @@ class SraeSettings(Settings):
     penalties: tuple[float, ...] = parameter(
         (10.0,), (10.0,), (1.0, 10.0), (1.0, 10.0), "q of the log penalty", limits=(1e-6, 1e6)
     )
-    steps: int = parameter(20, 200, 500, 2_000, "training steps of an embedding", limits=(1, 1_000_000))
+    steps: int = parameter(20, 160, 500, 2_000, "training steps of an embedding", limits=(1, 1_000_000))
     map_images: int = parameter(
         8, 36, 100, 400, "test images of a target on which maps are measured", limits=(2, 10_000)
     )

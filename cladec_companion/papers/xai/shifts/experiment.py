@@ -188,7 +188,7 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
         logits = first(images)
         moved = float((second(images + shift) - logits).abs().max() / logits.abs().max())
     target, seed = logits.argmax(1), training.derive_seed(setup.seed, "shifts")
-    values: dict[str, Tensor | float] = {}
+    values: dict[str, Tensor] = {}
     samples: Samples = {}
     for name in EXPLAINED:
         before = _explained(name, first, images, target, Around(train, seed=seed))

@@ -167,7 +167,7 @@ def pda(
     for top, left in product(range(0, side - patch + 1, stride), repeat=2):
         y, x = (min(max(place - (window - patch) // 2, 0), side - window) for place in (top, left))
         if (top - y, left - x) not in known:
-            inside = torch.zeros(channels, window, window, dtype=torch.bool)
+            inside = torch.zeros(channels, window, window, dtype=torch.bool, device=images.device)
             inside[:, top - y : top - y + patch, left - x : left - x + patch] = True
             known[top - y, left - x] = _Conditional(*moments, inside.flatten())
         drawn = known[top - y, left - x].draw(images[:, :, y : y + window, x : x + window].flatten(1), samples, draw)
@@ -185,7 +185,7 @@ def _window_moments(images: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """Mean and covariance of windows anywhere in images, over (channels, window, window)."""
     found = F.unfold(images[:256], window, stride=window // 2).transpose(1, 2).flatten(0, 1).double()
     spread = torch.cov(found.T)
-    return found.mean(0), spread + 1e-3 * spread.diagonal().mean() * torch.eye(len(spread), dtype=spread.dtype)
+    return found.mean(0), spread + 1e-3 * spread.diagonal().mean() * torch.eye(len(spread)).to(spread)
 
 
 class _Conditional:
@@ -204,7 +204,7 @@ class _Conditional:
         across = covariance[~inside][:, inside]
         self.gain = torch.linalg.solve(covariance[~inside][:, ~inside], across).T
         left = covariance[inside][:, inside] - self.gain @ across
-        tiny = 1e-8 * torch.eye(len(left), dtype=left.dtype)
+        tiny = 1e-8 * torch.eye(len(left)).to(left)
         self.root = torch.linalg.cholesky((left + left.T) / 2 + tiny)
 
     def draw(self, windows: Tensor, samples: int, generator: torch.Generator) -> Tensor:
@@ -212,7 +212,7 @@ class _Conditional:
         outside = windows.double()[:, ~self.inside] - self.mean[~self.inside]
         expected = self.mean[self.inside] + outside @ self.gain.T
         noise = torch.randn(len(windows) * samples, len(self.root), generator=generator, dtype=self.root.dtype)
-        return (expected.repeat_interleave(samples, 0) + noise @ self.root.T).to(windows)
+        return (expected.repeat_interleave(samples, 0) + noise.to(self.root) @ self.root.T).to(windows)
 
 
 def _log_odds(chance: Tensor) -> Tensor:

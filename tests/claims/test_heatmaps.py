@@ -56,7 +56,7 @@ CASES = {
     "L16": [every("roughness", 1.0, {"lrp_composite": x}) for x in (0.5, 1.5)],
     "L17": [every("roughness", 1.0, {"smoothgrad": x}) for x in (0.5, 1.5)],
     "L18": [every("area_mean", 0.5, {"lrp_composite": x}) for x in (0.7, 0.3)],
-    "L19": [every("seconds", 1.0, {"integrated_gradients": x}) for x in (0.1, 2.0)],
+    "L19": [every("passes", 1.0, {"integrated_gradients": x}) for x in (0.1, 2.0)],
     "L20": [{(MEANINGFUL, f"agreement_{other}"): 0.3 for other in claims.RIVALS}
             | {(MEANINGFUL, "agreement_contrastive_excitation"): x} for x in (0.6, 0.1)],
     "L21": [flat(every("area_mean", 0.5, {"occlusion": 0.7}), every("pointing", 0.5, {"occlusion": x}))

@@ -96,7 +96,7 @@ def contrast(model: nn.Module, images: Tensor, target: Tensor, around: Around) -
 def random(model: nn.Module, images: Tensor, target: Tensor, around: Around) -> Tensor:
     """A control without an image: noise, the same for the same seed, image size and number of images."""
     with training.seeded(around.seed):
-        return torch.rand(images[:, :1].shape).to(images)
+        return torch.rand(images[:, :1].shape).to(images.device, images.dtype)
 
 
 __all__: list[Any] = [

@@ -43,7 +43,7 @@ def learn(network: nn.Module, images: Tensor) -> Patterns:
     names = weighted(network)
     moments: dict[str, list[Tensor]] = {}
     for name, inputs, outputs in _seen(network, names, images):
-        active = (outputs > 0).to(inputs) if name != names[-1] else torch.ones_like(outputs)
+        active = (outputs > 0).to(inputs.dtype) if name != names[-1] else torch.ones_like(outputs)
         # Of each unit over its active cases: how many, Σx, Σy, Σxy, Σy²; the unit comes first.
         found = [active.sum(0), active.T @ inputs, (active * outputs).sum(0), (active * outputs).T @ inputs,
                  (active * outputs.square()).sum(0)]  # fmt: skip
@@ -60,7 +60,7 @@ def _pattern(layer: nn.Module, moments: list[Tensor], gated: bool) -> Tensor:
     covariance = xy / count.unsqueeze(1) - (x / count.unsqueeze(1)) * (y / count).unsqueeze(1)
     scale = (covariance * weight.flatten(1)).sum(1) if gated else yy / count - (y / count).square()
     safe = torch.where(scale.abs() > 1e-10, scale, torch.inf)  # a unit that never varies has no pattern
-    return (covariance / safe.unsqueeze(1)).to(weight).view_as(weight)
+    return (covariance / safe.unsqueeze(1)).to(weight.dtype).view_as(weight)
 
 
 def _seen(network: nn.Module, names: list[str], images: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -97,7 +97,7 @@ def _backward(network: nn.Module, images: Tensor, target: Tensor, weights: Patte
         )
 
     def start(logits: Tensor) -> Tensor:
-        return F.one_hot(target, logits.shape[1]).to(logits) * logits.detach()
+        return F.one_hot(target, logits.shape[1]).to(logits.dtype) * logits.detach()
 
     with Gradient(network, Composite(rule)) as attributor, torch.enable_grad():
         return attributor(images.detach().clone(), start)[1].detach()

@@ -142,7 +142,7 @@ def _smallest_disc(model: nn.Module, images: Tensor, target: Tensor, around: Aro
     whole, gone = score(images), score(blurred(images))
     found = torch.ones_like(images[:, :1])
     for radius in range(side * 3 // 4, 0, -max(1, side // 16)):
-        disc = (distance <= radius).to(images).expand_as(found)
+        disc = (distance <= radius).to(images.dtype).expand_as(found)
         enough = score(around.filled(images, disc, "blur")) - gone <= 0.01 * (whole - gone)
         found = torch.where(enough.view(-1, 1, 1, 1), disc, found)
     return found
@@ -167,7 +167,7 @@ def pda(
     for top, left in product(range(0, side - patch + 1, stride), repeat=2):
         y, x = (min(max(place - (window - patch) // 2, 0), side - window) for place in (top, left))
         if (top - y, left - x) not in known:
-            inside = torch.zeros(channels, window, window, dtype=torch.bool)
+            inside = torch.zeros(channels, window, window, dtype=torch.bool, device=images.device)
             inside[:, top - y : top - y + patch, left - x : left - x + patch] = True
             known[top - y, left - x] = _Conditional(*moments, inside.flatten())
         drawn = known[top - y, left - x].draw(images[:, :, y : y + window, x : x + window].flatten(1), samples, draw)
@@ -185,7 +185,9 @@ def _window_moments(images: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """Mean and covariance of windows anywhere in images, over (channels, window, window)."""
     found = F.unfold(images[:256], window, stride=window // 2).transpose(1, 2).flatten(0, 1).double()
     spread = torch.cov(found.T)
-    return found.mean(0), spread + 1e-3 * spread.diagonal().mean() * torch.eye(len(spread), dtype=spread.dtype)
+    return found.mean(0), spread + 1e-3 * spread.diagonal().mean() * torch.eye(len(spread)).to(
+        spread.device, spread.dtype
+    )
 
 
 class _Conditional:
@@ -204,7 +206,7 @@ class _Conditional:
         across = covariance[~inside][:, inside]
         self.gain = torch.linalg.solve(covariance[~inside][:, ~inside], across).T
         left = covariance[inside][:, inside] - self.gain @ across
-        tiny = 1e-8 * torch.eye(len(left), dtype=left.dtype)
+        tiny = 1e-8 * torch.eye(len(left)).to(left.device, left.dtype)
         self.root = torch.linalg.cholesky((left + left.T) / 2 + tiny)
 
     def draw(self, windows: Tensor, samples: int, generator: torch.Generator) -> Tensor:
@@ -212,7 +214,7 @@ class _Conditional:
         outside = windows.double()[:, ~self.inside] - self.mean[~self.inside]
         expected = self.mean[self.inside] + outside @ self.gain.T
         noise = torch.randn(len(windows) * samples, len(self.root), generator=generator, dtype=self.root.dtype)
-        return (expected.repeat_interleave(samples, 0) + noise @ self.root.T).to(windows)
+        return (expected.repeat_interleave(samples, 0) + noise.to(self.root.device) @ self.root.T).to(windows.dtype)
 
 
 def _log_odds(chance: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def propagated(network: nn.Module, images: Tensor, target: Tensor, rules: Rules,
         return Pass() if isinstance(module, nn.ReLU) else None
 
     def start(logits: Tensor) -> Tensor:
-        chosen = nn.functional.one_hot(target, logits.shape[1]).to(logits)
+        chosen = nn.functional.one_hot(target, logits.shape[1]).to(logits.dtype)
         return chosen if ones else chosen * logits.detach()
 
     with Gradient(network, Composite(rule)) as attributor, torch.enable_grad():

@@ -123,7 +123,7 @@ class Mosaics:
         """True in the tile that is asked for, (n, 2 height, 2 width)."""
         height, width = (side // 2 for side in self.images.shape[-2:])
         mask = torch.zeros(len(self.images), 2, 2, dtype=torch.bool, device=self.images.device)
-        mask.view(len(mask), 4)[torch.arange(len(mask)), self.tile] = True
+        mask.view(len(mask), 4).scatter_(1, self.tile.unsqueeze(1), True)
         return mask.repeat_interleave(height, 1).repeat_interleave(width, 2)
 
 

@@ -210,9 +210,9 @@ def l18(evidence: Evidence) -> Verdict:
 
 @unprinted(NUMBERS)
 def l19(evidence: Evidence) -> Verdict:
-    """Integrated gradients take fewer seconds per image than LIME, prediction differences and learnt masks."""
+    """Integrated gradients ask the network less often than LIME, prediction differences and learnt masks."""
     others = ["lime", "pda", "meaningful_perturbation"]
-    return judge(_less(evidence, "integrated_gradients", others, "seconds", BELOW), "faster")
+    return judge(_less(evidence, "integrated_gradients", others, "passes", BELOW), "fewer passes")
 
 
 @unprinted(NUMBERS)

@@ -1,8 +1,7 @@
 """Heat maps of one classifier by many methods, and the same criteria for all of them."""
 
-import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -96,6 +95,14 @@ def cells(settings: HeatmapsSettings, architecture: str) -> Iterator[str]:
     yield from settings.methods
 
 
+def options_of(method: str, settings: HeatmapsSettings) -> dict[str, int]:
+    """What the settings say of a method."""
+    if method.startswith("meaningful"):
+        return {"iterations": settings.iterations}
+    by_name = {"lime": {"samples": settings.lime_samples}, "pda": {"stride": settings.pda_stride}}
+    return by_name.get(method, {})
+
+
 @dataclass(eq=False)
 class Bench:
     """What all methods are judged on, for one classifier; each part is made when it is first asked for."""
@@ -104,7 +111,6 @@ class Bench:
     classifier: nn.Module
     around: Around
     settings: HeatmapsSettings
-    counted: list[int] = field(default_factory=list)
 
     @cached_property
     def images(self) -> Tensor:
@@ -164,20 +170,13 @@ class Bench:
         seed = training.derive_seed(self.setup.seed, "mosaics")
         return axioms.mosaics(data.test_images, data.test_labels, usable, max(4, self.settings.explained // 4), seed)
 
-    def options(self, method: str) -> dict[str, int]:
-        """What the settings say of a method."""
-        if method.startswith("meaningful"):
-            return {"iterations": self.settings.iterations}
-        by_name = {"lime": {"samples": self.settings.lime_samples}, "pda": {"stride": self.settings.pda_stride}}
-        return by_name.get(method, {})
-
     def explain(
         self, method: str, images: Tensor, target: Tensor, model: nn.Module | None = None, **options: Any
     ) -> Tensor:
         """Maps by a method, (n, height, width), some images at a time."""
         model = self.classifier if model is None else model
         parts = zip(images.split(AT_ONCE), target.split(AT_ONCE), strict=True)
-        every = self.options(method) | options
+        every = options_of(method, self.settings) | options
         return torch.cat([
             attribute(model, part, own, method=method, around=self.around, **every) for part, own in parts
         ])  # fmt: skip
@@ -220,7 +219,7 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
     method = METHODS[part]
     n = min(settings.few if method.slow else settings.explained, len(bench.images))
     images, target = bench.images[:n], bench.target[:n]
-    maps, values = _timed(bench, part, images, target)
+    maps, values = _counted(bench, part, images, target)
     with torch.no_grad():
         values |= {"explained_images": float(n), "roughness": axioms.roughness(maps)}
         values |= _sums(bench, part, maps)
@@ -264,20 +263,18 @@ def _row(method: str, flipped: float, metric: str, value: float) -> dict[str, An
     return {"method": method, "flipped": flipped, "metric": metric, "value": value}
 
 
-def _timed(bench: Bench, method: str, images: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Value]]:
-    """Maps, with seconds of a processor and passes through the network for each image."""
+def _counted(bench: Bench, method: str, images: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Value]]:
+    """Maps, with the passes through the network for each image: a cost that no machine's speed is in."""
     top = [part for part in bench.classifier.modules() if isinstance(part, nn.Linear)][-1]
-    _ = METHODS[method].run  # the libraries are imported before the clock starts
     passes: list[int] = []
     handle = top.register_forward_hook(lambda _, inputs, __: passes.append(len(inputs[0])))
-    began = time.process_time()
     try:
         maps = bench.explain(method, images, target)
     finally:
         handle.remove()
     # Each call of `attribute` asks once how many classes there are.
     asked = sum(passes) - -(-len(images) // AT_ONCE)
-    return maps, {"seconds": (time.process_time() - began) / len(images), "passes": asked / len(images)}
+    return maps, {"passes": asked / len(images)}
 
 
 def _sums(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:

@@ -46,7 +46,7 @@ CRITERIA = (
     Criterion("randomised", "other weights", False, "depends on the weights", "hardly depends on the weights"),
     Criterion("step", "continuity", False, "changes evenly with the image", "jumps when the image changes"),
     Criterion("pointing", "pointing", True, "points at the right part", "points at other parts"),
-    Criterion("seconds", "seconds", False, "is fast", "is slow", ranked=False),
+    Criterion("passes", "passes", False, "asks the network rarely", "asks the network often", ranked=False),
 )  # fmt: skip
 TOLD = 3  # places from either end that are told
 

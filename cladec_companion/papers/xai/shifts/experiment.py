@@ -149,7 +149,7 @@ class CodeDecoderTraining(Training):
         images = data.to_unit(data.train_images)
         codes = self.setup.codes(nn.Sequential(*list(needed[0].children())[:-1]), images).float()
         if self.shift:
-            images = images + networks.shift_of(self.shift, *images.shape[1:3]).to(images)
+            images = images + networks.shift_of(self.shift, *images.shape[1:3]).to(images.device)
         return training.Job(
             model, codes, (images,), nn.MSELoss(), self.recipe, epochs=self.epochs,
             seed=training.derive_seed(self.setup.seed, "code decoder", self.again, "order"),
@@ -182,7 +182,9 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
     first = copy.deepcopy(model).double()
     images = data.to_unit(data.test_images[: settings.explained]).double()
     train = data.to_unit(data.train_images).double()
-    shift = torch.zeros_like(images[0]) if part == SPLIT else networks.shift_of(part, *images.shape[1:3]).to(images)
+    shift = torch.zeros_like(images[0])
+    if part != SPLIT:
+        shift = networks.shift_of(part, *images.shape[1:3]).to(images.device, images.dtype)
     second = networks.split(first) if part == SPLIT else networks.undone(first, shift)
     with torch.no_grad():
         logits = first(images)

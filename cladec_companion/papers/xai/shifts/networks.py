@@ -74,7 +74,7 @@ def undone(model: nn.Sequential, shift: Tensor) -> nn.Sequential:
     made = copy.deepcopy(model)
     first = made[1]
     assert isinstance(first, nn.Linear)
-    first.bias.data -= first.weight.data @ shift.to(first.weight).flatten()
+    first.bias.data -= first.weight.data @ shift.to(first.weight.device, first.weight.dtype).flatten()
     return made
 
 

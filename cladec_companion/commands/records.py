@@ -85,7 +85,11 @@ def merge(
 
     refused = []
     for folder in folders:
-        found = sorted(path.parent for path in folder.rglob("manifest.json"))
+        try:
+            found = sorted(path.parent for path in folder.rglob("manifest.json"))
+        except OSError as error:
+            refused.append(f"{folder} cannot be searched ({error.strerror})")
+            continue
         refused += [] if found else [f"{folder} holds no record"]
         for place in found:
             try:

@@ -36,7 +36,7 @@ TORCHVISION: dict[str, dict[str, Any]] = {
     "alexnet": {}, "convnext_tiny": {}, "convnext_small": {}, "densenet121": {}, "densenet169": {},
     "efficientnet_b0": {}, "efficientnet_b1": {}, "efficientnet_v2_s": {},
     "googlenet": {"init_weights": False, "aux_logits": False}, "inception_v3": {"init_weights": False, "side": 96},
-    "maxvit_t": {"side": 224}, "mnasnet0_5": {}, "mnasnet1_0": {}, "mobilenet_v2": {}, "mobilenet_v3_small": {},
+    "mnasnet0_5": {}, "mnasnet1_0": {}, "mobilenet_v2": {}, "mobilenet_v3_small": {},
     "mobilenet_v3_large": {}, "regnet_x_400mf": {}, "regnet_y_400mf": {}, "regnet_y_800mf": {}, "resnet18": {},
     "resnet34": {}, "resnet50": {}, "resnext50_32x4d": {}, "wide_resnet50_2": {}, "shufflenet_v2_x0_5": {},
     "shufflenet_v2_x1_0": {}, "squeezenet1_0": {}, "squeezenet1_1": {}, "swin_t": {}, "swin_v2_t": {}, "vgg11": {},
@@ -46,13 +46,13 @@ RESIZED = {"img_size": SIDE}
 TIMM: dict[str, dict[str, Any]] = {
     "cait_xxs24_224": RESIZED, "coat_lite_tiny": RESIZED, "convnextv2_atto": {},
     "deit_tiny_distilled_patch16_224": RESIZED, "dla34": {}, "edgenext_xx_small": {},
-    "efficientformer_l1": {"side": 224}, "ese_vovnet19b_dw": {}, "fastvit_t8": {},
+    "ese_vovnet19b_dw": {}, "fastvit_t8": {},
     "focalnet_tiny_srf": {}, "ghostnet_100": {}, "gmlp_ti16_224": RESIZED, "hrnet_w18_small": {},
-    "inception_next_atto": {}, "lcnet_050": {}, "legacy_seresnet18": {}, "levit_128s": {"side": 224},
+    "inception_next_atto": {}, "lcnet_050": {}, "legacy_seresnet18": {}, "legacy_seresnet34": {},
     "mixer_s32_224": RESIZED, "mobileone_s0": {}, "mobilevit_xxs": {}, "nf_resnet26": {}, "poolformer_s12": {},
     "pvt_v2_b0": {}, "repvgg_a0": {}, "resmlp_12_224": RESIZED, "resnetv2_18": {}, "rexnet_100": {}, "skresnet18": {},
     "starnet_s1": {}, "swin_tiny_patch4_window7_224": {"img_size": 56, "side": 56, "window_size": 7}, "tinynet_e": {},
-    "tnt_s_patch16_224": RESIZED, "visformer_tiny": {"side": 224},
+    "tnt_s_patch16_224": RESIZED, "resnetv2_34": {},
     "vit_small_patch14_reg4_dinov2": {"img_size": 56, "side": 56}, "vit_tiny_patch16_224": RESIZED,
     "xcit_nano_12_p16_224": {},
 }  # fmt: skip
@@ -88,8 +88,8 @@ def build(source: str, name: str) -> tuple[nn.Module, int]:
 def middle(model: nn.Module, images: Tensor) -> str:
     """Name the block in the middle of the forward pass.
 
-    Blocks are the outermost numbered modules (`layer1.0`, `blocks.3`) that run once and put out maps or tokens; where
-    there are fewer than two, all modules but the model count.
+    Blocks are the outermost modules whose names end with a number (`layer1`, `blocks.3`), that run once and put out
+    maps or tokens; where there are fewer than two, all modules but the model count.
     """
     seen: dict[str, list[Any]] = {}
 
@@ -105,7 +105,7 @@ def middle(model: nn.Module, images: Tensor) -> str:
         for name, (output, *more) in seen.items()
         if name and not more and isinstance(output, Tensor) and output.ndim in (3, 4) and len(output) == len(images)
     ]
-    numbered = [name for name in fit if name.rpartition(".")[2].isdigit()]
+    numbered = [name for name in fit if name[-1].isdigit()]
     outermost = [name for name in numbered if not any(name.startswith(f"{other}.") for other in numbered)]
     chosen = outermost if len(outermost) > 1 else fit
     return chosen[len(chosen) // 2]
@@ -143,7 +143,7 @@ def verdict(model: nn.Module, before: str, images: Tensor, found: Any) -> str:
     with torch.no_grad():
         logits = model(images)
     chosen = logits.gather(1, found.prediction[:, None])[:, 0]
-    # The logits of random weights may be equal but for the last digits, which depend on the order of the sums.
+    # Two logits may be equal but for their last digits, which depend on the order of the sums.
     near = (logits.amax(1) - chosen) <= 1e-3 * logits.abs().amax()
     wrong = {
         "the model was changed": taps.fingerprint(model) != before,

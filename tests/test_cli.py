@@ -12,7 +12,7 @@ import typer
 from cladec_companion.book import build as book
 from cladec_companion.commands import main as cli
 from cladec_companion.commands import shared
-from cladec_companion.records.settings import PROFILES
+from cladec_companion.records.settings import PROFILES, Settings
 from cladec_core import training
 from cladec_core.errors import RunError, UsageError
 
@@ -284,3 +284,16 @@ def test_a_full_device_and_a_closed_pipe_are_no_traceback():
     finally:
         os.close(writer)
     assert found.stderr == ""
+
+
+def test_a_list_of_many_cells_names_each_record_once(monkeypatch, capsys):
+    asked, record_name = [], Settings.record_name
+    monkeypatch.setattr(Settings, "record_name", lambda self: asked.append(self.experiment) or record_name(self))
+    seeds = ",".join(map(str, range(200)))
+    changes = ["--only", "layers", "--set", f"seeds=[{seeds}]"]
+    code, out, _ = cladec(monkeypatch, capsys, "train", "--profile", "smoke", "--list", *changes)
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) >= 200
+    assert all(line.startswith("smoke") and "/layers\tlayers/digits/" in line for line in lines)
+    assert asked == ["layers"]

@@ -64,6 +64,16 @@ def test_losses_are_mean_squared_errors_per_image():
     assert "RefAE (copied encoder)" in repr(explanation)
 
 
+def test_a_prediction_is_that_of_the_logits_where_probabilities_are_rounded_to_a_tie():
+    net = small_net()
+    with torch.no_grad():
+        for value in net.head.parameters():
+            value.mul_(1e-9)
+        expected = net.eval()(GOOD).argmax(1)
+    assert expected.any()
+    assert torch.equal(fitted(net).explain(GOOD).prediction, expected)
+
+
 @pytest.mark.parametrize("case", ["vector", "vit", "swin"])
 def test_saved_explainer_explains_as_before(case, tmp_path):
     build, shape, layer, *_ = CASES[case]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cladec_core import networks, training
+from cladec_core import ClaDec, networks, training
 from cladec_core.networks import convolutions
 from cladec_core.training import ADAM, SGD, Compute, guard
 
@@ -261,3 +261,27 @@ def test_no_convolution_is_wrong_on_this_processor(layout):
         if not error < guard.PRODUCT:
             wrong[kind, inputs, outputs, (kernel, stride, padding, extra), size] = error
     assert wrong == {}
+
+
+@pytest.mark.parametrize("fault", ["nan", "not written"])
+@pytest.mark.filterwarnings("ignore:.* images are few", "ignore:.* do not read the difference")
+def test_wrong_kernels_do_not_reach_an_explainer(fault):
+    """As for narrow maps: of a model of somebody's, codes in bf16 are garbage; the user is not blamed for them."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    images = torch.rand(40, 3, 24, 16)
+
+    def fitted(on):
+        explainer = ClaDec(net, "1", device="cpu")
+        explainer.on = on
+        return explainer.fit(images, epochs=2, progress=False).explain(images[:4])
+
+    exact = fitted(EXACT)
+    with (
+        WrongKernel(torch.ops.aten.convolution.default, FAULTS[fault]),
+        pytest.warns(UserWarning, match="it is run in float32"),
+    ):
+        found = fitted(HALF)
+    assert found.reconstruction.isfinite().all()
+    # Codes are rounded to bf16 where they are kept, so that the two trainings differ by roundings alone.
+    torch.testing.assert_close(found.reconstruction, exact.reconstruction, atol=0.05, rtol=0)

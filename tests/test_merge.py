@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,3 +167,15 @@ def test_records_from_before_fingerprints_are_not_merged(tmp_path):
             with pytest.raises(Misfit, match="before cells carried fingerprints"):
                 merge(record, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_searched_is_named(tmp_path, monkeypatch, capsys):
+    def refuse(self, pattern):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "rglob", refuse)
+    monkeypatch.setattr(sys, "argv", ["cladec", "merge", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == f"cladec: 1 not merged: {tmp_path} cannot be searched (Permission denied)\n"

@@ -57,6 +57,12 @@ SPOILED = {
     "an empty answer": (
         lambda sent: sent | {"answers": [*sent["answers"][1:], {"pair": 3, "text": " "}]}, "pair 3 is empty", 8,
     ),
+    "half a character": (
+        lambda sent: sent | {"answers": [{"pair": 3, "text": "\udc80"}]}, "holds half a character", 6,
+    ),
+    "a million answers": (
+        lambda sent: sent | {"answers": sent["answers"] * 100_000}, "answers; valid: at most 30", 6,
+    ),
     "an unknown option": (lambda sent: sent | {"about": {"age": "12"}}, "age is '12', which is no option", 9),
 }  # fmt: skip
 

@@ -62,7 +62,10 @@ def train(
     count = check_count(workers)
     chosen = of_profile(CHAPTERS, profile, only, values)
     if names:
-        print(*(f"{task.settings.record_name()}/{task.settings.experiment}\t{task}" for task in chosen), sep="\n")
+        # Once for each configuration: with thousands of seeds, a name of its record takes milliseconds.
+        settings = {id(task.settings): task.settings for task in chosen}
+        folders = {key: f"{one.record_name()}/{one.experiment}" for key, one in settings.items()}
+        print(*(f"{folders[id(task.settings)]}\t{task}" for task in chosen), sep="\n")
         return
     grid.train(chosen, out or default_root(), data_dir=data_dir, device=device, budget=budget, count=count)
 
@@ -85,7 +88,11 @@ def merge(
 
     refused = []
     for folder in folders:
-        found = sorted(path.parent for path in folder.rglob("manifest.json"))
+        try:
+            found = sorted(path.parent for path in folder.rglob("manifest.json"))
+        except OSError as error:
+            refused.append(f"{folder} cannot be searched ({error.strerror})")
+            continue
         refused += [] if found else [f"{folder} holds no record"]
         for place in found:
             try:

@@ -245,7 +245,8 @@ class ClaDec:
         """
         space = self._ready()
         images = space.checked(x, unit=self.preprocess is not None)
-        probability, prediction = self._run(self._logits, images, space).softmax(1).max(1)
+        logits = self._run(self._logits, images, space)
+        prediction, probability = logits.argmax(1), logits.softmax(1).amax(1)  # probabilities may be rounded to a tie
         found = Explanations()
         for layer, part in self._parts.items():
             reference, made = (
@@ -399,8 +400,7 @@ class ClaDec:
             raise UsageError("Only explainers of one layer each can be compared.")
         given, known = intake.gather(images, labels, unit=self.preprocess is not None)
         first, second = self.explain(given), other.explain(given)
-        assert isinstance(first, Explanation)  # of one layer
-        assert isinstance(second, Explanation)
+        assert isinstance(first, Explanation) and isinstance(second, Explanation)  # noqa: PT018 - of one layer each
         return Comparison.of(first, second, known, classes)
 
     def save(self, directory: Path | str) -> Path:
@@ -480,8 +480,8 @@ class ClaDec:
     @classmethod
     def _restored(cls, kept: dict[str, Any], model: nn.Module, preprocess: Preprocess, **how: Any) -> "ClaDec":
         saving.check_model(kept, model)
-        preprocess = saving.restored_preprocess(kept["preprocess"], preprocess)
-        explainer = cls(model, **kept["options"], preprocess=preprocess, **how)
+        given = saving.restored_preprocess(kept["preprocess"], preprocess)
+        explainer = cls(model, **kept["options"], preprocess=given, **how)
         if sorted(explainer.adapters) != kept["adapters"]:
             raise UsageError(f"It was fitted with an adapter for {kept['adapters']}; pass the same one.")
         space: Space = kept["space"]

@@ -14,6 +14,7 @@ from cladec_companion.papers.cladec.user_study.kit import CODEBOOK, QUESTIONS
 from cladec_core.errors import UsageError
 
 KEYS = ["participant", "pair"]
+MOST_ANSWERS = 10  # for each pair that was asked about: with more, the form has not saved the file
 YES, NO = {"1", "x", "X"}, {"", "0"}
 
 
@@ -77,6 +78,10 @@ def _read(path: Path, manifest: dict[str, Any]) -> tuple[int, datetime, dict[str
         raise ValueError("it is no file that the form saved")
     if sent.get("study") != manifest["study"]:
         raise ValueError(f"it belongs to study {sent.get('study')!r}, not to {manifest['study']!r}")
+    try:
+        json.dumps(sent, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text in it holds half a character, which no file can hold") from None
     number, count = sent.get("participant"), len(manifest["assignment"])
     if type(number) is not int or not 1 <= number <= count:
         raise ValueError(f"its participant is {number!r}, which is no number from 1 to {count}")
@@ -84,6 +89,9 @@ def _read(path: Path, manifest: dict[str, Any]) -> tuple[int, datetime, dict[str
     for name, kind in (("answers", list), ("about", dict)):
         if not isinstance(sent.get(name), kind):
             raise ValueError(f"it has no {name}")
+    most = MOST_ANSWERS * len(manifest["assignment"][number - 1])
+    if len(sent["answers"]) > most:
+        raise ValueError(f"it has {len(sent['answers'])} answers; valid: at most {most}")
     return number, _time(sent, "saved"), sent
 
 

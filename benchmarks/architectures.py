@@ -6,10 +6,13 @@ block in the middle of the forward pass, found by looking. Rows are added to a C
 with a row is not tried again, so that the table can be made a few models at a time.
 """
 
+import multiprocessing
 import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -136,6 +139,16 @@ def attempt(source: str, name: str) -> dict[str, Any]:
     return row | {"seconds": round(time.perf_counter() - began, 1)}
 
 
+def attempt_apart(source: str, name: str) -> dict[str, Any]:
+    """Do `attempt` in a process of its own: a fault in a kernel may end it, as of FastViT's backward in torch 2.13."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        try:
+            return pool.submit(attempt, source, name).result()
+        except BrokenProcessPool:
+            told = {"source": source, "model": name, "result": "FAILED: the process died"}
+            return dict.fromkeys(COLUMNS, "") | told
+
+
 def verdict(model: nn.Module, before: str, images: Tensor, found: Any) -> str:
     """Whether images, predictions and the model itself are what they should be."""
     assert isinstance(found, Explanation)
@@ -176,7 +189,7 @@ def main(
         print("timm is not installed; only torchvision's models are tried.")
     table.parent.mkdir(parents=True, exist_ok=True)
     for source, name in waiting:
-        rows.append(attempt(source, name))
+        rows.append(attempt_apart(source, name))
         pd.DataFrame(rows, columns=COLUMNS).to_csv(table, index=False)
         print(" | ".join(str(rows[-1][column]) for column in COLUMNS), flush=True)
     works = sum(row["result"] == "works" for row in rows)

@@ -1,5 +1,6 @@
 """The script that tries many architectures: which layer it takes, and that it can tell a failure."""
 
+import os
 import sys
 from dataclasses import replace
 
@@ -51,25 +52,29 @@ def test_a_wrong_explanation_is_told():
 
 
 def test_rows_are_added_and_models_with_a_row_are_not_tried_again(monkeypatch, tmp_path, capsys):
-    tried = []
+    tried = tmp_path / "tried"
 
     def build(source, name):
-        tried.append(name)
+        with tried.open("a") as file:
+            print(name, file=file)
         if name == "alexnet":
             raise RuntimeError("no such\nthing")
+        if name == "vgg11_bn":
+            os._exit(1)
         return nn.Sequential(nn.Identity()) if name == "resnet18" else small_net().eval(), 16
 
     monkeypatch.setattr(architectures, "build", build)
     table = tmp_path / "deep" / "table.csv"
-    for match in ("torchvision:(alexnet|vgg11)$", "torchvision:(alexnet|vgg11|resnet18)$"):
+    for match in ("torchvision:(alexnet|vgg11)$", "torchvision:(alexnet|vgg11|vgg11_bn|resnet18)$"):
         monkeypatch.setattr(sys, "argv", ["architectures", "--match", match, "--table", str(table)])
         with pytest.raises(SystemExit) as stop:
             typer.run(architectures.main)
         assert stop.value.code == 0
-    assert tried == ["alexnet", "vgg11", "resnet18"]
+    assert tried.read_text().split() == ["alexnet", "vgg11", "resnet18", "vgg11_bn"]
     rows = pd.read_csv(table).set_index("model")
     assert rows.result["alexnet"] == "FAILED: RuntimeError: no such"
     assert rows.result["vgg11"] == "works"
     assert rows.code["vgg11"].endswith("channels of 4x4")
     assert rows.result["resnet18"].startswith("refused: The model puts out float32 of shape (2, 3, 16, 16)")
-    assert "1 of 3 work" in capsys.readouterr().out
+    assert rows.result["vgg11_bn"] == "FAILED: the process died"
+    assert "1 of 4 work" in capsys.readouterr().out

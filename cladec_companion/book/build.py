@@ -223,7 +223,7 @@ def _stage(executed: dict[str, Path], profile: str) -> None:
     from cladec_companion.book import launch, pages
 
     shutil.rmtree(SITE, ignore_errors=True)
-    shutil.copytree(ROOT / "book", SITE / "book", ignore=shutil.ignore_patterns("results"))
+    shutil.copytree(ROOT / "book", SITE / "book", ignore=shutil.ignore_patterns("results", "unfinished"))
     shutil.copy(ROOT / "CHANGELOG.md", SITE / "CHANGELOG.md")
     configuration = yaml.safe_dump(launch.configuration(launch.address()), sort_keys=False, allow_unicode=True)
     (SITE / "_config.yml").write_text(configuration, encoding="utf-8")

@@ -30,7 +30,8 @@ document.addEventListener("DOMContentLoaded", () => {
 
   widen();
   addEventListener("load", widen);
-  addEventListener("resize", widen);
+  let settled = 0;  // only when a new layout stands does a table say how wide it is
+  addEventListener("resize", () => { clearTimeout(settled); settled = setTimeout(widen, 150); });
   addEventListener("beforeprint", () => article.querySelectorAll(".wide").forEach((wide) => wide.classList.remove("wide")));
   addEventListener("afterprint", widen);
   for (const folded of article.querySelectorAll("details")) folded.addEventListener("toggle", widen);

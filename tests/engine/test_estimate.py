@@ -30,7 +30,7 @@ def test_the_plan_counts_exactly_the_trainings_that_are_done(monkeypatch, tmp_pa
     monkeypatch.setattr(measures, "linear_probe", lambda *_: 0.0)
     few = {
         "sizes": [64, 1], "disjoint_count": 1, "random_repeats": 1, "alphas": [0.0, 0.9], "layers": ["penultimate"],
-        "train_limit": 70, "test_limit": 32,
+        "train_limit": 70, "amounts": [70], "test_limit": 32,
     }  # fmt: skip
     tasks = of_profile(CHAPTERS, "smoke", changes=few)
     found, seen, workplace = estimate.costs(tasks), set(), Workplace(on)

@@ -19,7 +19,8 @@ from tests.pretend_cuda import pretend_cuda
 BEYOND = ("heatmaps", "shifts")
 FEW = {
     "train_limit": 48, "amounts": [48], "test_limit": 32, "layers": [-1], "alphas": [0.9], "sizes": [10],
-    "disjoint_count": 1, "random_repeats": 0, "controls": ["other_half", "originals", "sigmoid", "max_pooling", "small_alpha"],
+    "disjoint_count": 1, "random_repeats": 0,
+    "controls": ["other_half", "originals", "sigmoid", "max_pooling", "small_alpha"],
 }  # fmt: skip
 
 

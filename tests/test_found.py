@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from cladec_companion.book import found
-from cladec_companion.evidence.claims import FAILS, HOLDS, Claim, Verdict
+from cladec_companion.book import found, provenance
+from cladec_companion.evidence.claims import FAILS, HOLDS, Verdict
 from cladec_companion.papers import CHAPTERS
 from tests.made_up import as_claimed, made_up
 from tests.test_ledger import as_record, begun
@@ -22,11 +22,12 @@ def test_the_best_record_is_of_the_longest_profile_and_unchanged(rows):
     quick, laptop, paper = (as_record(rows, profile=profile) for profile in ("quick", "laptop", "paper"))
     changed = as_record(rows, profile="paper")
     changed.folder = changed.folder.parents[1] / "paper-0123abcd" / "layers"
-    assert found.best("layers", [laptop, paper, changed, quick]) is paper
-    assert found.best("layers", [laptop, quick]) is laptop
+    assert provenance.best("layers", [laptop, paper, changed, quick]) is paper
+    assert provenance.best("layers", [laptop, quick]) is laptop
+    assert provenance.best("layers", [quick]) is None  # digits say nothing about the paper
     fewer = as_record(rows[rows["seed"] == 0])
-    assert found.best("layers", [fewer, laptop]) is laptop
-    assert found.best("alpha", [laptop]) is None
+    assert provenance.best("layers", [fewer, laptop]) is laptop
+    assert provenance.best("alpha", [laptop]) is None
 
 
 def test_claims_stand_below_the_heading_of_their_verdict(rows):
@@ -42,9 +43,8 @@ def test_claims_stand_below_the_heading_of_their_verdict(rows):
 
 
 def test_another_verdict_moves_a_claim(rows):
-    turned = rows.copy()  # the reference loses where ClaDec does in the made-up rows
-    swapped = turned["method"].map({"cladec": "refae", "refae": "cladec"}).fillna(turned["method"])
-    page = found.page(LAYERS, [as_record(turned.assign(method=swapped))])
+    swapped = rows["method"].replace({"cladec": "refae", "refae": "cladec"})  # so that the reference loses
+    page = found.page(LAYERS, [as_record(rows.assign(method=swapped))])
     assert "[B1]" in page.split("## Held")[1].split("## Did not hold")[1]
     assert "[B1]" in found.page(LAYERS, [as_record(rows)]).split("## Did not hold")[0]
 
@@ -63,9 +63,7 @@ def test_no_record_at_all():
 
 
 def test_what_would_decide_is_short():
-    claim = Claim("B1", "1", "x", lambda evidence: Verdict(HOLDS, ""))
     listed = ", ".join(f"layer {number}: 1.0" for number in range(20))
-    assert claim.test == ""
     assert found._missing(Verdict("undecided", f"x in 1 of 2; about 4 timings would decide ({listed})")) == (
         "about 4 timings would decide"
     )

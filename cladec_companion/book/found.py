@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from cladec_companion.book import provenance
+from cladec_companion.book.ledger import judged
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED, Claim, Verdict, corrected
 from cladec_companion.papers.chapter import Chapter
-from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record
 
 Chapters = Mapping[str, Chapter]
@@ -34,26 +34,6 @@ class Finding:
     survives: bool = False
 
 
-def best(experiment: str, records: list[Record]) -> Record | None:
-    """The record that says most about the paper: of the longest profile, unchanged before changed, with most seeds.
-
-    Parameters
-    ----------
-    experiment
-        Whose record.
-    records
-        All there are.
-    """
-    own = [record for record in records if record.manifest["experiment"] == experiment]
-    names = list(PROFILES)
-
-    def rank(record: Record) -> tuple[int, bool, int, int]:
-        unchanged = record.folder.parent.name == record.manifest["profile"]
-        return names.index(record.manifest["profile"]), unchanged, provenance.runs(record), len(record.cells)
-
-    return max(own, key=rank, default=None)
-
-
 def findings(chapters: Chapters, records: list[Record]) -> list[Finding]:
     """Every claim of the chapters that have a record; which verdicts survive Holm's correction over all of them."""
     found = list(_findings(chapters, records))
@@ -65,14 +45,11 @@ def findings(chapters: Chapters, records: list[Record]) -> list[Finding]:
 
 def _findings(chapters: Chapters, records: list[Record]) -> Iterator[Finding]:
     for chapter in chapters.values():
-        record = best(chapter.name, records)
+        record = provenance.best(chapter.name, records)
         if record is None:
             continue
-        same = [other for other in records if other.manifest["experiment"] == chapter.name]
-        for module in chapter.all_claims:
-            evidence = module.evidence(record, *(() if module is chapter.claims else (same,)))
-            for claim in module.CLAIMS:
-                yield Finding(chapter, claim, claim.decide(evidence), record)
+        for _, claim, _, verdicts in judged({chapter.name: chapter}, records):
+            yield Finding(chapter, claim, verdicts[provenance.name(record)][1], record)
 
 
 def page(chapters: Chapters, records: list[Record]) -> str:
@@ -82,9 +59,7 @@ def page(chapters: Chapters, records: list[Record]) -> str:
         return "No record yet."
     parts = [_summary(found)]
     for state, heading in HEADINGS.items():
-        own = sorted(
-            (one for one in found if one.verdict.verdict == state), key=lambda one: (not one.survives, one.verdict.p)
-        )
+        own = sorted((one for one in found if one.verdict.verdict == state), key=_strength)
         parts += [f"## {heading}", "\n".join(map(_item, own[:SHOWN])) or "Nothing, so far."]
         if len(own) > SHOWN:
             parts.append(f"{len(own) - SHOWN} more are in the [ledger](claims.md).")
@@ -94,6 +69,11 @@ def page(chapters: Chapters, records: list[Record]) -> str:
     ]
     parts += ["## Nobody knows yet", tables.markdown(pd.DataFrame(rows)) if rows else "Nothing is open."]
     return "\n\n".join(parts)
+
+
+def _strength(one: Finding) -> tuple[bool, float]:
+    """Surviving verdicts first, then by p-value; those without one last."""
+    return not one.survives, float(np.nan_to_num(one.verdict.p, nan=1.0))
 
 
 def _summary(found: list[Finding]) -> str:
@@ -118,11 +98,11 @@ def _item(one: Finding) -> str:
 
 
 def _effect(verdict: Verdict) -> str:
-    """The comparison in the middle of all, with its interval: neither the best nor the worst of them."""
+    """The comparison in the middle of all (the lower of two), with its interval."""
     known = [c for c in verdict.comparisons if np.isfinite(c.low) and np.isfinite(c.high) and not c.obstacle]
     if not known:
         return ""
-    middle = sorted(known, key=lambda c: c.effect)[len(known) // 2]
+    middle = sorted(known, key=lambda c: c.effect)[(len(known) - 1) // 2]
     where = f"{middle.what}: " if middle.what else ""
     of = f", the middle one of {len(known)} comparisons" if len(known) > 1 else ""
     return f"{_measured(verdict)} ({where}{middle.text}{of})."
@@ -159,6 +139,6 @@ def answer(chapter: Chapter, records: list[Record]) -> str:
     ]
     if rest:
         keys = ", ".join(one.claim.key for one in rest)
-        sentences.append(f"**Open**, too short a run or too few seeds: {keys}.")
+        sentences.append(f"**Not decided:** {keys}; the [ledger](../book/claims.md) says why.")
     basis = _basis(found[0])
-    return ":::{admonition} The answer, from the records\n:class: answer\n" + "\n\n".join([*sentences, basis]) + "\n:::"
+    return ":::{admonition} The answer, from the records\n" + "\n\n".join([*sentences, basis]) + "\n:::"

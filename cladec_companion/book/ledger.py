@@ -11,7 +11,6 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from cladec_companion.book import provenance
-from cladec_companion.book.found import best
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import (
     FAILS,
@@ -58,7 +57,7 @@ def ledger(chapters: Chapters, records: list[Record]) -> str:
     """Counts of the verdicts, a matrix of all claims (print beside the best record), and a card for each claim."""
     claims: dict[str, _Row] = {}
     found: dict[str, dict[str, Verdict]] = defaultdict(dict)  # source -> claim -> verdict
-    chosen = {name: best(name, records) for name in chapters}
+    chosen = {name: provenance.best(name, records) for name in chapters}
     for chapter, claim, printed, verdicts in judged(chapters, records):
         record = chosen[chapter.name]
         ours = verdicts.get(provenance.name(record)) if record else None

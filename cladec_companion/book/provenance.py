@@ -3,7 +3,29 @@
 from cladec_companion.evidence import tables
 from cladec_companion.papers import settings_for
 from cladec_companion.records.escape import markdown
+from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record, place
+
+REAL = [name for name in PROFILES if name not in ("smoke", "quick")]  # profiles on real images, the shortest first
+
+
+def best(experiment: str, records: list[Record]) -> Record | None:
+    """The record that says most about a paper: of the longest profile, unchanged before changed, with most seeds.
+
+    Parameters
+    ----------
+    experiment
+        Whose record.
+    records
+        All there are; those of profiles on the embedded digits are passed over.
+    """
+
+    def rank(record: Record) -> tuple[int, bool, int, int]:
+        unchanged = record.folder.parent.name == record.manifest["profile"]
+        return REAL.index(record.manifest["profile"]), unchanged, runs(record), len(record.cells)
+
+    own = [record for record in records if record.manifest["experiment"] == experiment]
+    return max((record for record in own if record.manifest["profile"] in REAL), key=rank, default=None)
 
 
 def name(record: Record) -> str:

@@ -139,7 +139,7 @@ def as_planned(**changes):
 
 def test_the_commands_that_are_documented_record_equally_many_steps():
     written = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (documented,) = re.findall(r"cladec train .*--only layers .*", written)
+    (documented,) = re.findall(r"cladec train .*--only layers .*--set train_limit.*", written)
     said = decide("B53", as_planned()).evidence
     assert "cladec train --profile laptop --only layers" in said
     for command in (documented, said):

@@ -18,7 +18,7 @@ from cladec_companion.report import report
 from cladec_companion.report.images import LEAST_IMAGES
 from cladec_core import ClaDec, Explanation
 from cladec_core.errors import RunError, UsageError
-from cladec_core.explainer.building import Part
+from cladec_core.explainer.building import LayerModules
 
 
 def cladec(monkeypatch, capsys, *arguments):
@@ -208,7 +208,7 @@ def test_labels_that_are_no_outputs_of_the_model_are_refused(options, untrained,
 
 def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypatch, capsys, tmp_path):
     folder = tmp_path / "report"
-    monkeypatch.setattr(Part, "doubt", lambda self, layer: f"do not read <{layer}>")
+    monkeypatch.setattr(LayerModules, "doubt", lambda self, layer: f"do not read <{layer}>")
     fit = ("--labels", "from-folders", "--epochs", "1", "--out", folder)
     (photos / "=1+1.png").write_bytes((photos / "dog" / "00.png").read_bytes())
     try:

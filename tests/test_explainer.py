@@ -38,8 +38,8 @@ def test_explains_a_layer_of_any_classifier_and_leaves_it_as_it_was(case):
     explainer = fitted(net, layer, shape)
     explanation = explainer.explain(batch(shape, 4))
     assert_untouched(net, before, batch(shape, 4), output)
-    assert explainer._parts[layer].decoder.training is False
-    assert tuple(explainer._parts[layer].settings["code"]) == code
+    assert explainer._built[layer].decoder.training is False
+    assert tuple(explainer._built[layer].settings["code"]) == code
     assert reference in explainer.references[layer]
     for images in (explanation.original, explanation.reference, explanation.reconstruction, explanation.difference):
         assert images.shape == (4, *shape)

@@ -262,7 +262,7 @@ def test_agreement_counts_predictions_that_stay_per_class():
 
 def test_occlusion_relevance_is_the_squared_change_inside_the_square():
     explainer, images = fitted(small_net()), batch((3, 16, 16), 64, seed=1)
-    space, part = explainer._space, explainer._parts["conv1"]
+    space, part = explainer._space, explainer._built["conv1"]
     standard, labels = space.standardise(images[:3]), torch.tensor([0, 1, 2])
     measured = evaluation.Evaluation(explainer._logits, CLASSES, space, explainer.on, standard, labels)
     relevance = measured.relevance(part.explain, measured.run(part.explain, standard))

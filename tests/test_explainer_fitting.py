@@ -1,6 +1,7 @@
 """Decoders and references of somebody else's classifier: how they are built, and how long they are trained on what."""
 
 import copy
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from cladec_core import ClaDec, training
-from cladec_core.errors import UsageError
+from cladec_core.errors import RunError, UsageError
 from cladec_core.explainer import PAPER, PRACTICAL, building, fitting, intake, taps, task
 from tests.foreign import (
     CLASSES,
@@ -46,7 +47,7 @@ def test_reinitialised_layers_are_fresh_and_the_others_are_named():
 
 def test_reference_is_a_fresh_copy_without_dropout_or_what_was_asked_for():
     net = small_net()
-    copied = fitted(net, "conv2")._parts["conv2"].reference[0][1].model
+    copied = fitted(net, "conv2")._built["conv2"].reference[0][1].model
     assert not torch.equal(copied.conv1[0].weight, net.conv1[0].weight)
     assert copied.conv2[2].p == 0
     assert net.conv2[2].p == 0.5
@@ -193,7 +194,7 @@ def test_several_layers_and_a_single_neuron():
     )
     found = explainer.explain((GOOD[:3] * 255).byte())
     assert list(found) == ["conv1", "head"]
-    assert [part.settings["code"] for part in explainer._parts.values()] == [[1, 8, 8], [1]]
+    assert [part.settings["code"] for part in explainer._built.values()] == [[1, 8, 8], [1]]
     assert len(found.show(images=1).axes) == 7
     assert torch.equal(found["head"].original, (GOOD[:3] * 255).byte().float() / 255)
 
@@ -216,10 +217,71 @@ def test_trainings_can_be_done_by_another_driver_side_by_side():
     assert not torch.equal(first, second)
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def two_trainings(*behind: nn.Module, loss=training.reconstruction_loss):
+    """Trainings of two small networks, each with weights of its own."""
+    jobs = []
+    for seed in (0, 1):
+        with training.seeded(seed):
+            model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), *behind, nn.Conv2d(8, 3, 1))
+        how = {"epochs": 2, "seed": seed, "batch_size": 16, "on": ON, "label": f"number {seed}"}
+        jobs.append(training.Job(model, GOOD, (GOOD,), loss, training.ADAM, **how))
+    return jobs
+
+
+def test_trainings_side_by_side_are_those_that_one_core_does_one_after_the_other(monkeypatch, two_threads):
+    fit, seen = training.fit, []
+    both = threading.Barrier(2, timeout=60)  # each waits for the other, so that neither can follow
+
+    def watched(job):
+        both.wait()
+        seen.append((threading.current_thread(), torch.get_num_threads()))
+        return fit(job)
+
+    state = torch.get_rng_state()
+    jobs, alone = two_trainings(), two_trainings()
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", watched)
+        histories = fitting.side_by_side(jobs)
+    assert torch.get_num_threads() == 2
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len({thread for thread, _ in seen}) == 2
+    assert [count for _, count in seen] == [1, 1]
+    torch.set_num_threads(1)
+    assert [fit(job) for job in alone] == histories
+    for job, other in zip(jobs, alone, strict=True):
+        for name, value in job.model.state_dict().items():
+            assert torch.equal(value, other.model.state_dict()[name])
+
+
+def test_trainings_that_draw_random_numbers_follow_one_another(monkeypatch, two_threads):
+    monkeypatch.setattr(training, "fit_many", lambda jobs: ["followed"] * len(jobs))
+    assert fitting.side_by_side(two_trainings(nn.Dropout(0.5))) == ["followed"] * 2
+    torch.set_num_threads(1)
+    assert fitting.side_by_side(two_trainings()) == ["followed"] * 2  # a single core is not shared
+
+
+def test_a_training_that_diverges_stops_the_one_beside_it(two_threads):
+    failing, endless = two_trainings(loss=lambda output, target: output.mean() / (GOOD * 0).sum())
+    endless = replace(endless, loss=training.reconstruction_loss, epochs=10**6)
+    with pytest.raises(RunError, match="number 0: the loss is"):
+        fitting.side_by_side([failing, endless])
+    assert torch.get_num_threads() == 2
+
+
 def test_a_protocol_decides_how_long_and_on_which_images(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        training, "fit_many", lambda jobs: asked.extend(jobs) or [training.History([0.0] * job.epochs) for job in jobs]
+        fitting,
+        "side_by_side",
+        lambda jobs: asked.extend(jobs) or [training.History([0.0] * job.epochs) for job in jobs],
     )
     how = replace(PAPER, epochs=3, mean_loss=True, sigmoid=True)
     explainer = ClaDec(small_net(), "conv1", device="cpu", protocol=how).fit(GOOD, time_budget=1e-9, progress=False)
@@ -228,7 +290,7 @@ def test_a_protocol_decides_how_long_and_on_which_images(monkeypatch):
     assert {job.recipe for job in asked} == {training.ADAM}
     assert [job.batch_size for job in asked] == [32, 32]  # the paper's 128, but there are no more images
     assert [job.loss(torch.ones(2, 3), torch.zeros(2, 3)) for job in asked] == [1, 1]
-    decoder = explainer._parts["conv1"].decoder
+    decoder = explainer._built["conv1"].decoder
     assert [type(part).__name__ for part in decoder] == ["Sequential"]  # codes are not scaled
     assert isinstance(decoder[0][-1], nn.Sigmoid)
     asked.clear()

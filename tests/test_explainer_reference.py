@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cladec_core import ClaDec, training
+from cladec_core import ClaDec
 from cladec_core.errors import UsageError
 from cladec_core.explainer import building, fitting, taps, task
 from tests.foreign import CLASSES, GOOD, batch, fitted, small_net
@@ -55,7 +55,7 @@ def test_a_refae_changes_in_every_layer():
     net = small_net()
     tap = taps.Tap("conv2", "keep", net, None, {}).requires_grad_(True)
     assert taps.learning(tap, GOOD[:2]) == taps.Learning(["conv1.0", "conv1.1", "conv2.0"], [])
-    first, later = (fitted(net, "conv2", epochs=epochs)._parts["conv2"].reference[0] for epochs in (1, 2))
+    first, later = (fitted(net, "conv2", epochs=epochs)._built["conv2"].reference[0] for epochs in (1, 2))
     for (name, one), (_, other) in zip(first.named_parameters(), later.named_parameters(), strict=True):
         assert torch.equal(one, other) != ("conv1" in name or "conv2" in name), name
 
@@ -76,7 +76,7 @@ def test_a_reference_that_loses_is_started_again_from_the_classifier(short, tmp_
     told = next(note for note in explainer.notes if note.startswith("Reference of conv1: from fresh weights it came"))
     assert "and the second is used" in told
     assert explainer.references == {"conv1": "RefAE (copied encoder, from the classifier's weights)"}
-    held_out = explainer._parts["conv1"].settings["held_out"]
+    held_out = explainer._built["conv1"].settings["held_out"]
     assert held_out["mean"] > -1e-6  # from there it cannot be worse
     assert held_out["images"] == 16
     explainer.save(tmp_path)
@@ -101,7 +101,7 @@ def test_the_second_start_is_where_cladec_is():
 
 def test_where_the_reference_is_no_better_everything_says_so(monkeypatch):
     explainer = fitted(small_net())
-    settings = explainer._parts["conv1"].settings
+    settings = explainer._built["conv1"].settings
     settings["held_out"] = {"images": 16, "mean": 0.5, "low": 0.1, "high": 0.9}
     assert explainer.doubts == {"conv1": ""}
     good = explainer.explain(GOOD[:2])
@@ -120,7 +120,7 @@ def test_the_difference_on_the_images_held_out_is_in_the_users_units():
     explainer = ClaDec(small_net(), "conv1", device="cpu").fit(images, epochs=2, progress=False)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
     found = explainer.explain(images[order[-16:]]).losses.difference
-    told = explainer._parts["conv1"].settings["held_out"]
+    told = explainer._built["conv1"].settings["held_out"]
     assert told["mean"] == pytest.approx(found.mean(), rel=1e-4)
     assert told["low"] < told["mean"] < told["high"]
 
@@ -140,21 +140,23 @@ class Stopped(BaseException):
 def test_finished_layers_stay_when_a_fit_is_interrupted_and_the_next_goes_on(monkeypatch):
     net, layers = small_net(), ["conv1", "conv2", "pool"]
     whole = ClaDec(net, layers=layers, device="cpu").fit(GOOD, epochs=1, progress=False)
-    fit_many, seen = training.fit_many, []
+    side_by_side, seen = fitting.side_by_side, []
 
     def interrupted(jobs):
         seen.extend(job.label for job in jobs)
         if "pool reference" in seen:
             raise Stopped
-        return fit_many(jobs)
+        return side_by_side(jobs)
 
     explainer = ClaDec(net, layers=layers, device="cpu")
     with monkeypatch.context() as patch:
-        patch.setattr(training, "fit_many", interrupted)
+        patch.setattr(fitting, "side_by_side", interrupted)
         with pytest.raises(Stopped):
             explainer.fit(GOOD, epochs=1, progress=False)
     assert list(explainer.explain(GOOD[:2])) == ["conv1", "conv2"]
-    monkeypatch.setattr(training, "fit_many", lambda jobs: seen.extend(job.label for job in jobs) or fit_many(jobs))
+    monkeypatch.setattr(
+        fitting, "side_by_side", lambda jobs: seen.extend(job.label for job in jobs) or side_by_side(jobs)
+    )
     seen.clear()
     explainer.fit(GOOD, epochs=1, progress=False)
     assert seen == ["pool ClaDec", "pool reference"]

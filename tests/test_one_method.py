@@ -56,7 +56,7 @@ def test_a_layer_trained_both_ways_has_the_same_weights_bit_for_bit(few, layer, 
     setup = Setup(few, "vgg11", SEED, settings, Compute(CPU, dtype)).explained(**changes)
     decoder, reference = (models.train(part) for part in (setup.decoder(layer, **options), setup.reference(layer)))
     explainer = explained(setup, models.train(setup.classifier), layer, **options)
-    part = explainer._parts[layer]
+    part = explainer._built[layer]
     assert same_weights(decoder[1], part.decoder[0])
     if "channels" not in options:  # else the explainer's reference has the same channels, and the setup's has all
         assert same_weights(reference[1], part.reference[1][0])
@@ -71,7 +71,7 @@ def test_another_seed_gives_other_weights(few, on, smoke):
     setup, models = Setup(few, "vgg11", SEED, smoke, on), Models()
     explainer = explained(setup, models.train(setup.classifier), "conv4a")
     other = models.train(setup.explained(seed=SEED + 1).decoder("conv4a"))
-    assert not same_weights(other[1], explainer._parts["conv4a"].decoder[0])
+    assert not same_weights(other[1], explainer._built["conv4a"].decoder[0])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import nbformat
 import yaml
 
 from cladec_companion.engine import grid, runner, workers
-from cladec_companion.engine.plan import Task
+from cladec_companion.engine.plan import PlannedCell
 from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.records.files import BUILT, RECORDED, ROOT
 from cladec_companion.records.record import open_record
@@ -156,7 +156,7 @@ def train(names: Iterable[str], profile: str, changes: dict[str, Any], device: s
             if aside:
                 print(f"{name}: the record of earlier code cannot be continued; it is in {aside} now")
             missing = runner.missing(chapter, settings, open_record(settings, root))
-            tasks += [Task(chapter, settings, cell) for cell in missing]
+            tasks += [PlannedCell(chapter, settings, cell) for cell in missing]
     if tasks:
         grid.train(tasks, root, device=device)
 

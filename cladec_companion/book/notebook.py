@@ -85,7 +85,7 @@ def side_by_side(evidence: dict[str, Any], *args: Any, **kwargs: Any) -> pd.Data
 
 def verdicts(chapter: ModuleType, evidence: dict[str, Any]) -> Styler:
     """A verdict per claim and source: one of `claims.STATES`, and what it rests on."""
-    return wrapped(claims.ledger(chapter.CLAIMS, evidence))
+    return wrapped(claims.verdict_table(chapter.CLAIMS, evidence))
 
 
 def wrapped(table: pd.DataFrame) -> Styler:

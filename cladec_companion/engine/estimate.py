@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cladec_companion.engine.plan import Task
+from cladec_companion.engine.plan import PlannedCell
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
 from cladec_companion.records.settings import Settings
@@ -68,7 +68,7 @@ class Cost:
         return self.per_image * self.images * self.epochs
 
 
-class Costs(dict[Task, list[Cost]]):
+class Costs(dict[PlannedCell, list[Cost]]):
     """What each cell trains that no cell before it does.
 
     Attributes
@@ -79,13 +79,13 @@ class Costs(dict[Task, list[Cost]]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.shared: dict[Task, dict[tuple[str, int], str]] = {}
+        self.shared: dict[PlannedCell, dict[tuple[str, int], str]] = {}
 
 
 Rates = dict[Kind, float]  # operations per second
 
 
-def costs(tasks: Iterable[Task]) -> Costs:
+def costs(tasks: Iterable[PlannedCell]) -> Costs:
     """What each cell trains; a network that several cells share is counted with the first of them."""
     found = Costs()
     counted: dict[tuple[Any, ...], list[Cost]] = {}
@@ -105,7 +105,7 @@ def costs(tasks: Iterable[Task]) -> Costs:
     return found
 
 
-def dry_run(task: Task) -> Iterator[tuple[Training, training.Job]]:
+def dry_run(task: PlannedCell) -> Iterator[tuple[Training, training.Job]]:
     """Every training of a cell, as the training loop would be asked for it, without values; nothing is computed."""
     assert task.experiment.run_cell is not None
     asking = task.experiment.run_cell(blank(task.cell.run, task.settings), task.cell.part, False)
@@ -145,7 +145,7 @@ def blank(run: tuple[str, str, int], settings: Settings) -> Setup:
     return Setup(some, architecture, seed, settings, on, shapes_only=True)
 
 
-def _cost(task: Task, wanted: Training, job: training.Job) -> Cost:
+def _cost(task: PlannedCell, wanted: Training, job: training.Job) -> Cost:
     kind = data.data_set(task.cell.dataset)
     available = min(kind.train_count, task.settings.train_limit or kind.train_count)
     images = available * len(job.inputs) // (PER_CLASS * len(kind.classes))
@@ -184,7 +184,7 @@ def operations(job: training.Job) -> float:
     return _counted[alike]
 
 
-def measured_rates(tasks: Sequence[Task], found: Costs, on: training.Compute) -> Rates:
+def measured_rates(tasks: Sequence[PlannedCell], found: Costs, on: training.Compute) -> Rates:
     """Time real training steps of each kind of network, on images of noise."""
     rates: Rates = {}
     for task in tasks:
@@ -242,7 +242,7 @@ def matmul_peak(on: training.Compute) -> float:
     return 2 * size**3 / min(took)
 
 
-def seconds_of(task: Task, found: Costs, rates: Rates) -> float:
+def seconds_of(task: PlannedCell, found: Costs, rates: Rates) -> float:
     """Seconds that the trainings of a cell are expected to take; 0 if other cells have trained all its networks."""
     return sum(one.operations / rates[one.kind] for one in found[task])
 

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from cladec_companion.engine import estimate, runner, workers
 from cladec_companion.engine.estimate import Cost, Costs, Rates
-from cladec_companion.engine.plan import Task
+from cladec_companion.engine.plan import PlannedCell
 from cladec_companion.engine.runner import Measured, Order, Workplace
 from cladec_companion.engine.workers import Failure
 from cladec_companion.records.files import locked
@@ -33,7 +33,7 @@ from cladec_core.training import loop
 SHOWN = 12  # rows of the live table
 
 
-def plan_table(tasks: Sequence[Task], found: Costs, rates: Rates) -> Table:
+def plan_table(tasks: Sequence[PlannedCell], found: Costs, rates: Rates) -> Table:
     """By experiment: what is done and missing, and what that takes on one worker."""
     table = Table("experiment", "cells", "done", "missing", "trainings", "operations", "minutes")
     for name in dict.fromkeys(task.settings.experiment for task in tasks):
@@ -99,9 +99,9 @@ class Board:
         return table
 
 
-def grouped(waiting: Sequence[Task], branches: int) -> deque[list[Task]]:
+def grouped(waiting: Sequence[PlannedCell], branches: int) -> deque[list[PlannedCell]]:
     """Cells that differ in nothing but the seed, at most so many at once, in the order of the first of them."""
-    alike: dict[Any, list[Task]] = {}
+    alike: dict[Any, list[PlannedCell]] = {}
     for task in waiting:
         kind = (task.settings, task.cell.prefix, str(task.cell.part)) if branches > 1 else task
         alike.setdefault(kind, []).append(task)
@@ -109,7 +109,7 @@ def grouped(waiting: Sequence[Task], branches: int) -> deque[list[Task]]:
 
 
 def train(
-    tasks: Sequence[Task],
+    tasks: Sequence[PlannedCell],
     root: Path,
     *,
     data_dir: Path | None = None,
@@ -185,14 +185,14 @@ class _Grid:
     console: Console
     deadline: float
     finished: int = 0
-    failed: dict[Task, str] = field(default_factory=dict)
+    failed: dict[PlannedCell, str] = field(default_factory=dict)
     stopped: str = ""
     foreseen: float = 0.0
     spent: float = 0.0
 
     # ---- by processes, on a CPU
 
-    def train_by_workers(self, waiting: Sequence[Task], wanted: int | None, data_dir: Path | None) -> None:
+    def train_by_workers(self, waiting: Sequence[PlannedCell], wanted: int | None, data_dir: Path | None) -> None:
         """Give cell after cell to a pool of processes, until all are done or the time is over."""
         needs = [one.bytes for task in waiting for one in self.found[task]]
         count, why = workers.affordable(wanted, needs, len(waiting))
@@ -200,8 +200,8 @@ class _Grid:
             _say(self.console, why)
         if not waiting or not self._fits(waiting[:1]):
             return
-        left: list[Task] = list(waiting)
-        running: dict[int, Task] = {}
+        left: list[PlannedCell] = list(waiting)
+        running: dict[int, PlannedCell] = {}
         there: set[str] = set()  # networks that several cells need
 
         def kept(order: Order, label: str, seed: int) -> None:
@@ -227,13 +227,15 @@ class _Grid:
                 for order, outcome in ended:
                     self._take(running.pop(id(order)), order, outcome, left)
 
-    def _next(self, left: Sequence[Task], running: dict[int, Task], there: set[str]) -> Task | None:
+    def _next(
+        self, left: Sequence[PlannedCell], running: dict[int, PlannedCell], there: set[str]
+    ) -> PlannedCell | None:
         """The first cell that needs no network which a running cell is about to train: nothing is trained twice."""
         shared = self.found.shared
         at_work = {key for task in running.values() for key in shared[task].values()} - there
         return next((task for task in left if at_work.isdisjoint(shared[task].values())), None)
 
-    def _take(self, task: Task, order: Order, outcome: Measured | Failure, left: list[Task]) -> None:
+    def _take(self, task: PlannedCell, order: Order, outcome: Measured | Failure, left: list[PlannedCell]) -> None:
         """Record a cell, or say why it is left out, and with it what is `left` of a data set that is not there."""
         if isinstance(outcome, Measured):
             runner.keep(self.records[task.settings], order, outcome)
@@ -247,7 +249,7 @@ class _Grid:
 
     # ---- in this process, on CUDA
 
-    def train_here(self, groups: deque[list[Task]], workplace: Workplace) -> None:
+    def train_here(self, groups: deque[list[PlannedCell]], workplace: Workplace) -> None:
         """Train group after group side by side, until all are done or the time is over."""
         while groups and not self.stopped:
             group = groups.popleft()
@@ -274,7 +276,7 @@ class _Grid:
                     runner.keep(self.records[task.settings], order, result)
                     self._report(task, result.cost.seconds)
 
-    def _lose(self, group: list[Task], groups: deque[list[Task]], error: Exception) -> None:
+    def _lose(self, group: list[PlannedCell], groups: deque[list[PlannedCell]], error: Exception) -> None:
         """Try the halves of a group that failed; a single cell is left out."""
         if not workers.is_full(error) and not isinstance(error, workers.EXPECTED):
             raise error
@@ -290,10 +292,10 @@ class _Grid:
 
     # ---- both
 
-    def _order(self, task: Task) -> Order:
+    def _order(self, task: PlannedCell) -> Order:
         return runner.order_of(task.experiment, task.settings, task.cell, self.records[task.settings])
 
-    def _fits(self, group: Sequence[Task]) -> bool:
+    def _fits(self, group: Sequence[PlannedCell]) -> bool:
         pace = self.spent / self.foreseen if self.foreseen else 1.0
         need = sum(estimate.seconds_of(task, self.found, self.rates) for task in group) * pace
         left = self.deadline - time.monotonic()
@@ -303,12 +305,12 @@ class _Grid:
         self.stopped = f"{group[0]} needs about {need / 60:.1f} minutes, {max(left, 0) / 60:.1f} are left"
         return False
 
-    def _leave_out(self, lost: Sequence[Task], reason: str) -> None:
+    def _leave_out(self, lost: Sequence[PlannedCell], reason: str) -> None:
         self.failed |= dict.fromkeys(lost, reason)
         whom = "it is" if len(lost) == 1 else f"it and the {len(lost) - 1} cells of its data set that follow are"
         _say(self.console, f"{lost[0]}: {reason}; {whom} left out")
 
-    def _report(self, task: Task, seconds: float) -> None:
+    def _report(self, task: PlannedCell, seconds: float) -> None:
         self.finished += 1
         alone = estimate.seconds_of(task, self.found, self.rates)
         self.foreseen += alone

@@ -29,7 +29,7 @@ class Planned(Experiment, Protocol):
 
 
 @dataclass(frozen=True)
-class Task:
+class PlannedCell:
     """A cell to be trained, and the configuration to whose record it belongs."""
 
     experiment: Experiment
@@ -54,7 +54,7 @@ def tables_of(chapters: Mapping[str, Planned]) -> dict[str, tuple[str, str]]:
 
 def of_profile(
     chapters: Mapping[str, Planned], profile: str, only: str | None = None, changes: dict[str, Any] | None = None
-) -> list[Task]:
+) -> list[PlannedCell]:
     """All cells of a profile, in the order of training.
 
     Parameters
@@ -88,10 +88,10 @@ def of_profile(
     for name in chosen:
         own = {key: changes[key] for key in changes if key in parameters[name]}
         settings = settings_for(trained[name].settings, profile, **own)
-        found += [Task(trained[name], settings, cell) for cell in runner.plan(trained[name], settings)]
+        found += [PlannedCell(trained[name], settings, cell) for cell in runner.plan(trained[name], settings)]
     datasets, order = list(dict.fromkeys(task.cell.dataset for task in found)), list(tables.values())
 
-    def place(task: Task) -> tuple[int, int]:
+    def place(task: PlannedCell) -> tuple[int, int]:
         table = (task.settings.experiment, task.cell.architecture)
         return datasets.index(task.cell.dataset), order.index(table) if table in order else len(order)
 

@@ -25,6 +25,8 @@ from cladec_core.data import ImageData
 
 Rows = list[dict[str, Any]]
 Samples = dict[str, np.ndarray]
+# A cell says which networks it needs, is given them trained, and returns what it measured.
+CellRun = Generator[list[Any], list[Any], tuple[Rows, Samples]]
 
 
 class Experiment(Protocol):
@@ -43,7 +45,7 @@ class Experiment(Protocol):
         """`cells(settings, architecture)` gives the parts that are trained one by one."""
 
     @property
-    def run_cell(self) -> Callable[[Setup, Any, bool], Generator[list[Any], list[Any], tuple[Rows, Samples]]] | None:
+    def run_cell(self) -> Callable[[Setup, Any, bool], CellRun] | None:
         """Asks for trainings, once, and returns rows and images."""
 
 
@@ -292,14 +294,12 @@ def _shown(cell: Cell, settings: Settings, record: Record) -> int:
     return int(record.samples.get(f"{cell.prefix}/seed", settings.seeds[0]))
 
 
-def _asking(order: Order, setup: Setup) -> Generator[list[Any], list[Any], tuple[Rows, Samples]]:
+def _asking(order: Order, setup: Setup) -> CellRun:
     assert order.experiment.run_cell is not None
     return order.experiment.run_cell(setup, order.cell.part, order.keep_samples)
 
 
-def cell_jobs(
-    asking: Generator[list[Any], list[Any], tuple[Rows, Samples]], models: Models
-) -> Jobs[tuple[Rows, Samples]]:
+def cell_jobs(asking: CellRun, models: Models) -> Jobs[tuple[Rows, Samples]]:
     """Ask for the trainings of a cell, each once, send the cell its networks, and return what it measured."""
     wanted = next(asking)
     networks: dict[str, Any] = {}

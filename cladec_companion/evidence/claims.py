@@ -21,7 +21,7 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from cladec_companion.evidence.comparisons import AGAINST, FOR, OPEN, TAIL, Comparison
-from cladec_companion.evidence.measurements import RUN, Cell, Evidence
+from cladec_companion.evidence.measurements import RUN, Entry, Evidence
 from cladec_companion.evidence.thresholds import ALMOST_ALWAYS
 from cladec_companion.records.record import Record
 
@@ -32,10 +32,35 @@ SIGNIFICANT = 0.05
 LISTED = 3  # comparisons that a verdict names one by one; of more it names the ends
 
 __all__ = [
-    "EVERY", "FAILS", "HOLDS", "MOST", "NINE_IN_TEN", "NOT_APPLICABLE", "NOT_COMPARABLE", "RUN", "SIGNIFICANT", "SOME",
-    "STATES", "UNDECIDED", "Cell", "Claim", "Comparison", "Evidence", "Quantifier", "Verdict", "at_least", "corrected",
-    "effects", "every_part", "judge", "ledger", "not_applicable", "not_comparable", "too_short", "undecided",
+    "EVERY",
+    "FAILS",
+    "HOLDS",
+    "MOST",
+    "NINE_IN_TEN",
+    "NOT_APPLICABLE",
+    "NOT_COMPARABLE",
+    "RUN",
+    "SIGNIFICANT",
+    "SOME",
+    "STATES",
+    "UNDECIDED",
+    "Claim",
+    "Comparison",
+    "Entry",
+    "Evidence",
+    "Quantifier",
+    "Verdict",
+    "at_least",
+    "corrected",
+    "effects",
+    "every_part",
+    "judge",
+    "not_applicable",
+    "not_comparable",
+    "too_short",
+    "undecided",
     "unprinted",
+    "verdict_table",
 ]  # fmt: skip
 
 
@@ -294,7 +319,7 @@ def corrected(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
     return frame.assign(survives=decided & (frame["p_holm"] <= SIGNIFICANT))
 
 
-def ledger(claims: list[Claim], sources: dict[str, Any]) -> pd.DataFrame:
+def verdict_table(claims: list[Claim], sources: dict[str, Any]) -> pd.DataFrame:
     """One row per claim, a verdict with its evidence per source.
 
     Parameters

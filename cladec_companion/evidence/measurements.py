@@ -14,8 +14,8 @@ from cladec_companion.records.record import Record
 
 RUN = ["dataset", "architecture"]
 Place = tuple[str, str, float | str]  # data set, architecture, third level (layer's index or name, α, epochs)
-Cell = tuple[str, str, float | str, str]  # the same, and a column
-AnyCell = TypeVar("AnyCell", bound=Cell)
+Entry = tuple[str, str, float | str, str]  # the same, and a column
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
 Number = tuple[str, str]  # method and metric of a record
 # Columns that say whether a training's loss was still falling at its end (1: it was) are named after their method.
 MARK = "falling_"
@@ -64,13 +64,13 @@ class Evidence:
         groups = cells.groupby(level=RUN) if len(cells) else []
         return [(run, part.droplevel(RUN)) for run, part in groups if len(part) >= least]
 
-    def has(self, *cells: Cell) -> bool:
+    def has(self, *cells: Entry) -> bool:
         """Whether all these cells were measured."""
         return all(cell in self._numbers for cell in cells)
 
     # Plain dictionaries: a verdict looks up hundreds of cells, each of which takes pandas milliseconds.
     @cached_property
-    def _numbers(self) -> dict[Cell, dict[str, float]]:
+    def _numbers(self) -> dict[Entry, dict[str, float]]:
         return self.summary.to_dict("index")
 
     @cached_property
@@ -91,7 +91,7 @@ class Evidence:
         return rows.groupby("dataset")["value"].first().astype(float).to_dict()
 
     def contrast(
-        self, what: str, weights: Mapping[AnyCell, float], claimed: Region = ABOVE, *, offset: float = 0.0,
+        self, what: str, weights: Mapping[AnyEntry, float], claimed: Region = ABOVE, *, offset: float = 0.0,
         log: bool = False,
     ) -> Comparison:  # fmt: skip
         """Compare cells: the sum of their means times weights, with its interval.
@@ -125,7 +125,7 @@ class Evidence:
             found = self._unpaired(what, weights, claimed, offset, log)
         return self._marked(found, weights)
 
-    def _per_seed(self, weights: Iterable[Cell]) -> np.ndarray:
+    def _per_seed(self, weights: Iterable[Entry]) -> np.ndarray:
         """Values of the cells for the seeds that have all of them: (seeds, cells)."""
         by_cell = [
             {seed: row.get(metric, np.nan) for seed, row in self._seeds.get((dataset, architecture, at), {}).items()}
@@ -135,7 +135,7 @@ class Evidence:
         return np.array([[own[seed] for own in by_cell] for seed in seeds], dtype=float)
 
     def _unpaired(
-        self, what: str, weights: Mapping[AnyCell, float], claimed: Region, offset: float, log: bool
+        self, what: str, weights: Mapping[AnyEntry, float], claimed: Region, offset: float, log: bool
     ) -> Comparison:
         rows = [self._numbers[cell] for cell in weights]
         means = np.array([row["mean"] for row in rows], dtype=float)
@@ -157,7 +157,7 @@ class Evidence:
             by=by, rounding=float(np.abs(factors * scale) @ rounding),
         )  # fmt: skip
 
-    def _variances(self, cell: Cell, row: Mapping[str, float]) -> list[tuple[float, float]]:
+    def _variances(self, cell: Entry, row: Mapping[str, float]) -> list[tuple[float, float]]:
         """Standard error and degrees of freedom of each source of a cell's noise; none if its noise is not known."""
         if row["n"] > 1:
             # A printed sd of 0.0 is any below half a unit.
@@ -183,7 +183,7 @@ class Evidence:
             sources.append((np.sqrt(share * (1 - share) / images), np.inf))
         return sources
 
-    def _marked(self, found: Comparison, weights: Iterable[Cell]) -> Comparison:
+    def _marked(self, found: Comparison, weights: Iterable[Entry]) -> Comparison:
         """The comparison, barred if it involves a training that had not converged, or with a word that nobody knows."""
         falling, unknown = [], False
         for dataset, architecture, at, metric in weights:

@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from cladec_companion.evidence.comparisons import ABOVE, Comparison, Region
-from cladec_companion.evidence.measurements import Cell, Evidence, where
+from cladec_companion.evidence.measurements import Entry, Evidence, where
 
 LEAST = 3  # values that make a trend
 
@@ -38,7 +38,7 @@ def trend(
     claimed, log
         As of `Evidence.contrast`: with `log`, the mean relative change.
     """
-    weights: dict[Cell, float] = {
+    weights: dict[Entry, float] = {
         (*run, value, metric): sign * weight
         for value, weight in zip(values, slope(range(len(values))), strict=True)
         for metric, sign in metrics.items()

@@ -1,16 +1,17 @@
 """What a chapter of the book declares; the machinery asks it and knows no chapter by name."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.records.settings import Parameters, settings_for
 
 Cells = Callable[[Any, str], Iterator[Any]]
-RunCell = Callable[[Setup, Any, bool], Generator[list[Any], list[Any], tuple[list[dict[str, Any]], dict[str, Any]]]]
+RunCell = Callable[[Setup, Any, bool], CellRun]
 
 
 @dataclass(frozen=True, eq=False)

@@ -189,7 +189,7 @@ class Design:
 
 
 @dataclass
-class Part:
+class LayerModules:
     """The modules of one layer, as `Design` builds them, with what decides their shapes and the epochs of training."""
 
     encoder: Frozen
@@ -199,7 +199,7 @@ class Part:
     epochs: dict[str, int]
 
     @classmethod
-    def of(cls, design: Design) -> "Part":
+    def of(cls, design: Design) -> "LayerModules":
         """Build all modules of a layer, untrained."""
         settings = {"kind": design.kind, "width": design.width, "code": list(design.code)}
         return cls(design.encoder(), design.decoder(), design.reference(), settings, {})
@@ -213,7 +213,7 @@ class Part:
         }  # fmt: skip
 
     @classmethod
-    def restored(cls, described: dict[str, Any], tap: Tap, space: Space, **how: Any) -> "Part":
+    def restored(cls, described: dict[str, Any], tap: Tap, space: Space, **how: Any) -> "LayerModules":
         """Build a layer's modules as `described`; `how` are the other attributes of `Design`.
 
         Raises
@@ -228,11 +228,11 @@ class Part:
         if list(code) != settings["code"] or settings["width"] not in (full, full // 2):
             raise ValueError(f"a decoder of width {settings['width']} for {settings['code']}, but the layer has {code}")
         design = Design(tap, space, code, kind=settings["kind"], width=settings["width"], **how)
-        part = cls.of(design)
-        part.decoder.load_state_dict(described["decoder"])
-        part.reference.load_state_dict(described["reference"])
-        part.settings, part.epochs = settings, described["epochs"]
-        return part
+        built = cls.of(design)
+        built.decoder.load_state_dict(described["decoder"])
+        built.reference.load_state_dict(described["reference"])
+        built.settings, built.epochs = settings, described["epochs"]
+        return built
 
     @property
     def explain(self) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cladec_core import measures, training
 from cladec_core.errors import UsageError, one_of
 from cladec_core.explainer import fitting, intake, saving, taps
-from cladec_core.explainer.building import REFERENCES, Part, Space
+from cladec_core.explainer.building import REFERENCES, LayerModules, Space
 from cladec_core.explainer.copying import private_copy
 from cladec_core.explainer.evaluation import Evaluation
 from cladec_core.explainer.explanation import Comparison, Explanation, Explanations
@@ -106,7 +106,7 @@ class ClaDec:
         copied.to(self.on.device)
         self._logits = Logits(copied, preprocess, self.adapters).eval()
         self._space: Space | None = None
-        self._parts: dict[str, Part] = {}
+        self._built: dict[str, LayerModules] = {}
         self._asked, self._begun = dict[str, Any](), ""
         self._data: tuple[Tensor, Tensor | None] | None = None
         self.notes: list[str] = []
@@ -114,17 +114,17 @@ class ClaDec:
     @property
     def references(self) -> dict[str, str]:
         """What the reference of each layer is."""
-        return {layer: part.label for layer, part in self._parts.items()}
+        return {layer: built.label for layer, built in self._built.items()}
 
     @property
     def doubts(self) -> dict[str, str]:
         """Why the difference of a layer to its reference must not be read; empty texts where it can be."""
-        return {layer: part.doubt(layer) for layer, part in self._parts.items()}
+        return {layer: built.doubt(layer) for layer, built in self._built.items()}
 
     @property
     def epochs(self) -> dict[str, dict[str, int]]:
         """Epochs that each layer's "cladec" and "reference" were trained."""
-        return {layer: part.epochs for layer, part in self._parts.items()}
+        return {layer: built.epochs for layer, built in self._built.items()}
 
     def __repr__(self) -> str:
         state = f"fitted on images of {self._space.shape}" if self._space else "not fitted"
@@ -209,7 +209,7 @@ class ClaDec:
         truth = intake.checked_labels(known, classes) if self.alpha else None
         asked = {"epochs": epochs, "time_budget": time_budget}
         begun = intake.digest(given, truth, asked)
-        done = self._parts if self._begun == begun and len(self._parts) < len(self.layers) else {}
+        done = self._built if self._begun == begun and len(self._built) < len(self.layers) else {}
         notes, names = Notes(progress), ("channels", "alpha", "reference", "seed", "protocol", "on")
         task = Task.of(given, truth, self._logits, notes, **{name: getattr(self, name) for name in names})
         notes.warn(self._note)
@@ -218,7 +218,7 @@ class ClaDec:
         task.announce(planned, epochs, time_budget)
         for one in planned:
             yield from task.train(one, epochs, time_budget)
-            self._parts = (self._parts if self._begun == begun else {}) | {one.design.tap.layer: one.part}
+            self._built = (self._built if self._begun == begun else {}) | {one.design.tap.layer: one.built}
             self._space, self._data, self._asked, self._begun = task.space, (given, known), asked, begun
             self.notes = notes
 
@@ -248,16 +248,16 @@ class ClaDec:
         logits = self._run(self._logits, images, space)
         prediction, probability = logits.argmax(1), logits.softmax(1).amax(1)  # probabilities may be rounded to a tie
         found = Explanations()
-        for layer, part in self._parts.items():
+        for layer, built in self._built.items():
             reference, made = (
                 self._run(nn.Sequential(module, space.restore()), space.standardise(images), space)
-                for module in (part.reference, part.explain)
+                for module in (built.reference, built.explain)
             )
             if not made.isfinite().all():
                 raise UsageError(f"Layer {layer!r} puts out values that are NaN or infinite for these images.")
             found[layer] = Explanation(
                 layer, images, reference, made, prediction, probability, self._predict(reference), self._predict(made),
-                part.label, space.value_range, part.doubt(layer),
+                built.label, space.value_range, built.doubt(layer),
             )  # fmt: skip
         return found if len(self.layers) > 1 else found[self.layers[0]]
 
@@ -282,10 +282,10 @@ class ClaDec:
         space = self._ready()
         images = space.checked(x, unit=self.preprocess is not None)
         found = {}
-        for layer, part in self._parts.items():
+        for layer, built in self._built.items():
             size = self._logits.preprocess(images[:1].to(self.on.device)).shape[-2:]
             tap = Tap(layer, "drop", self._logits.model, self._logits.preprocess, self.adapters)
-            layout = None if len(part.settings["code"]) == 1 else partial(tap.as_maps, size=size)
+            layout = None if len(built.settings["code"]) == 1 else partial(tap.as_maps, size=size)
             batches = (batch.to(self.on.device) for batch in images.split(space.at_once))
             maps = [measures.gradcam(self._logits, f"model.{layer}", batch, layout=layout) for batch in batches]
             found[layer] = torch.cat(maps).cpu()
@@ -351,9 +351,9 @@ class ClaDec:
             if one is not self:
                 assert self._data is not None  # `_again` has asked for it
                 one.fit(*self._data, **self._asked, progress=progress)
-            for layer, part in one._parts.items():
+            for layer, built in one._built.items():
                 row = {"layer": layer, "seed": one.seed, "reference": one.references[layer]}
-                rows.append(row | evaluation.measure(part, right, one.seed))
+                rows.append(row | evaluation.measure(built, right, one.seed))
         return pd.DataFrame(rows)
 
     def _again(self, seed: int) -> "ClaDec":
@@ -428,7 +428,7 @@ class ClaDec:
             directory,
             {
                 "options": saving.described_options(self._options), "space": vars(space), "notes": list(self.notes),
-                "layers": list(self._parts), "parts": {layer: part.described for layer, part in self._parts.items()},
+                "layers": list(self._built), "parts": {layer: built.described for layer, built in self._built.items()},
                 "shapes": self._shapes, "fingerprint": self._fingerprint, "probed": self._probed(space),
                 "preprocess": saving.described_preprocess(self.preprocess), "adapters": sorted(self.adapters),
             },
@@ -489,7 +489,9 @@ class ClaDec:
             raise UsageError("The model has the same weights but other outputs: its forward or preprocess has changed.")
         design = {name: getattr(explainer, name) for name in ("channels", "protocol", "seed")}
         for layer in kept["layers"]:
-            explainer._parts[layer] = Part.restored(kept["parts"][layer], explainer._tap(layer), space, **design)
+            explainer._built[layer] = LayerModules.restored(
+                kept["parts"][layer], explainer._tap(layer), space, **design
+            )
         explainer._space, explainer.notes = space, kept["notes"]
         return explainer
 

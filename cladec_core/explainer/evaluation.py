@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cladec_core import measures, networks, training
 from cladec_core.explainer import fitting
-from cladec_core.explainer.building import WEIGHTS_PER_VALUE, Part, Space, fresh_classifier
+from cladec_core.explainer.building import WEIGHTS_PER_VALUE, LayerModules, Space, fresh_classifier
 from cladec_core.explainer.protocol import PRACTICAL
 from cladec_core.explainer.taps import Logits
 from cladec_core.training import Compute
@@ -36,12 +36,12 @@ class Evaluation:
         """Apply a module to images, exactly."""
         return training.apply(model, images, self.on, exact=True, batch_size=self.space.at_once)
 
-    def measure(self, part: Part, right: Tensor, seed: int) -> dict[str, Any]:
+    def measure(self, built: LayerModules, right: Tensor, seed: int) -> dict[str, Any]:
         """Measure one layer.
 
         Parameters
         ----------
-        part
+        built
             The fitted layer.
         right
             What `right_when_hidden` gives.
@@ -53,7 +53,7 @@ class Evaluation:
         dict
             Columns as `ClaDec.evaluate` names them.
         """
-        made = {"cladec": self.run(part.explain, self.images), "reference": self.run(part.reference, self.images)}
+        made = {"cladec": self.run(built.explain, self.images), "reference": self.run(built.reference, self.images)}
         row: dict[str, Any] = {"images": len(self.images)}
         errors, right_of = {}, {}
         for name, images in made.items():
@@ -67,7 +67,7 @@ class Evaluation:
         row |= _difference("ΔAcc", right_of["cladec"], right_of["reference"])
         for name, images in made.items():
             row |= self._agreement(f"agreement_{name}", images)
-        relevance, hidden = self.relevance(part.explain, made["cladec"]), {}
+        relevance, hidden = self.relevance(built.explain, made["cladec"]), {}
         for end, places in (("most", relevance.argmax(1)), ("least", relevance.argmin(1))):
             hidden[end] = right.gather(1, places[:, None]).double().flatten()
             row[f"acc_{end}_hidden"] = hidden[end].mean().item()

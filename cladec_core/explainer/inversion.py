@@ -105,7 +105,7 @@ def invert(
 
 def _inverted(explainer: ClaDec, answer: Explanation, steps: int, seconds: float, seed: int) -> Inversion:
     space, device = explainer._ready(), explainer.on.device
-    encoder = explainer._parts[answer.layer].encoder.module
+    encoder = explainer._built[answer.layer].encoder.module
     wanted = space.standardise(answer.original).to(device)
     noise = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(training.derive_seed(seed, "inversion")))
     images = (NOISE * noise).to(device).requires_grad_()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cladec_core import measures, training
 from cladec_core.errors import UsageError
 from cladec_core.explainer import fitting, intake, taps
-from cladec_core.explainer.building import MEMORY_SHARE, Affine, Design, Part, Space, choose_reference
+from cladec_core.explainer.building import MEMORY_SHARE, Affine, Design, LayerModules, Space, choose_reference
 from cladec_core.explainer.fitting import Course, Loss, Training, Trainings
 from cladec_core.explainer.protocol import Protocol
 from cladec_core.explainer.taps import Logits, Tap
@@ -71,7 +71,7 @@ class Layer:
     """A layer with its modules, and the trainings of its decoder and of its reference."""
 
     design: Design
-    part: Part
+    built: LayerModules
     cladec: Training
     reference: Training
 
@@ -137,12 +137,12 @@ class Task:
         Raises
         ------
         UsageError
-            As `design` and `part`.
+            As `design` and `build`.
         """
         design = self.design(tap)
-        part = self.part(design)
-        decoding = self.decoding(design, part.encoder, part.decoder)
-        return Layer(design, part, decoding, self.referring(design, part.reference))
+        built = self.build(design)
+        decoding = self.decoding(design, built.encoder, built.decoder)
+        return Layer(design, built, decoding, self.referring(design, built.reference))
 
     def design(self, tap: Tap) -> Design:
         """Measure a layer, and decide from what its modules are built.
@@ -167,7 +167,7 @@ class Task:
         width = fitting.decoder_width(len(self.images), self.protocol)
         return Design(tap, self.space, code, self.channels, kind, width, self.protocol, self.seed)
 
-    def part(self, design: Design) -> Part:
+    def build(self, design: Design) -> LayerModules:
         """Build the modules of a layer, untrained, with activations scaled as the protocol says.
 
         Raises
@@ -175,21 +175,21 @@ class Task:
         UsageError
             If activations are not finite for some of the images.
         """
-        part = Part.of(design)
-        pairs: list[tuple[nn.Module, nn.Module]] = [(part.encoder, part.decoder)]
+        built = LayerModules.of(design)
+        pairs: list[tuple[nn.Module, nn.Module]] = [(built.encoder, built.decoder)]
         if design.kind == "random":
-            training.calibrate(part.reference[0], self.images, self.on, batch_size=self.space.at_once)
-            pairs.append((part.reference[0], part.reference[1]))
+            training.calibrate(built.reference[0], self.images, self.on, batch_size=self.space.at_once)
+            pairs.append((built.reference[0], built.reference[1]))
         for encoder, decoder in pairs:
             codes = training.apply(encoder, self.images[:SCALED_BY], self.on, batch_size=self.space.at_once)
             if not codes.isfinite().all():
                 raise UsageError(
                     f"Layer {design.tap.layer!r} puts out values that are NaN or infinite for some of the images."
                 )
-            for part_of in decoder.children():
-                if isinstance(part_of, Affine):
-                    part_of.standardise(codes)
-        return part
+            for child in decoder.children():
+                if isinstance(child, Affine):
+                    child.standardise(codes)
+        return built
 
     def decoding(self, design: Design, encoder: nn.Module, decoder: nn.Module) -> Training:
         """Describe the training of ClaDec's decoder behind the frozen encoder, both as `Design` builds them."""
@@ -233,7 +233,7 @@ class Task:
         time_budget
             Seconds; no epoch is begun after so many.
         """
-        design, part = layer.design, layer.part
+        design, built = layer.design, layer.built
         searching = self._searching(count)
         most, seconds = (MOST_ROUNDS, time_budget) if searching else (dict.fromkeys(MOST_ROUNDS, 1), math.inf)
         how = (self.notes.progress, count or layer.cladec.plan[1])
@@ -242,42 +242,42 @@ class Task:
             for name, training in (("cladec", layer.cladec), ("reference", layer.reference))
         )
         yield from fitting.in_rounds([cladec, reference])
-        part.epochs = {"cladec": cladec.done, "reference": reference.done}
+        built.epochs = {"cladec": cladec.done, "reference": reference.done}
         if self.protocol.hold_out:
-            difference = self._difference(part)
+            difference = self._difference(built)
             if searching and design.kind == "copy" and difference["low"] <= 0:
                 left = (1 - SHARES["cladec"]) * seconds - reference.spent
-                yield from self._second_start(design, part, reference, left)
-                difference = self._difference(part)
-            part.settings["held_out"] = difference
+                yield from self._second_start(design, built, reference, left)
+                difference = self._difference(built)
+            built.settings["held_out"] = difference
         for course in (cladec, reference):
             self._say_unfinished(course)
-        self.notes.warn(part.doubt(design.tap.layer))
+        self.notes.warn(built.doubt(design.tap.layer))
 
     def _searching(self, count: int | None) -> bool:
         """Whether trainings go on until their loss is flat, as nobody has named a number of epochs."""
         return count is None and self.protocol.epochs is None and self.protocol.hold_out
 
-    def _second_start(self, design: Design, part: Part, first: Course, seconds: float) -> Trainings:
+    def _second_start(self, design: Design, built: LayerModules, first: Course, seconds: float) -> Trainings:
         """Train the reference from the classifier's weights, and keep the better one of the two."""
-        again = design.reference_of(part.decoder)
+        again = design.reference_of(built.decoder)
         training = self.referring(design, again)
         second = Course(training, first.progress, first.epochs, first.most, seconds)
         second.keep_start()
         yield from fitting.in_rounds([second])
         better = min(second.losses) < min(first.losses)
         if better:
-            part.reference, part.settings["start"] = again, "classifier"
-            part.epochs["reference"] = second.done
+            built.reference, built.settings["start"] = again, "classifier"
+            built.epochs["reference"] = second.done
         which = "the second" if better else "the first"
         self.notes.say(SECOND_START.format(design.tap.layer, min(first.losses), min(second.losses), which))
 
-    def _difference(self, part: Part) -> dict[str, float]:
+    def _difference(self, built: LayerModules) -> dict[str, float]:
         """ΔRec on the images held out, in the user's units, with its interval."""
         rest = self.images[-fitting.held_out(len(self.images)) :]
         made = (
             training.apply(module, rest, self.on, exact=True, batch_size=self.space.at_once)
-            for module in (part.explain, part.reference)
+            for module in (built.explain, built.reference)
         )
         scale = self.space.std.to(rest.device)
         cladec, reference = (((images - rest) * scale).double().square().flatten(1).mean(1) for images in made)

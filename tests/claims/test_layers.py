@@ -13,8 +13,8 @@ from cladec_companion.evidence.claims import (
     NOT_COMPARABLE,
     UNDECIDED,
     effects,
-    ledger,
     too_short,
+    verdict_table,
 )
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.layers.claims import CLAIMS, printed
@@ -227,6 +227,6 @@ def test_every_comparison_counts_once():
 
 
 def test_ledger_names_every_claim_once():
-    table = ledger(CLAIMS, {"published": PRINTED})
+    table = verdict_table(CLAIMS, {"published": PRINTED})
     assert list(table.index) == [f"B{number}" for number in range(1, 16)]
     assert table["published"].str.match("(holds|does not hold|undecided|not applicable): ").all()

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import Cell, as_uint8, rows_of
+from cladec_companion.papers.cladec.shared import as_uint8, rows_of
 from cladec_companion.records.samples import below, valued
 from cladec_companion.records.settings import Settings, parameter
 
@@ -41,7 +42,7 @@ def cells(settings: DimmedSettings, architecture: str) -> Iterator[Part]:
     yield from map(Part, settings.dimming)
 
 
-def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     """Measure how bright the reconstructions of a decoder are that saw dimmed images only."""
     data = setup.data
     unit = data.to_unit(data.train_images) * part.dimming

@@ -1,6 +1,6 @@
 """What several chapters of the paper share: layers as parameters, the images that are shown, rows of a record."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -9,17 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cladec_companion.engine.trainings import CLASSIFIER, Training
+from cladec_companion.engine.runner import Rows, Samples
+from cladec_companion.engine.trainings import CLASSIFIER
 from cladec_companion.records.samples import INDEX
 from cladec_companion.records.settings import Settings, parameter
 from cladec_core import networks, training
 from cladec_core.data import SIZE, ImageData
 from cladec_core.errors import UsageError
-
-Rows = list[dict[str, Any]]
-Samples = dict[str, np.ndarray]
-# A cell says which networks it needs, is given them trained, and returns what it measured.
-Cell = Generator[list[Training], list[Any], tuple[Rows, Samples]]
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,18 @@
 """What a record keeps to be looked at: some images of a target, the maps of every method, contributions."""
 
-from collections.abc import Generator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cladec_companion.engine.trainings import Training
+from cladec_companion.engine.runner import Samples
 from cladec_companion.papers.srae.baselines import SRAE
 from cladec_companion.papers.srae.explained import Asked
 from cladec_companion.papers.srae.method import Embedding
 from cladec_companion.papers.srae.metrics import kept_pixels, masked, smoothed
 from cladec_core import training
-
-Rows = list[dict[str, Any]]
-Samples = dict[str, np.ndarray]
-# A cell says which networks it needs, is given them trained, and returns what it measured.
-Cell = Generator[list[Training], list[Any], tuple[Rows, Samples]]
 
 SHOWN = 4  # images of a target
 CROP = 28  # pixels: around the strongest response of an x-feature

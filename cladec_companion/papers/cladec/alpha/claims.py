@@ -15,7 +15,7 @@ from cladec_companion.evidence.claims import (
     unprinted,
 )
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, certain
-from cladec_companion.evidence.measurements import Cell, Evidence, evidence_of, where
+from cladec_companion.evidence.measurements import Entry, Evidence, evidence_of, where
 from cladec_companion.evidence.tables import FLOOR, columns_of
 from cladec_companion.evidence.thresholds import ABOUT, RECOGNISABLE, SLIGHTLY, STRONG_IMPACT
 from cladec_companion.evidence.trends import trend, trends
@@ -91,7 +91,7 @@ def b17(evidence: Evidence) -> Verdict:
     return judge(found, "accuracy above that at α = 0")
 
 
-def _gain(run: tuple[str, str], alpha: float) -> dict[Cell, float]:
+def _gain(run: tuple[str, str], alpha: float) -> dict[Entry, float]:
     """What an α brings in accuracy."""
     return {(*run, alpha, "acc_cladec"): 1.0, (*run, 0.0, "acc_cladec"): -1.0}
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import Cell, last_convolution, pictures, rows_of
+from cladec_companion.papers.cladec.shared import last_convolution, pictures, rows_of
 from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core import measures
 
@@ -40,7 +41,7 @@ def cells(settings: AlphaSettings, architecture: str) -> Iterator[Part]:
         yield Part(last_convolution(architecture)[0], alpha)
 
 
-def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     """Train a decoder with Eq. 1, and measure its reconstructions of the test images.
 
     Returns

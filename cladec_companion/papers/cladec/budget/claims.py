@@ -22,7 +22,7 @@ from cladec_companion.evidence.claims import (
     unprinted,
 )
 from cladec_companion.evidence.comparisons import ABOVE, AGAINST, BELOW, FOR, Region
-from cladec_companion.evidence.measurements import FALLING, MARK, Cell, evidence_of, where
+from cladec_companion.evidence.measurements import FALLING, MARK, Entry, evidence_of, where
 from cladec_companion.evidence.trends import slope
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.files import RECORDED
@@ -56,7 +56,7 @@ class Evidence(measurements.Evidence):
 
     def difference(self, run: Run, cell: str, terms: dict[str, float], claimed: Region) -> Comparison | None:
         """A difference of one budget against a region; None if it was not measured."""
-        weights: dict[Cell, float] = {(*run, cell, name): weight for name, weight in terms.items()}
+        weights: dict[Entry, float] = {(*run, cell, name): weight for name, weight in terms.items()}
         return self.contrast(where(run, _spoken(cell)), weights, claimed) if self.has(*weights) else None
 
 
@@ -215,7 +215,7 @@ def _trend(evidence: Evidence, terms: dict[str, float], claimed: Region, *, log:
     """Slope over the lengths of each layer that has two or more."""
     found = []
     for run, layer, images, lengths in evidence.lengths():
-        weights: dict[Cell, float] = (
+        weights: dict[Entry, float] = (
             {
                 (*run, _name(layer, images, epochs), name): weight * rise
                 for epochs, rise in zip(lengths, slope(range(len(lengths))), strict=True)
@@ -269,7 +269,7 @@ def _b15(evidence: Evidence, cells: list[tuple[Run, int, str]]) -> Verdict:
     for run in dict.fromkeys(run for run, _, _ in cells):
         own = sorted((index, cell) for other, index, cell in cells if other == run)
         for metric, method, claimed in (("acc_cladec", "ClaDec", ABOVE), ("acc_refae", "RefAE", BELOW)):
-            weights: dict[Cell, float] = {(*run, own[-1][1], metric): 1.0, (*run, own[0][1], metric): -1.0}
+            weights: dict[Entry, float] = {(*run, own[-1][1], metric): 1.0, (*run, own[0][1], metric): -1.0}
             if len(own) > 1 and evidence.has(*weights):
                 found.append(evidence.contrast(where(run, method), weights, claimed))
     return judge(found, "accuracy rises with depth for ClaDec, falls for RefAE,")

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import Cell, LayeredSettings, pictures, rows_of, still_falling
+from cladec_companion.papers.cladec.shared import LayeredSettings, pictures, rows_of, still_falling
 from cladec_companion.records.samples import below
 from cladec_companion.records.settings import classifiers, data_sets, epochs_of, images_used, parameter
 from cladec_core import data, measures, networks
@@ -76,7 +77,7 @@ def cells(settings: BudgetSettings, architecture: str) -> Iterator[Part]:
                 yield Part(name, images, settings.decoder_epochs // share)
 
 
-def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     """Train ClaDec, the RefAE and their evaluation classifiers for one budget, and measure them.
 
     The classifier that is explained is the same for every budget.

@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
-from cladec_companion.papers.cladec.shared import Cell, LayeredSettings, as_uint8, places, sample_indices, still_falling
+from cladec_companion.papers.cladec.shared import LayeredSettings, as_uint8, places, sample_indices, still_falling
 from cladec_companion.records.settings import (
     WIDTHS,
     classifiers,
@@ -123,7 +124,7 @@ def cells(settings: ControlsSettings, architecture: str) -> Iterator[Part]:
                 yield Part(networks.layer_name(architecture, layer, settings.index_map), control)
 
 
-def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     """Train ClaDec, the RefAE and their evaluation classifiers with one change, and measure them.
 
     Returns

@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
-from cladec_companion.papers.cladec.shared import Cell, last_convolution, pictures, rows_of, still_falling
+from cladec_companion.papers.cladec.shared import last_convolution, pictures, rows_of, still_falling
 from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core import measures, training
 from cladec_core.networks import Classifier
@@ -62,7 +63,7 @@ def cells(settings: EncoderTrainingSettings, architecture: str) -> Iterator[Part
         yield Part(layer, min(trained), SLOW)
 
 
-def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     """Measure the RefAE, or a decoder of an encoder with its classifier.
 
     Returns

@@ -5,13 +5,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import CLASSIFIER
 from cladec_companion.papers.cladec.shared import (
-    Cell,
     LayeredSettings,
-    Rows,
-    Samples,
     as_uint8,
     originals,
     places,
@@ -34,7 +32,7 @@ CODE_IMAGES = 2_000
 JUDGE_SEED = 2**31 - 1  # of the classifier that judges what misclassified images turn into; no run is asked for it
 
 
-def run_cell(setup: Setup, layer: str, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, layer: str, keep_samples: bool) -> CellRun:
     """Measure the classifier, or one layer of it.
 
     Returns

@@ -19,7 +19,7 @@ from cladec_companion.evidence.claims import (
     unprinted,
 )
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region, certain, spread_ratio
-from cladec_companion.evidence.measurements import Cell, Evidence, evidence_of, where
+from cladec_companion.evidence.measurements import Entry, Evidence, evidence_of, where
 from cladec_companion.evidence.thresholds import SMALL, STRONG, VERY_LARGE
 from cladec_companion.evidence.trends import trends
 from cladec_companion.papers.cladec import printed_tables
@@ -71,7 +71,7 @@ def printed() -> Evidence:
     return Evidence(printed_tables.by_layer("table7", "table8", differences))
 
 
-def _gap(evidence: Evidence, cell: tuple[str, str, float], method: str, weight: float = 1.0) -> dict[Cell, float]:
+def _gap(evidence: Evidence, cell: tuple[str, str, float], method: str, weight: float = 1.0) -> dict[Entry, float]:
     """ΔAcc of a cell as terms of a contrast: of its two accuracies in print, whose difference has no sd of its own."""
     if evidence.record is not None:
         return {(*cell, f"{method}_d"): weight}
@@ -118,7 +118,7 @@ def b41(evidence: Evidence) -> Verdict:
             continue
         found.append(evidence.contrast(where(run, "change, less CIFAR-100's"), _changes(evidence, run, layers), BELOW))
         for other in others:
-            weights: dict[Cell, float] = {}
+            weights: dict[Entry, float] = {}
             for index in layers:
                 weights |= _gap(evidence, (*run, index), "cladec", 1 / len(layers))
                 weights |= _gap(evidence, (*other, index), "cladec", -1 / len(layers))
@@ -128,9 +128,9 @@ def b41(evidence: Evidence) -> Verdict:
     return judge(found, "as stated", lacking="needs two layers on MNIST and on CIFAR-100")
 
 
-def _changes(evidence: Evidence, run: tuple[str, str], layers: list[float]) -> dict[Cell, float]:
+def _changes(evidence: Evidence, run: tuple[str, str], layers: list[float]) -> dict[Entry, float]:
     """The size of the change on MNIST less that on CIFAR-100; which way each goes is taken from the means."""
-    weights: dict[Cell, float] = {}
+    weights: dict[Entry, float] = {}
     for own, factor in ((run, 1.0), (("cifar100", run[1]), -1.0)):
         means = evidence.cells("cladec_d")["mean"].loc[own]
         way = factor * (1.0 if means[layers[-1]] >= means[layers[0]] else -1.0)

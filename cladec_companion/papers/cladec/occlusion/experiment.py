@@ -10,18 +10,10 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import CLASSIFIER
-from cladec_companion.papers.cladec.shared import (
-    Cell,
-    LayeredSettings,
-    Rows,
-    Samples,
-    as_uint8,
-    layer_cells,
-    places,
-    sample_indices,
-)
+from cladec_companion.papers.cladec.shared import LayeredSettings, as_uint8, layer_cells, places, sample_indices
 from cladec_companion.records.settings import check_axis, parameter
 from cladec_core import measures, training
 from cladec_core.data import SIZE
@@ -64,7 +56,7 @@ def cells(settings: OcclusionSettings, architecture: str) -> Iterator[str]:
     yield from layer_cells(settings, architecture)
 
 
-def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
     """Measure random relevance, or that of ClaDec and GradCAM at one layer.
 
     Returns

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Setup as Described
 from cladec_companion.engine.trainings import Training, fresh_weights
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
-from cladec_companion.papers.cladec.shared import Cell, as_uint8, last_convolution, still_falling
+from cladec_companion.papers.cladec.shared import as_uint8, last_convolution, still_falling
 from cladec_companion.records.settings import Settings, classifiers, data_sets, epochs_of, parameter
 from cladec_core import measures, training
 
@@ -101,7 +102,7 @@ def cells(settings: PrototypesSettings, architecture: str) -> Iterator[Part]:
         yield Part(last_convolution(architecture, settings.width)[0], count)
 
 
-def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     """Train a prototype network, and compare its prototypes with ClaDec's reconstructions of the test images.
 
     Returns

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from cladec_companion.engine.runner import CellRun, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.sanity.attack import Search, heat_map, largest, perturbed, relative_changes
 from cladec_companion.papers.cladec.sanity.trainings import (
@@ -20,9 +21,7 @@ from cladec_companion.papers.cladec.sanity.trainings import (
     with_shuffled_labels,
 )
 from cladec_companion.papers.cladec.shared import (
-    Cell,
     LayeredSettings,
-    Samples,
     as_uint8,
     places,
     rows_of,
@@ -128,7 +127,7 @@ def has_maps(architecture: str, layer: str) -> bool:
     return len(shape) == 3 and shape[1] * shape[2] > 1
 
 
-def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     """Run one check of one layer.
 
     Returns

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import Cell, as_uint8, last_convolution, places, sample_indices
+from cladec_companion.papers.cladec.shared import as_uint8, last_convolution, places, sample_indices
 from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core import measures, networks, training
 from cladec_core.errors import UsageError
@@ -94,7 +95,7 @@ def cells(settings: SubsetsSettings, architecture: str) -> Iterator[Part]:
         yield from (Part(layer, "random", size, number) for number in range(settings.random_repeats))
 
 
-def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     """Train a decoder on one subset, and measure its reconstructions, over all test images and per class.
 
     Returns

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.models import Models
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import CLASSIFIER
-from cladec_companion.papers.cladec.shared import Cell, as_uint8, rows_of
+from cladec_companion.papers.cladec.shared import as_uint8, rows_of
 from cladec_companion.records.settings import SEEDS, Settings, classifiers, data_sets, epochs_of, images_used, parameter
 from cladec_core import ClaDec, measures, networks, training
 from cladec_core.data import SIZE, ImageData
@@ -113,7 +114,7 @@ def cells(settings: YourOwnSettings, architecture: str) -> Iterator[str]:
     yield from (networks.layer_name(architecture, layer) for layer in settings.layers)
 
 
-def run_cell(setup: Setup, layer: str, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, layer: str, keep_samples: bool) -> CellRun:
     """Measure both classifiers and what heat maps say of them, or explain one layer of both.
 
     Returns

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import CLASSIFIER
 from cladec_companion.papers.srae import decoding
@@ -22,7 +23,7 @@ from cladec_companion.papers.srae.explained import (
 )
 from cladec_companion.papers.srae.method import Embedding, Terms, check_target
 from cladec_companion.papers.srae.network import LAYER, UNITS, UnitsTraining
-from cladec_companion.papers.srae.samples import Cell, kept_samples
+from cladec_companion.papers.srae.samples import kept_samples
 from cladec_companion.papers.srae.scenes import GARMENTS, Seen, check_known, scenes_of
 from cladec_companion.records.settings import SEEDS, Settings, classifiers, epochs_of, images_used, parameter
 from cladec_core import measures
@@ -90,7 +91,7 @@ def cells(settings: SraeSettings, architecture: str) -> Iterator[Part]:
         yield Part(target)
 
 
-def run_cell(setup: Setup, part: Part, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     """Explain one logit by every method, and measure each.
 
     Returns

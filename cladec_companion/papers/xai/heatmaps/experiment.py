@@ -1,6 +1,6 @@
 """Heat maps of one classifier by many methods, and the same criteria for all of them."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai.attribution import FILLS, METHODS, Around, attribute
 from cladec_companion.papers.xai.criteria import axioms, deletion
@@ -26,10 +27,6 @@ from cladec_companion.records.settings import (
     parameter,
 )
 from cladec_core import networks, training
-
-Rows = list[dict[str, Any]]
-Samples = dict[str, np.ndarray]
-Cell = Generator[list[Any], list[Any], tuple[Rows, Samples]]
 
 SMOKE = (
     "random", "gradient", "gradient_x_input", "integrated_gradients", "guided_backprop", "patternattribution", "lrp_0",
@@ -199,7 +196,7 @@ def bench_of(setup: Setup, classifier: nn.Module, reference: nn.Module, decoder:
     return _BENCHES[setup]
 
 
-def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
     """Explain test images by one method, and judge the maps by all criteria.
 
     Returns

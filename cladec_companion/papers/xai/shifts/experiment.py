@@ -1,7 +1,7 @@
 """Input shift invariance (chapter 14) and neuron splitting (section 13.3.3): explanations of one function twice."""
 
 import copy
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Setup as Described
 from cladec_companion.engine.trainings import Training, fresh_weights
@@ -27,10 +28,6 @@ from cladec_companion.records.settings import (
     parameter,
 )
 from cladec_core import training
-
-Rows = list[dict[str, Any]]
-Samples = dict[str, np.ndarray]
-Cell = Generator[list[Any], list[Any], tuple[Rows, Samples]]
 
 SPLIT = "split"
 # Name -> method of `attribute` and its options. "zero" is an image of zeros, which is grey for shifted images.
@@ -162,7 +159,7 @@ def cells(settings: ShiftsSettings, architecture: str) -> Iterator[str]:
     yield from settings.changes
 
 
-def run_cell(setup: Setup, part: str, keep_samples: bool) -> Cell:
+def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
     """Explain the same predictions before and after a change that leaves the function alone.
 
     Returns

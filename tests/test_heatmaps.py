@@ -173,6 +173,15 @@ def test_a_constant_map_resembles_no_other_and_two_of_them_are_not_compared():
     assert axioms.resemblance(maps, 2 * maps + 1).tolist() == pytest.approx([1, 1])
 
 
+def test_a_map_with_all_signs_turned_is_alike():
+    maps = torch.randn(3, 6, 6)
+    for compare in (axioms.resemblance, axioms.rank_correlation):
+        assert compare(maps, -maps).tolist() == pytest.approx([1, 1, 1])
+        other = torch.randn(3, 6, 6)
+        assert compare(maps, other).tolist() == pytest.approx(compare(-maps, other).tolist())
+        assert (compare(maps, other) < 0.7).all()
+
+
 def test_another_class_is_never_the_same_and_any_other():
     found = axioms.other_classes(torch.full((400,), 2), 4, 0)
     assert set(found.tolist()) == {0, 1, 3}

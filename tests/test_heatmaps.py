@@ -256,17 +256,45 @@ def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
     assert set(rows["method"]) == {*heatmaps.SMOKE, "classifier"}
     curves = rows[rows["metric"] == "curve_mean"]
     assert sorted(curves["flipped"].unique()) == list(deletion.SHARES)
-    few = curves[curves["method"].isin([name for name in heatmaps.SMOKE if not METHODS[name].slow])]
     for end in (0.0, 1.0):
-        assert np.ptp(few[few["flipped"] == end]["value"].astype(float)) < 1e-6  # whatever the method
+        assert np.ptp(curves[curves["flipped"] == end]["value"].astype(float)) < 1e-6  # whatever the method
     wide = rows[rows["flipped"] == 0].pivot(index="method", columns="metric", values="value").astype(float)
     assert wide.loc["lrp_0", "agreement_gradient_x_input"] > 0.999
     assert wide.loc["gradient", "passes"] == pytest.approx(1)
     assert wide.loc["integrated_gradients", "passes"] >= 32
     assert wide.loc["integrated_gradients", "incomplete"] < 0.1
     assert wide.loc["lrp_0", "kept_unbiased"] == pytest.approx(1, abs=0.01)
+    assert set(wide.index[wide["passes"] == 0]) == {"random"}
+    assert wide.loc["cladec", "passes"] == 50  # 7 x 7 squares and the image itself
+    assert wide.loc["patternattribution", "passes"] == pytest.approx(1)  # what it learns is not counted
     assert np.isnan(wide.loc["cladec", "pointing"])
+    for name in ("random", "cladec"):  # neither asks for the class or for the classifier's weights
+        assert (wide.loc[name, ["class_similarity", "randomised", "randomised_1", "randomised_3_few"]] == 1).all()
+    assert wide.loc["gradient", "class_similarity"] < 1
     assert wide.loc["cladec", "step_shown"] > 0
+
+
+def test_every_method_has_numbers_of_the_same_images(smoke_record):
+    rows = smoke_record.rows[smoke_record.rows["flipped"] == 0]
+    wide = rows.pivot(index="method", columns="metric", values="value").astype(float)
+    slow = [name for name in heatmaps.SMOKE if METHODS[name].slow]
+    assert set(wide.loc[slow, "explained_images"]) == {2}
+    per_image = [name for name in wide if f"{name}_few" in wide]
+    for metric in per_image:  # of slow methods these are all images
+        pd.testing.assert_series_equal(wide.loc[slow, metric], wide.loc[slow, metric + "_few"], check_names=False)
+    judged = {one.metric for one in ranking.CRITERIA}
+    assert judged - {"box_few"} <= set(wide)  # so short a training gives probabilities that blurring hardly lowers
+    changed = wide.loc["gradient", per_image].to_numpy() != wide.loc["gradient", [f"{m}_few" for m in per_image]]
+    assert changed.sum() > len(per_image) / 2
+
+
+def test_rows_are_means_of_all_images_and_of_the_first():
+    rows = heatmaps._rows("gradient", {"box": torch.tensor([1.0, 3.0, 8.0]), "passes": 2.0}, 2)
+    found = {row["metric"]: row["value"] for row in rows}
+    assert found == {
+        "box": 4, "box_error": pytest.approx(13**0.5 / 3**0.5), "box_few": 2, "box_few_error": pytest.approx(1),
+        "passes": 2,
+    }  # fmt: skip
 
 
 def test_maps_and_ranks_are_kept_and_shown(smoke_record):

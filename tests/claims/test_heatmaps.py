@@ -8,13 +8,19 @@ import pytest
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
 from cladec_companion.papers.xai.attribution import METHODS
 from cladec_companion.papers.xai.heatmaps import claims
+from cladec_companion.papers.xai.heatmaps.experiment import FEW
 from cladec_companion.records.record import Record
 
 DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
 
 
 def record(numbers, seeds=(0, 1, 2), datasets=("mnist", "cifar100")):
-    """A record from {(method, metric): value}, with a little noise from seed to seed."""
+    """A record from {(method, metric): value}, with a little noise from seed to seed; the first images are alike."""
+    numbers = {(method, metric + few): value for (method, metric), value in numbers.items() for few in ("", FEW)}
+    return exactly(numbers, seeds, datasets)
+
+
+def exactly(numbers, seeds=(0, 1, 2), datasets=("mnist", "cifar100")):
     rows = [
         {"dataset": dataset, "architecture": "vgg11", "layer": method, "method": method, "seed": seed, "flipped": 0.0,
          "metric": metric, "value": value + 1e-4 * (seed - 1) * (1 + place % 3)}
@@ -85,4 +91,14 @@ def test_without_numbers_or_with_one_seed_nothing_is_decided(key):
 def test_each_claim_has_a_case_and_looks_at_no_curve():
     assert set(CASES) == set(DECIDE) == {f"L{number}" for number in range(1, 24)}
     found = claims.evidence(record(CASES["L2"][0]))
-    assert list(found.columns) == ["deeplift:incomplete"]
+    assert list(found.columns) == ["deeplift:incomplete", "deeplift:incomplete_few"]
+
+
+def test_methods_of_different_images_are_compared_on_those_that_both_explain():
+    similar = dict.fromkeys(SIMILAR, 0.8)
+    first = {(name, "class_similarity" + FEW): value for name, value in (similar | {MEANINGFUL: 0.1}).items()}
+    rest = {(name, "class_similarity"): value for name, value in (similar | {MEANINGFUL: 0.9}).items()}
+    assert DECIDE["L9"](claims.evidence(exactly(first | rest))).verdict == HOLDS
+    fast = {("smoothgrad", "roughness"): 0.5, ("gradient", "roughness"): 1.0}
+    fewer = {("smoothgrad", "roughness" + FEW): 1.0, ("gradient", "roughness" + FEW): 0.5}
+    assert DECIDE["L17"](claims.evidence(exactly(fast | fewer))).verdict == HOLDS  # both explain all images

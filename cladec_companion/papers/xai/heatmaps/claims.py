@@ -20,6 +20,7 @@ from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
 from cladec_companion.evidence.measurements import evidence_of, where
 from cladec_companion.evidence.thresholds import ADDS_UP, APPROXIMATES, CONSERVED, EQUIVALENT, RESEMBLES
 from cladec_companion.papers.xai.attribution import METHODS
+from cladec_companion.papers.xai.heatmaps.experiment import FEW
 from cladec_companion.records.record import Record
 
 AT = "maps"  # the third level of the evidence, which has no axis
@@ -69,10 +70,14 @@ def _level(evidence: Evidence, methods: Iterable[str], metric: str, claimed: Reg
 def _less(
     evidence: Evidence, first: str, others: Sequence[str], metric: str, claimed: Region = ABOVE
 ) -> list[Comparison]:
-    """A number of one method less that of others, in every run."""
+    """A number of one method less that of others, in every run.
+
+    Both are of the same images: where only one of the two explains few of them, the other's number is of these, too.
+    """
     found = []
     for other in others:
-        pair = column(first, metric), column(other, metric)
+        alike = METHODS[first].slow == METHODS[other].slow or metric == "passes"
+        pair = tuple(column(name, metric if alike else metric + FEW) for name in (first, other))
         for run in _runs(evidence, *pair):
             what = where(run, f"{METHODS[first].title} less {METHODS[other].title}")
             terms = {(*run, AT, pair[0]): 1.0, (*run, AT, pair[1]): -1.0}

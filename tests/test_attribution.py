@@ -192,6 +192,9 @@ def test_smoothgrad_of_a_linear_network_is_its_gradient_and_repeats(network, ima
     runs = [attribute(network, images, 1, method="smoothgrad", around=Around(images, seed=s)) for s in (3, 3, 4)]
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
+    weights = linear[1].weight[1].view(SIDE, SIDE)
+    noisy = attribute(linear, images, 1, method="smoothgrad", around=around, noise=1e-6, times_input=True)
+    assert torch.allclose(noisy, (weights * images[:, 0]).abs(), atol=1e-4)
 
 
 @pytest.mark.parametrize("target", [0, 2])

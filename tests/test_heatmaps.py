@@ -9,6 +9,7 @@ from torch import nn
 
 from cladec_companion import papers
 from cladec_companion.engine import runner
+from cladec_companion.evidence.thresholds import CONSERVED, EQUIVALENT
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.xai.attribution import METHODS, Around, attribute
 from cladec_companion.papers.xai.attribution.around import blurred
@@ -259,11 +260,12 @@ def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
     for end in (0.0, 1.0):
         assert np.ptp(curves[curves["flipped"] == end]["value"].astype(float)) < 1e-6  # whatever the method
     wide = rows[rows["flipped"] == 0].pivot(index="method", columns="metric", values="value").astype(float)
-    assert wide.loc["lrp_0", "agreement_gradient_x_input"] > 0.999
+    assert wide.loc["lrp_0", "agreement_gradient_x_input"] > EQUIVALENT.value
+    assert (wide["sensitivity"].dropna() < EQUIVALENT.value).all()
     assert wide.loc["gradient", "passes"] == pytest.approx(1)
     assert wide.loc["integrated_gradients", "passes"] >= 32
     assert wide.loc["integrated_gradients", "incomplete"] < 0.1
-    assert wide.loc["lrp_0", "kept_unbiased"] == pytest.approx(1, abs=0.01)
+    assert wide.loc["lrp_0", "kept_unbiased"] == pytest.approx(1, abs=CONSERVED.value)
     assert set(wide.index[wide["passes"] == 0]) == {"random"}
     assert wide.loc["cladec", "passes"] == 50  # 7 x 7 squares and the image itself
     assert wide.loc["patternattribution", "passes"] == pytest.approx(1)  # what it learns is not counted

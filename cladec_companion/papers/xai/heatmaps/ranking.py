@@ -42,7 +42,9 @@ CRITERIA = (
         "does not when likely pixels take their place", ranked=False,
     ),
     Criterion("box" + FEW, "smallest box", False, "marks small boxes", "needs large boxes"),
-    Criterion("sensitivity" + FEW, "sensitivity-n", True, "adds up as the output does", "does not add up as the output does"),
+    Criterion(
+        "sensitivity" + FEW, "sensitivity-n", True, "adds up as the output does", "does not add up as the output does"
+    ),
     Criterion("class_similarity" + FEW, "other class", False, "depends on the class", "hardly depends on the class"),
     Criterion("randomised" + FEW, "other weights", False, "depends on the weights", "hardly depends on the weights"),
     Criterion("step" + FEW, "continuity", False, "changes evenly with the image", "jumps when the image changes"),

@@ -33,7 +33,8 @@ SPLIT = "split"
 # Name -> method of `attribute` and its options. "zero" is an image of zeros, which is grey for shifted images.
 EXPLAINED: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient": ("gradient", {}), "guided_backprop": ("guided_backprop", {}), "patternnet": ("patternnet", {}),
-    "smoothgrad": ("smoothgrad", {}), "gradient_x_input": ("gradient_x_input", {}),
+    "smoothgrad": ("smoothgrad", {}), "smoothgrad_x_input": ("smoothgrad", {"times_input": True}),
+    "gradient_x_input": ("gradient_x_input", {}),
     "integrated_gradients_zero": ("integrated_gradients", {"baseline": "zero"}),
     "integrated_gradients_black": ("integrated_gradients", {"baseline": "black"}),
     "lrp_epsilon": ("lrp_epsilon", {}), "lrp_gamma": ("lrp_gamma", {}),
@@ -41,7 +42,8 @@ EXPLAINED: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 TITLES = {
     "gradient": "Gradient", "guided_backprop": "Guided Backprop", "patternnet": "PatternNet",
-    "smoothgrad": "SmoothGrad", "gradient_x_input": "Gradient × Input",
+    "smoothgrad": "SmoothGrad", "smoothgrad_x_input": "SmoothGrad of Gradient × Input",
+    "gradient_x_input": "Gradient × Input",
     "integrated_gradients_zero": "Integrated Gradients, zero",
     "integrated_gradients_black": "Integrated Gradients, black", "lrp_epsilon": "LRP-ε", "lrp_gamma": "LRP-γ",
     "patternattribution": "PatternAttribution", "cladec": "ClaDec, same decoder",
@@ -223,7 +225,7 @@ def _explained(name: str, model: nn.Module, images: Tensor, target: Tensor, arou
     if options.get("baseline") == "zero":
         options = {"baseline": torch.zeros_like(images)}
     if method == "smoothgrad":  # the same noise for images of another range
-        options = {"noise": NOISE / float((around.high - around.low).max())}
+        options = options | {"noise": NOISE / float((around.high - around.low).max())}
     return attribute(model, images, target, method=method, around=around, **options)
 
 

@@ -1,6 +1,7 @@
 """Every method of attribution on networks of which the answer is known, slow versions, and captum against zennit."""
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch.nn.functional as F
 import zennit.attribution
 import zennit.composites
 from captum.attr import LayerAttribution, LayerGradCam
+from sklearn.linear_model import Ridge
 from torch import nn
 
-from cladec_companion.papers.xai.attribution import FILLS, METHODS, Around, attribute
+from cladec_companion.papers.xai.attribution import FILLS, METHODS, Around, attribute, perturbation
 from cladec_companion.papers.xai.attribution.around import blurred
 from cladec_companion.papers.xai.attribution.modules import modular, weighted
 from cladec_companion.papers.xai.attribution.patterns import learn, linear_pattern
@@ -235,16 +237,18 @@ def test_captum_and_zennit_agree_where_both_have_a_method(network, images):
 # ---- relevance
 
 
-def slow_lrp(model, image, rule):
-    """Eq. 13.1 with loops, for a network of two layers: `rule(weight, inputs, bias)` -> (terms, denominators)."""
-    first, second = (model[place] for place in (1, 3))
-    x = image.flatten().double().numpy()
-    w1, w2 = (layer.weight.double().numpy() for layer in (first, second))
-    b1, b2 = (0 * w.sum(1) if layer.bias is None else layer.bias.double().numpy() for layer, w in
-              ((first, w1), (second, w2)))  # fmt: skip
-    hidden = np.maximum(w1 @ x + b1, 0)
-    relevance = np.where(np.arange(len(w2)) == 0, w2 @ hidden + b2, 0)
-    for weight, inputs, bias in ((w2, hidden, b2), (w1, x, b1)):
+def slow_lrp(model, image, *rules):
+    """Eq. 13.1 with loops: a rule for each layer from the pixels up, (weight, inputs, bias) -> (terms, sums)."""
+    layers = [part for part in model if isinstance(part, nn.Linear)]
+    weights = [layer.weight.double().numpy() for layer in layers]
+    biases = [np.zeros(len(weight)) if layer.bias is None else layer.bias.double().numpy()
+              for layer, weight in zip(layers, weights, strict=True)]  # fmt: skip
+    seen = [image.flatten().double().numpy()]
+    for weight, bias in zip(weights, biases, strict=True):
+        seen.append(np.maximum(weight @ seen[-1] + bias, 0))
+    output = weights[-1] @ seen[-2] + biases[-1]
+    relevance = np.where(np.arange(len(output)) == 0, output, 0)
+    for weight, bias, inputs, rule in zip(weights[::-1], biases[::-1], seen[-2::-1], rules[::-1], strict=True):
         below = np.zeros(len(inputs))
         terms, sums = rule(weight, inputs, bias)
         for k in range(len(weight)):
@@ -283,7 +287,7 @@ def test_relevance_is_its_slow_version(method, rule):
     with_bias = [[0.1, 0.2, -0.1, 0.3], [0.2, 0.1]]
     biases = None if method == "excitation_backprop" else with_bias
     model, image = dense(first.tolist(), second.tolist(), biases=biases), row(0.5, 1.5, 2.0)
-    slow = slow_lrp(model, image, rule)
+    slow = slow_lrp(model, image, rule, rule)
     if method == "excitation_backprop":
         slow = slow / model(image)[0, 0].item()  # it starts from 1
     assert attribute(model, image, 0, method=method).flatten().tolist() == pytest.approx(slow.tolist(), rel=1e-3)
@@ -298,6 +302,29 @@ def test_the_rule_for_pixels_uses_their_range():
     for method in ("lrp_zb", "deep_taylor", "lrp_composite"):
         found = attribute(model, row(*x), 0, method=method, around=around).flatten().tolist()
         assert found == pytest.approx(slow.tolist(), rel=1e-4), method
+
+
+def box(weight, inputs, bias):
+    """z^B for pixels between -1 and 3, where biases cancel: b = max(b, 0) + min(b, 0)."""
+    terms = weight * inputs + np.maximum(weight, 0) - 3 * np.minimum(weight, 0)
+    return terms, terms.sum(1)
+
+
+@pytest.mark.parametrize(
+    ("method", "rules"),
+    [("lrp_composite", (box, gamma, gamma, epsilon, zero)), ("deep_taylor", (box, plus, plus, plus, plus))],
+)
+def test_each_of_five_layers_has_its_rule(method, rules):
+    sizes = (3, 5, 6, 5, 4, 2)
+    weights = [(torch.rand(above, below) - 0.35).tolist() for below, above in pairwise(sizes)]
+    model = dense(*weights, biases=[(0.2 * torch.rand(size) - 0.05).tolist() for size in sizes[1:]])
+    image, around = row(0.5, -0.5, 2.0), Around(torch.tensor([-1.0, 3.0]).view(2, 1, 1, 1).expand(2, 1, 1, 3))
+    slow = slow_lrp(model, image, *rules)
+    found = attribute(model, image, 0, method=method, around=around).flatten()
+    assert found.tolist() == pytest.approx(slow.tolist(), rel=1e-3)
+    for place in range(5):  # with another rule at any one layer the map is another one
+        others = [rule if at != place else plus if rule is not plus else gamma for at, rule in enumerate(rules)]
+        assert np.abs(slow_lrp(model, image, *others) - slow).max() > 1e-3 * np.abs(slow).max(), place
 
 
 def test_relevance_is_conserved_where_biases_are_zero_and_lost_by_epsilon(network, images):
@@ -399,6 +426,32 @@ def test_what_does_not_matter_gets_nothing_from_samples(method):
     assert found[:, :8, :8].mean() > 4 * found[:, 8:, 8:].abs().mean()
     if method == "pda":
         assert found[:, 8:, 8:].abs().max() < 1e-4
+
+
+def test_lime_weighs_variants_by_their_features_and_explains_the_logit(monkeypatch):
+    halves = (torch.arange(SIDE) >= SIDE // 2).long().expand(SIDE, SIDE)
+    monkeypatch.setattr(perturbation, "segments", lambda image: halves)
+    image = torch.where(halves.bool(), 0.1, 3.0)[None, None]  # the left half has nearly all of the energy
+
+    class Both(nn.Module):
+        """Class 1 by both halves together, so that the weights of variants decide the slopes; else by the left one."""
+
+        def forward(self, images):
+            left, right = images[:, 0, :, 0].mean(1) / 3, images[:, 0, :, -1].mean(1) / 0.1
+            return torch.stack([torch.zeros_like(left), 5 * left * right + left], 1)
+
+    around = Around(torch.zeros(2, 1, SIDE, SIDE))
+    found = attribute(Both(), image, 1, method="lime", around=around, samples=4000)[0, 0, [0, -1]]
+    features = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+
+    def slopes(cosines, values):
+        weights = 1000 * np.exp(-((1 - np.array(cosines)) ** 2) / (2 * 0.25**2))
+        return Ridge(alpha=1.0).fit(features, values, sample_weight=weights).coef_
+
+    logits, single = np.array([0, 0, 1, 6]), 0.5**0.5
+    assert found.tolist() == pytest.approx(slopes([0, single, single, 1], logits).tolist(), rel=0.03)
+    by_energy = slopes([0, 0.1 / 9.01**0.5, 3 / 9.01**0.5, 1], logits)
+    assert np.abs(by_energy / found.numpy() - 1).max() > 0.1  # what a kernel of pixels would say
 
 
 def test_segments_follow_edges():

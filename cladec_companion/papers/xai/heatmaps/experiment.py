@@ -15,7 +15,7 @@ from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai.attribution import FILLS, METHODS, Around, attribute
 from cladec_companion.papers.xai.criteria import axioms, deletion
-from cladec_companion.records.samples import below
+from cladec_companion.records.samples import as_uint8, below, originals
 from cladec_companion.records.settings import (
     SEEDS,
     WIDTHS,
@@ -406,21 +406,11 @@ def _samples(bench: Bench, method: str, maps: Tensor) -> Samples:
     images, target = bench.images[: len(at)], bench.target[: len(at)]
     maps = maps[: len(at)] if len(maps) >= len(at) else bench.explain(method, images, target)
     scaled = maps / maps.abs().amax((1, 2), keepdim=True).clamp(min=1e-30)
-    found: Samples = {
-        "index": at.numpy().astype(np.int32),
-        "label": data.test_labels[: len(at)].cpu().numpy().astype(np.uint8),
-        "predicted": target.cpu().numpy().astype(np.uint8),
-        "original": _grey(data.to_unit(images)),
-        below("map", method): _grey((1 + scaled.unsqueeze(1)) / 2),
-    }
+    found = originals(data, at, target) | {below("map", method): as_uint8((1 + scaled.unsqueeze(1)) / 2)}
     if method in FLIPPED:
         ranks = deletion.places_by_relevance(maps, training.derive_seed(bench.setup.seed, "ties", method))
         curves = deletion.flipping_curves(bench.classifier, images, target, ranks, bench.around, FLIPPED_FILL)
         found[below("rank", method)] = ranks.cpu().numpy().astype(np.uint16)
         found[below("flipping", method)] = curves.cpu().numpy().astype(np.float32)
-        found["filling"] = _grey(data.to_unit(bench.around.mean))
+        found["filling"] = as_uint8(data.to_unit(bench.around.mean))
     return found
-
-
-def _grey(unit: Tensor) -> np.ndarray:
-    return unit.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()

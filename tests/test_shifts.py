@@ -14,6 +14,7 @@ from cladec_companion.papers.xai.attribution import attribute
 from cladec_companion.papers.xai.shifts import claims, figures, networks
 from cladec_companion.papers.xai.shifts import experiment as shifts
 from cladec_companion.records.record import Record, read_record
+from cladec_companion.records.samples import RunImages
 from cladec_core.errors import UsageError
 from tests.made_up import content
 
@@ -98,7 +99,24 @@ def test_what_the_construction_decides_is_so_in_a_record(smoke_record):
     assert moved.loc["integrated_gradients_black", "figure"] > 0.01
     assert moved.loc["gradient_x_input", "split"] < 1e-8 < 0.01 < moved.loc["lrp_gamma", "split"]
     assert moved.loc["cladec_again", "constant"] > 0
+    assert moved.loc[["cladec", "cladec_again", "cladec_shifted"], "split"].isna().all()  # twice as many codes
     assert (rows[rows["metric"] == "moved"]["value"].astype(float) < 1e-10).all()
+
+
+def test_images_before_and_after_have_one_linear_scale(smoke_record):
+    images = RunImages.of(smoke_record)
+    original = images.original.astype(float)
+    ranges = {"constant": (-1, 1), "chequered": (-0.3, 1.3), "figure": (0, 1.3), "split": (0, 1)}
+    for change, (low, high) in ranges.items():
+        shift = networks.shift_of(change, 1, 32).numpy() * 255 if change != "split" else 0
+        for when, inputs in (("before", original), ("after", original + shift)):
+            expected = (inputs - 255 * low) / (high - low)
+            assert np.abs(images[when, change, "input"] - expected).max() <= 1, (change, when)
+
+
+def test_a_page_shows_the_drawing_where_a_run_has_it():
+    assert figures.chosen(("constant", "figure", "split")) == "figure"
+    assert figures.chosen(("split",)) == "split"
 
 
 def test_figures_show_the_maps_of_the_record(smoke_record):
@@ -110,7 +128,7 @@ def test_figures_show_the_maps_of_the_record(smoke_record):
     assert np.array_equal(shown(1, 0, gradient, 0), shown(3, 0, gradient, 0))
     times_input = list(shifts.EXPLAINED).index("gradient_x_input")
     assert not np.array_equal(shown(1, 0, times_input, 0), shown(3, 0, times_input, 0))
-    assert "moves by 0.0% of its length" in data["notes"][gradient * 4]
+    assert "moves by 0.0% of its length on average" in data["notes"][gradient * 4]
 
 
 # ---- the claims

@@ -7,8 +7,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from cladec_companion import papers
-from cladec_companion.engine import runner
 from cladec_companion.evidence.thresholds import CONSERVED, EQUIVALENT
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.xai.attribution import METHODS, Around, attribute
@@ -243,12 +241,8 @@ def test_what_is_not_defined_has_no_mean():
 
 
 @pytest.fixture(scope="module")
-def smoke_record(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("heatmaps")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLADEC_MODELS", str(folder / "models"))
-        settings = settings_for("heatmaps", "smoke")
-        return runner.run(papers.chapter("heatmaps"), settings, root=folder, device="cpu", progress=False)
+def smoke_record(run_smoke):
+    return run_smoke("heatmaps")
 
 
 def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):

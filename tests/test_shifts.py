@@ -6,10 +6,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from cladec_companion import papers
-from cladec_companion.engine import runner
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
-from cladec_companion.papers import settings_for
 from cladec_companion.papers.xai.attribution import attribute
 from cladec_companion.papers.xai.shifts import claims, figures, networks
 from cladec_companion.papers.xai.shifts import experiment as shifts
@@ -79,12 +76,8 @@ def test_the_example_of_figure_13_5():
 
 
 @pytest.fixture(scope="module")
-def smoke_record(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shifts")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLADEC_MODELS", str(folder / "models"))
-        settings = settings_for("shifts", "smoke")
-        return runner.run(papers.chapter("shifts"), settings, root=folder, device="cpu", progress=False)
+def smoke_record(run_smoke):
+    return run_smoke("shifts")
 
 
 def test_what_the_construction_decides_is_so_in_a_record(smoke_record):

@@ -160,9 +160,9 @@ def not_applicable(why: str) -> Verdict:
 
 def by_construction(why: str, numbers: Iterable[Comparison]) -> Verdict:
     """No verdict, since what is stated follows from how a thing is made, with what a record has of it all the same."""
-    found = [comparison.effect for comparison in numbers]
-    shown = f"; measured: {min(found):.4g} to {max(found):.4g} in {len(found)} cells" if found else ""
-    return not_applicable(f"true by construction: {why}{shown}")
+    found = [f"{value:.4g}" for value in sorted(comparison.effect for comparison in numbers)]
+    cells = f" to {found[-1]} in {len(found)} cells" if len(found) > 1 else ""
+    return not_applicable(f"true by construction: {why}" + (f"; measured: {found[0]}{cells}" if found else ""))
 
 
 def claims_of(source: str, unprinted_because: str = "") -> Callable[..., Claim]:

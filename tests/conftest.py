@@ -51,9 +51,20 @@ def smoke():
 
 
 @pytest.fixture(scope="session")
-def whole_run(smoke, tmp_path_factory):
+def run_smoke(tmp_path_factory):
+    """Runs a chapter at `smoke` in a folder of its own, with models of its own: run_smoke("layers", layers=[-1])."""
+
+    def run(experiment, **changes):
+        folder = tmp_path_factory.mktemp(experiment)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CLADEC_MODELS", str(folder / "models"))
+            settings = settings_for(experiment, "smoke", **changes)
+            return runner.run(papers.chapter(experiment), settings, root=folder, device="cpu", progress=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def whole_run(run_smoke):
     """The record of a smoke run that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLADEC_MODELS", str(folder / "models"))
-        return runner.run(papers.chapter("layers"), smoke, root=folder, device="cpu", progress=False)
+    return run_smoke("layers")

@@ -1,6 +1,7 @@
 """Every method of attribution on networks of which the answer is known, slow versions, and captum against zennit."""
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,11 +12,9 @@ import zennit.composites
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
-from cladec_companion.papers.xai.attribution import FILLS, METHODS, Around, attribute
-from cladec_companion.papers.xai.attribution.around import blurred
+from cladec_companion.papers.xai.attribution import METHODS, Around, attribute
 from cladec_companion.papers.xai.attribution.modules import modular, weighted
 from cladec_companion.papers.xai.attribution.patterns import learn, linear_pattern
-from cladec_companion.papers.xai.attribution.perturbation import segments
 from cladec_core import networks
 from cladec_core.errors import UsageError
 
@@ -54,18 +53,6 @@ class Functional(nn.Module):
     def forward(self, images):
         first = torch.relu(self.norm(self.conv(images)))
         return self.top(torch.flatten(F.relu(self.again(first) + first), 1))
-
-
-class Corner(nn.Module):
-    """Class 1 by the brightness of the upper left quarter; nothing else matters."""
-
-    def __init__(self, scale=4.0):
-        super().__init__()
-        self.scale = scale
-
-    def forward(self, images):
-        bright = self.scale * images[:, :, : images.shape[2] // 2, : images.shape[3] // 2].mean((1, 2, 3))
-        return torch.stack([torch.zeros_like(bright), bright], 1)
 
 
 @pytest.fixture
@@ -192,6 +179,9 @@ def test_smoothgrad_of_a_linear_network_is_its_gradient_and_repeats(network, ima
     runs = [attribute(network, images, 1, method="smoothgrad", around=Around(images, seed=s)) for s in (3, 3, 4)]
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
+    weights = linear[1].weight[1].view(SIDE, SIDE)
+    noisy = attribute(linear, images, 1, method="smoothgrad", around=around, noise=1e-6, times_input=True)
+    assert torch.allclose(noisy, (weights * images[:, 0]).abs(), atol=1e-4)
 
 
 @pytest.mark.parametrize("target", [0, 2])
@@ -232,16 +222,18 @@ def test_captum_and_zennit_agree_where_both_have_a_method(network, images):
 # ---- relevance
 
 
-def slow_lrp(model, image, rule):
-    """Eq. 13.1 with loops, for a network of two layers: `rule(weight, inputs, bias)` -> (terms, denominators)."""
-    first, second = (model[place] for place in (1, 3))
-    x = image.flatten().double().numpy()
-    w1, w2 = (layer.weight.double().numpy() for layer in (first, second))
-    b1, b2 = (0 * w.sum(1) if layer.bias is None else layer.bias.double().numpy() for layer, w in
-              ((first, w1), (second, w2)))  # fmt: skip
-    hidden = np.maximum(w1 @ x + b1, 0)
-    relevance = np.where(np.arange(len(w2)) == 0, w2 @ hidden + b2, 0)
-    for weight, inputs, bias in ((w2, hidden, b2), (w1, x, b1)):
+def slow_lrp(model, image, *rules):
+    """Eq. 13.1 with loops: a rule for each layer from the pixels up, (weight, inputs, bias) -> (terms, sums)."""
+    layers = [part for part in model if isinstance(part, nn.Linear)]
+    weights = [layer.weight.double().numpy() for layer in layers]
+    biases = [np.zeros(len(weight)) if layer.bias is None else layer.bias.double().numpy()
+              for layer, weight in zip(layers, weights, strict=True)]  # fmt: skip
+    seen = [image.flatten().double().numpy()]
+    for weight, bias in zip(weights, biases, strict=True):
+        seen.append(np.maximum(weight @ seen[-1] + bias, 0))
+    output = weights[-1] @ seen[-2] + biases[-1]
+    relevance = np.where(np.arange(len(output)) == 0, output, 0)
+    for weight, bias, inputs, rule in zip(weights[::-1], biases[::-1], seen[-2::-1], rules[::-1], strict=True):
         below = np.zeros(len(inputs))
         terms, sums = rule(weight, inputs, bias)
         for k in range(len(weight)):
@@ -280,7 +272,7 @@ def test_relevance_is_its_slow_version(method, rule):
     with_bias = [[0.1, 0.2, -0.1, 0.3], [0.2, 0.1]]
     biases = None if method == "excitation_backprop" else with_bias
     model, image = dense(first.tolist(), second.tolist(), biases=biases), row(0.5, 1.5, 2.0)
-    slow = slow_lrp(model, image, rule)
+    slow = slow_lrp(model, image, rule, rule)
     if method == "excitation_backprop":
         slow = slow / model(image)[0, 0].item()  # it starts from 1
     assert attribute(model, image, 0, method=method).flatten().tolist() == pytest.approx(slow.tolist(), rel=1e-3)
@@ -295,6 +287,29 @@ def test_the_rule_for_pixels_uses_their_range():
     for method in ("lrp_zb", "deep_taylor", "lrp_composite"):
         found = attribute(model, row(*x), 0, method=method, around=around).flatten().tolist()
         assert found == pytest.approx(slow.tolist(), rel=1e-4), method
+
+
+def box(weight, inputs, bias):
+    """z^B for pixels between -1 and 3, where biases cancel: b = max(b, 0) + min(b, 0)."""
+    terms = weight * inputs + np.maximum(weight, 0) - 3 * np.minimum(weight, 0)
+    return terms, terms.sum(1)
+
+
+@pytest.mark.parametrize(
+    ("method", "rules"),
+    [("lrp_composite", (box, gamma, gamma, epsilon, zero)), ("deep_taylor", (box, plus, plus, plus, plus))],
+)
+def test_each_of_five_layers_has_its_rule(method, rules):
+    sizes = (3, 5, 6, 5, 4, 2)
+    weights = [(torch.rand(above, below) - 0.35).tolist() for below, above in pairwise(sizes)]
+    model = dense(*weights, biases=[(0.2 * torch.rand(size) - 0.05).tolist() for size in sizes[1:]])
+    image, around = row(0.5, -0.5, 2.0), Around(torch.tensor([-1.0, 3.0]).view(2, 1, 1, 1).expand(2, 1, 1, 3))
+    slow = slow_lrp(model, image, *rules)
+    found = attribute(model, image, 0, method=method, around=around).flatten()
+    assert found.tolist() == pytest.approx(slow.tolist(), rel=1e-3)
+    for place in range(5):  # with another rule at any one layer the map is another one
+        others = [rule if at != place else plus if rule is not plus else gamma for at, rule in enumerate(rules)]
+        assert np.abs(slow_lrp(model, image, *others) - slow).max() > 1e-3 * np.abs(slow).max(), place
 
 
 def test_relevance_is_conserved_where_biases_are_zero_and_lost_by_epsilon(network, images):
@@ -358,79 +373,6 @@ def test_patternnet_and_patternattribution_go_back_with_patterns():
     assert torch.allclose(signal, (pattern * model(image)[0, 1]).abs(), atol=1e-4)
     shares = attribute(model, image, 1, method="patternattribution", around=around).flatten()
     assert torch.allclose(shares, weight * pattern * model(image)[0, 1], atol=1e-4)
-
-
-# ---- perturbations
-
-
-def test_occlusion_is_the_mean_fall_over_the_squares(images):
-    model, around = Corner(), Around(torch.randn(20, 1, SIDE, SIDE))
-    found = attribute(model, images, 1, method="occlusion", around=around, patch=4, stride=4)
-    for top, left in ((0, 0), (0, 4), (4, 4)):
-        covered = images.clone()
-        covered[:, :, top : top + 4, left : left + 4] = around.mean
-        fall = model(images)[:, 1] - model(covered)[:, 1]
-        assert torch.allclose(found[:, top + 1, left + 2], fall, atol=1e-5)
-    assert found[:, 4:].abs().max() < 1e-6
-    assert found[:, :4, :4].abs().min() > 0
-
-
-def test_meaningful_perturbation_deletes_what_matters_and_little_else():
-    images = torch.zeros(2, 1, 32, 32)
-    images[:, :, 5:9, 5:9] = 4.0
-    for fill in ("blur", "mean"):
-        found = attribute(
-            Corner(20.0), images, 1, method="meaningful_perturbation", around=Around(images * 0), fill=fill,
-            iterations=150,
-        )  # fmt: skip
-        assert found[:, 5:9, 5:9].mean() > 0.5, fill
-        assert found[:, 16:, 16:].mean() < 0.1, fill
-
-
-@pytest.mark.parametrize("method", ["pda", "lime"])
-def test_what_does_not_matter_gets_nothing_from_samples(method):
-    images = torch.rand(2, 1, 16, 16)
-    images[:, :, :8, :8] += 1
-    options = {"pda": {"patch": 4, "window": 8, "stride": 4, "samples": 16}, "lime": {"samples": 400}}[method]
-    found = attribute(Corner(), images, 1, method=method, around=Around(torch.rand(30, 1, 16, 16)), **options)
-    assert found[:, :8, :8].mean() > 4 * found[:, 8:, 8:].abs().mean()
-    if method == "pda":
-        assert found[:, 8:, 8:].abs().max() < 1e-4
-
-
-def test_segments_follow_edges():
-    image = torch.zeros(1, 32, 32)
-    image[:, :, 16:] = 1
-    found = segments(image)
-    assert set(found[:, :14].unique().tolist()).isdisjoint(found[:, 18:].unique().tolist())
-
-
-def test_cladec_s_relevance_is_the_change_of_the_explanation_in_the_square(images):
-    around = Around(torch.randn(9, 1, SIDE, SIDE), decoder=nn.Conv2d(1, 1, 3, padding=1).requires_grad_(False))
-    found = attribute(Corner(), images, 1, method="cladec", around=around, patch=4, stride=4)
-    for top, left in ((0, 0), (4, 0)):
-        covered = images.clone()
-        covered[:, :, top : top + 4, left : left + 4] = around.mean
-        change = (around.decoder(covered) - around.decoder(images)).square()[:, 0, top : top + 4, left : left + 4]
-        assert torch.allclose(found[:, top, left], change.sum((1, 2)), atol=1e-4)
-
-
-# ---- what stands where pixels are deleted
-
-
-def test_fills_change_what_is_hidden_and_nothing_else(images):
-    around = Around(torch.rand(9, 1, SIDE, SIDE), reference=nn.AvgPool2d(3, 1, 1))
-    hidden = torch.zeros(5, 1, SIDE, SIDE, dtype=torch.bool)
-    hidden[:, :, :3] = True
-    made = {fill: around.filled(images, hidden, fill) for fill in FILLS}
-    for fill, found in made.items():
-        assert torch.equal(found[~hidden], images[~hidden]), fill
-    assert torch.allclose(made["black"][hidden], around.low.flatten(), atol=1e-6)
-    assert torch.allclose(made["mean"][hidden], around.mean.flatten(), atol=1e-6)
-    assert torch.allclose(made["blur"][hidden], blurred(images)[hidden], atol=1e-6)
-    grey = torch.where(hidden, around.mean, images)
-    again = torch.where(hidden, around.reference(grey), images)
-    assert torch.allclose(made["refae"][hidden], around.reference(again)[hidden], atol=1e-6)
 
 
 # ---- the call

@@ -7,8 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from cladec_companion import papers
-from cladec_companion.engine import runner
+from cladec_companion.evidence.thresholds import CONSERVED, EQUIVALENT
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.xai.attribution import METHODS, Around, attribute
 from cladec_companion.papers.xai.attribution.around import blurred
@@ -173,6 +172,15 @@ def test_a_constant_map_resembles_no_other_and_two_of_them_are_not_compared():
     assert axioms.resemblance(maps, 2 * maps + 1).tolist() == pytest.approx([1, 1])
 
 
+def test_a_map_with_all_signs_turned_is_alike():
+    maps = torch.randn(3, 6, 6)
+    for compare in (axioms.resemblance, axioms.rank_correlation):
+        assert compare(maps, -maps).tolist() == pytest.approx([1, 1, 1])
+        other = torch.randn(3, 6, 6)
+        assert compare(maps, other).tolist() == pytest.approx(compare(-maps, other).tolist())
+        assert (compare(maps, other) < 0.7).all()
+
+
 def test_another_class_is_never_the_same_and_any_other():
     found = axioms.other_classes(torch.full((400,), 2), 4, 0)
     assert set(found.tolist()) == {0, 1, 3}
@@ -233,12 +241,8 @@ def test_what_is_not_defined_has_no_mean():
 
 
 @pytest.fixture(scope="module")
-def smoke_record(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("heatmaps")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLADEC_MODELS", str(folder / "models"))
-        settings = settings_for("heatmaps", "smoke")
-        return runner.run(papers.chapter("heatmaps"), settings, root=folder, device="cpu", progress=False)
+def smoke_record(run_smoke):
+    return run_smoke("heatmaps")
 
 
 def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
@@ -247,17 +251,46 @@ def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
     assert set(rows["method"]) == {*heatmaps.SMOKE, "classifier"}
     curves = rows[rows["metric"] == "curve_mean"]
     assert sorted(curves["flipped"].unique()) == list(deletion.SHARES)
-    few = curves[curves["method"].isin([name for name in heatmaps.SMOKE if not METHODS[name].slow])]
     for end in (0.0, 1.0):
-        assert np.ptp(few[few["flipped"] == end]["value"].astype(float)) < 1e-6  # whatever the method
+        assert np.ptp(curves[curves["flipped"] == end]["value"].astype(float)) < 1e-6  # whatever the method
     wide = rows[rows["flipped"] == 0].pivot(index="method", columns="metric", values="value").astype(float)
-    assert wide.loc["lrp_0", "agreement_gradient_x_input"] > 0.999
+    assert wide.loc["lrp_0", "agreement_gradient_x_input"] > EQUIVALENT.value
+    assert (wide["sensitivity"].dropna() < EQUIVALENT.value).all()
     assert wide.loc["gradient", "passes"] == pytest.approx(1)
     assert wide.loc["integrated_gradients", "passes"] >= 32
     assert wide.loc["integrated_gradients", "incomplete"] < 0.1
-    assert wide.loc["lrp_0", "kept_unbiased"] == pytest.approx(1, abs=0.01)
+    assert wide.loc["lrp_0", "kept_unbiased"] == pytest.approx(1, abs=CONSERVED.value)
+    assert set(wide.index[wide["passes"] == 0]) == {"random"}
+    assert wide.loc["cladec", "passes"] == 50  # 7 x 7 squares and the image itself
+    assert wide.loc["patternattribution", "passes"] == pytest.approx(1)  # what it learns is not counted
     assert np.isnan(wide.loc["cladec", "pointing"])
+    for name in ("random", "cladec"):  # neither asks for the class or for the classifier's weights
+        assert (wide.loc[name, ["class_similarity", "randomised", "randomised_1", "randomised_3_few"]] == 1).all()
+    assert wide.loc["gradient", "class_similarity"] < 1
     assert wide.loc["cladec", "step_shown"] > 0
+
+
+def test_every_method_has_numbers_of_the_same_images(smoke_record):
+    rows = smoke_record.rows[smoke_record.rows["flipped"] == 0]
+    wide = rows.pivot(index="method", columns="metric", values="value").astype(float)
+    slow = [name for name in heatmaps.SMOKE if METHODS[name].slow]
+    assert set(wide.loc[slow, "explained_images"]) == {2}
+    per_image = [name for name in wide if f"{name}_few" in wide]
+    for metric in per_image:  # of slow methods these are all images
+        pd.testing.assert_series_equal(wide.loc[slow, metric], wide.loc[slow, metric + "_few"], check_names=False)
+    judged = {one.metric for one in ranking.CRITERIA}
+    assert judged - {"box_few"} <= set(wide)  # so short a training gives probabilities that blurring hardly lowers
+    changed = wide.loc["gradient", per_image].to_numpy() != wide.loc["gradient", [f"{m}_few" for m in per_image]]
+    assert changed.sum() > len(per_image) / 2
+
+
+def test_rows_are_means_of_all_images_and_of_the_first():
+    rows = heatmaps._rows("gradient", {"box": torch.tensor([1.0, 3.0, 8.0]), "passes": 2.0}, 2)
+    found = {row["metric"]: row["value"] for row in rows}
+    assert found == {
+        "box": 4, "box_error": pytest.approx(13**0.5 / 3**0.5), "box_few": 2, "box_few_error": pytest.approx(1),
+        "passes": 2,
+    }  # fmt: skip
 
 
 def test_maps_and_ranks_are_kept_and_shown(smoke_record):

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
-from cladec_companion.papers.cladec.layers.experiment import as_uint8, sample_indices
+from cladec_companion.papers.cladec.layers.experiment import sample_indices
+from cladec_companion.records.samples import as_uint8
 from cladec_core import measures, networks
 from cladec_core.errors import UsageError
 from cladec_core.measures import intervals

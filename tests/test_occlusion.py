@@ -8,8 +8,6 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from cladec_companion import papers
-from cladec_companion.engine import runner
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import settings_for
@@ -47,12 +45,8 @@ def made_up(digits):
 
 
 @pytest.fixture(scope="module")
-def smoke_record(tmp_path_factory):
-    settings = settings_for("occlusion", "smoke", layers=[-1, -5])
-    folder = tmp_path_factory.mktemp("occlusion")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLADEC_MODELS", str(folder / "models"))
-        return runner.run(papers.chapter("occlusion"), settings, root=folder, device="cpu", progress=False)
+def smoke_record(run_smoke):
+    return run_smoke("occlusion", layers=[-1, -5])
 
 
 def test_squares_stand_where_the_corners_say():

@@ -5,9 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cladec_companion import papers
 from cladec_companion.book.notebook import class_names
-from cladec_companion.engine import runner
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import settings_for
@@ -22,12 +20,8 @@ from cladec_core.networks import Select
 
 
 @pytest.fixture(scope="module")
-def smoke_record(tmp_path_factory):
-    settings = settings_for("subsets", "smoke", sizes=[64, 1], disjoint_count=1)
-    folder = tmp_path_factory.mktemp("subsets")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLADEC_MODELS", str(folder / "models"))
-        return runner.run(papers.chapter("subsets"), settings, root=folder, device="cpu", progress=False)
+def smoke_record(run_smoke):
+    return run_smoke("subsets", sizes=[64, 1], disjoint_count=1)
 
 
 def test_nested_disjoint_and_random_subsets_are_what_they_say():

@@ -51,6 +51,8 @@ __all__ = [
     "Quantifier",
     "Verdict",
     "at_least",
+    "by_construction",
+    "claims_of",
     "corrected",
     "effects",
     "every_part",
@@ -154,6 +156,36 @@ def not_comparable(why: str) -> Verdict:
 def not_applicable(why: str) -> Verdict:
     """No verdict, since no result could speak against what is stated, or no number is stated."""
     return Verdict(NOT_APPLICABLE, why)
+
+
+def by_construction(why: str, numbers: Iterable[Comparison]) -> Verdict:
+    """No verdict, since what is stated follows from how a thing is made, with what a record has of it all the same."""
+    found = [f"{value:.4g}" for value in sorted(comparison.effect for comparison in numbers)]
+    cells = f" to {found[-1]} in {len(found)} cells" if len(found) > 1 else ""
+    return not_applicable(f"true by construction: {why}" + (f"; measured: {found[0]}{cells}" if found else ""))
+
+
+def claims_of(source: str, unprinted_because: str = "") -> Callable[..., Claim]:
+    """What makes the claims of one source.
+
+    Parameters
+    ----------
+    source
+        Section, or book.
+    unprinted_because
+        Why only a record can decide any of them (see `unprinted`); empty if print can decide some.
+
+    Returns
+    -------
+    Callable
+        (key, text, decide, within="") -> claim, of a section of that book if one is named.
+    """
+
+    def claim(key: str, text: str, decide: Callable[[Any], Verdict], within: str = "") -> Claim:
+        decided = unprinted(unprinted_because)(decide) if unprinted_because else decide
+        return Claim(key, ", ".join(part for part in (source, within) if part), text, decided)
+
+    return claim
 
 
 def unprinted(why: str = "the paper shows pictures only") -> Callable[[Callable], Callable]:

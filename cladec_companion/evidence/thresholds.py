@@ -156,15 +156,15 @@ CLEARLY = Threshold("points at (your own)", 2.0, (), "times as much as its area,
 HALF = Threshold("is there (your own)", 0.5, (), "share of a marker; with more of it, it is there", "2026-11-21")
 
 ADDS_UP = Threshold(
-    "adds up (attributions)", 0.05, ("L1", "L2"),
+    "adds up (attributions)", 0.05, ("L1",),
     "share of the change of the output that is left over: what 32 steps of an integral may miss", "2026-11-21",
 )  # fmt: skip
 CONSERVED = Threshold(
-    "conserved (relevance)", 0.01, ("L3",), "share of the output that is lost: rounding in some ten layers",
+    "conserved (relevance)", 0.01, (), "share of the output that is lost: rounding in some ten layers",
     "2026-11-21",
 )  # fmt: skip
 EQUIVALENT = Threshold(
-    "equivalent (maps)", 0.99, ("L5", "L22"), "correlation of pixels, or of sums with outputs: the rest is rounding",
+    "equivalent (maps)", 0.99, (), "correlation of pixels, or of sums with outputs: the rest is rounding",
     "2026-11-21",
 )  # fmt: skip
 APPROXIMATES = Threshold(
@@ -177,7 +177,7 @@ RESEMBLES = Threshold(
 )  # fmt: skip
 
 UNMOVED = Threshold(
-    "unchanged, or changed (maps)", 0.01, tuple(f"L{number}" for number in range(24, 36)),
+    "unchanged, or changed (maps)", 0.01, ("L26", "L27", "L29", "L30", "L32", "L34", "L35"),
     "distance as a share of the map's length: what nobody sees in a picture", "2026-11-21",
 )  # fmt: skip
 

@@ -21,11 +21,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, reduce
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from cladec_core.errors import RunError, one_of
+
+if TYPE_CHECKING:  # torch takes seconds to import; names alone need none
+    from torch import Tensor
+
+    from cladec_core.data import ImageData
 
 SEED, INDEX = "seed", "index"
 INDEX_MAP = "code"  # of records whose experiment has no such parameter
@@ -90,6 +95,26 @@ def below(*parts: object) -> str:
 def valued(name: str, value: float) -> str:
     """A part of a name that holds a number, such as `alpha=0.5`."""
     return f"{name}={value + 0.0}"  # no negative zero
+
+
+def as_uint8(unit_images: "Tensor") -> np.ndarray:
+    """Grey values in [0, 1] as 0..255, clipped."""
+    return unit_images.clamp(0, 1).mul(255).round().byte().cpu().numpy()
+
+
+def places(at: "Tensor") -> dict[str, np.ndarray]:
+    """Places in the test set of the images that are shown; every cell that keeps images says of which they are."""
+    return {INDEX: at.cpu().numpy().astype(np.int32)}
+
+
+def originals(data: "ImageData", at: "Tensor", predicted: "Tensor") -> dict[str, np.ndarray]:
+    """The test images that are shown: their places, classes and predictions, and themselves."""
+    at = at.to(predicted.device)
+    return places(at) | {
+        "label": data.test_labels[at].cpu().numpy().astype(np.uint8),
+        "predicted": predicted[at].cpu().numpy().astype(np.uint8),
+        "original": as_uint8(data.to_unit(data.test_images[at])),
+    }
 
 
 def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:

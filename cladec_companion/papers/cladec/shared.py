@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.runner import Rows, Samples
 from cladec_companion.engine.trainings import CLASSIFIER
-from cladec_companion.records.samples import INDEX
+from cladec_companion.records.samples import as_uint8, originals
 from cladec_companion.records.settings import Settings, parameter
 from cladec_core import networks, training
 from cladec_core.data import SIZE, ImageData
@@ -69,26 +68,6 @@ def sample_indices(labels: Tensor, predicted: Tensor, wrong: int = 6, bags: int 
     missed = torch.nonzero(~right)[:wrong, 0]
     more = torch.nonzero(right & (labels == min(8, int(labels.max()))))[1 : 1 + bags, 0]
     return torch.cat([*first, missed, more])
-
-
-def as_uint8(unit_images: Tensor) -> np.ndarray:
-    """Grey values in [0, 1] as 0..255, clipped."""
-    return unit_images.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
-
-
-def places(at: Tensor) -> Samples:
-    """Places in the test set of the images that are shown; every cell that keeps images says of which they are."""
-    return {INDEX: at.cpu().numpy().astype(np.int32)}
-
-
-def originals(data: ImageData, at: Tensor, predicted: Tensor) -> Samples:
-    """The test images that are shown: their places, classes and predictions, and themselves."""
-    at = at.to(predicted.device)
-    return places(at) | {
-        "label": data.test_labels[at].cpu().numpy().astype(np.uint8),
-        "predicted": predicted[at].cpu().numpy().astype(np.uint8),
-        "original": as_uint8(data.to_unit(data.test_images[at])),
-    }
 
 
 def still_falling(model: nn.Module) -> dict[str, float]:

@@ -10,7 +10,8 @@ import torch
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
-from cladec_companion.papers.cladec.shared import LayeredSettings, as_uint8, places, sample_indices, still_falling
+from cladec_companion.papers.cladec.shared import LayeredSettings, sample_indices, still_falling
+from cladec_companion.records.samples import as_uint8, places
 from cladec_companion.records.settings import (
     WIDTHS,
     classifiers,

@@ -8,15 +8,8 @@ from torch import Tensor, nn
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import CLASSIFIER
-from cladec_companion.papers.cladec.shared import (
-    LayeredSettings,
-    as_uint8,
-    originals,
-    places,
-    rows_of,
-    sample_indices,
-    still_falling,
-)
+from cladec_companion.papers.cladec.shared import LayeredSettings, rows_of, sample_indices, still_falling
+from cladec_companion.records.samples import as_uint8, originals, places
 from cladec_core import measures, training
 from cladec_core.networks import Classifier
 

@@ -9,9 +9,9 @@ from cladec_companion.evidence import noise, tables
 from cladec_companion.evidence.claims import (
     MOST,
     SOME,
-    Claim,
     Comparison,
     Verdict,
+    claims_of,
     every_part,
     judge,
     not_applicable,
@@ -252,10 +252,7 @@ def b49(evidence: Evidence) -> Verdict:
     return judge(found, "as stated", lacking="needs two layers")
 
 
-def _claim(key: str, text: str, decide: Callable[[Evidence], Verdict]) -> Claim:
-    return Claim(key, "6.6", text, decide)
-
-
+_claim = claims_of("6.6")
 CLAIMS = [
     _claim("B38", "Occluding what is most relevant to ClaDec hurts more than occluding what is least relevant", b38),
     _claim("B39", "For the most relevant area, the impact tends to be larger for upper layers", b39),

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import CLASSIFIER
-from cladec_companion.papers.cladec.shared import LayeredSettings, as_uint8, layer_cells, places, sample_indices
+from cladec_companion.papers.cladec.shared import LayeredSettings, layer_cells, sample_indices
+from cladec_companion.records.samples import as_uint8, places
 from cladec_companion.records.settings import check_axis, parameter
 from cladec_core import measures, training
 from cladec_core.data import SIZE

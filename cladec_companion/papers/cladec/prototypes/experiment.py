@@ -13,7 +13,8 @@ from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Setup as Described
 from cladec_companion.engine.trainings import Training, fresh_weights
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
-from cladec_companion.papers.cladec.shared import as_uint8, last_convolution, still_falling
+from cladec_companion.papers.cladec.shared import last_convolution, still_falling
+from cladec_companion.records.samples import as_uint8
 from cladec_companion.records.settings import Settings, classifiers, data_sets, epochs_of, parameter
 from cladec_core import measures, training
 

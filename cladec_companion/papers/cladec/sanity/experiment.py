@@ -20,15 +20,8 @@ from cladec_companion.papers.cladec.sanity.trainings import (
     layers_with_weights,
     with_shuffled_labels,
 )
-from cladec_companion.papers.cladec.shared import (
-    LayeredSettings,
-    as_uint8,
-    places,
-    rows_of,
-    sample_indices,
-    still_falling,
-)
-from cladec_companion.records.samples import below
+from cladec_companion.papers.cladec.shared import LayeredSettings, rows_of, sample_indices, still_falling
+from cladec_companion.records.samples import as_uint8, below, places
 from cladec_companion.records.settings import SEEDS, classifiers, data_sets, epochs_of, images_used, parameter
 from cladec_core import measures, networks
 from cladec_core.data import SIZE

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import as_uint8, last_convolution, places, sample_indices
+from cladec_companion.papers.cladec.shared import last_convolution, sample_indices
+from cladec_companion.records.samples import as_uint8, places
 from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core import measures, networks, training
 from cladec_core.errors import UsageError

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import LayeredSettings, as_uint8
+from cladec_companion.papers.cladec.shared import LayeredSettings
 from cladec_companion.papers.cladec.user_study.experiment import UserStudySettings
 from cladec_companion.records.files import model_cache
+from cladec_companion.records.samples import as_uint8
 from cladec_companion.records.settings import settings_for
 from cladec_core import data, measures, training
 from cladec_core.errors import RunError, UsageError

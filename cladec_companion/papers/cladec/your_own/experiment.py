@@ -22,7 +22,8 @@ from cladec_companion.engine.models import Models
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import CLASSIFIER
-from cladec_companion.papers.cladec.shared import as_uint8, rows_of
+from cladec_companion.papers.cladec.shared import rows_of
+from cladec_companion.records.samples import as_uint8
 from cladec_companion.records.settings import SEEDS, Settings, classifiers, data_sets, epochs_of, images_used, parameter
 from cladec_core import ClaDec, measures, networks, training
 from cladec_core.data import SIZE, ImageData

@@ -43,6 +43,8 @@ class Method:
         Whether it explains images of any size that the network takes.
     of_class
         Whether it explains the class that is asked for, by the network that is asked.
+    learns
+        Whether it learns something of the network from other images, once, before it explains the first one.
     """
 
     title: str
@@ -54,6 +56,7 @@ class Method:
     needs: tuple[str, ...] = ()
     any_size: bool = True
     of_class: bool = True
+    learns: bool = False
 
     @property
     def run(self) -> Callable[..., Tensor]:
@@ -106,10 +109,11 @@ METHODS: dict[str, Method] = {
     ),
     "patternnet": Method(
         "PatternNet", "patterns.patternnet", SIGNAL, "22.2.2", "the signal in the image, cleared of noise",
+        learns=True,
     ),
     "patternattribution": Method(
         "PatternAttribution", "patterns.patternattribution", SALIENCE, "22.2.2",
-        "how much the signal at each pixel adds"
+        "how much the signal at each pixel adds", learns=True,
     ),
     "lrp_0": Method(
         "LRP-0", "relevance.lrp_0", SALIENCE, "10.2", "a check: on networks of ReLUs it is gradient × input",

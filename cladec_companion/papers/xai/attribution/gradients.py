@@ -52,14 +52,19 @@ def integrated_gradients_black(model: nn.Module, images: Tensor, target: Tensor,
 
 
 def smoothgrad(
-    model: nn.Module, images: Tensor, target: Tensor, around: Around, *, noise: float = 0.15, samples: int = 32
-) -> Tensor:
-    """Mean gradient over noisy copies (section 14.3.4); the noise is a share of the range of pixels."""
+    model: nn.Module, images: Tensor, target: Tensor, around: Around, *, noise: float = 0.15, samples: int = 32,
+    times_input: bool = False,
+) -> Tensor:  # fmt: skip
+    """Mean gradient over noisy copies (section 14.3.4); the noise is a share of the range of pixels.
+
+    With `times_input` it is the mean of each copy's gradient times the copy itself.
+    """
+    inner, options = (InputXGradient(model), {}) if times_input else (Saliency(model), {"abs": False})
     deviation = noise * float((around.high - around.low).max())
     with training.seeded(around.seed):
-        return NoiseTunnel(Saliency(model)).attribute(
+        return NoiseTunnel(inner).attribute(
             images, nt_type="smoothgrad", nt_samples=samples, nt_samples_batch_size=max(1, AT_ONCE // len(images)),
-            stdevs=deviation, target=target, abs=False,
+            stdevs=deviation, target=target, **options,
         )  # fmt: skip
 
 

@@ -53,7 +53,11 @@ def learn(network: nn.Module, images: Tensor) -> Patterns:
 
 
 def _pattern(layer: nn.Module, moments: list[Tensor], gated: bool) -> Tensor:
-    """E+[xy] - E+[x] E[y] over its product with the weight; without a gate this is cov(x, y) / var(y)."""
+    """E+[xy] - E+[x] E+[y] over its product with the weight; without a gate this is cov(x, y) / var(y).
+
+    Section 14.3.3 prints E[y] in the place of E+[y]. Then the difference is no covariance: a part of E+[x] is left in
+    the pattern, which moves with a shift of the input, and the book says that patterns do not.
+    """
     weight = layer.get_parameter("weight")
     count, x, y, xy, yy = (part.double() for part in moments)
     count = count.clamp(min=1)

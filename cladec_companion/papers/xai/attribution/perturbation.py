@@ -1,5 +1,6 @@
 """Methods that change the image and look what becomes of the prediction, or of the explanation."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -8,7 +9,6 @@ import torch.nn.functional as F
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import Lime
 from captum.attr import Occlusion as CaptumOcclusion
-from captum.attr._core.lime import get_exp_kernel_similarity_function
 from skimage.segmentation import quickshift
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from cladec_core import training
 from cladec_core.errors import UsageError
 
 BOOK_SIDE = 224  # pixels of the book's images: settings in pixels are scaled by it
+LIME_WIDTH = 0.25  # of its kernel (section 22.2.1)
 AT_ONCE = 512
 
 
@@ -60,19 +61,23 @@ def segments(image: Tensor) -> Tensor:
 
 
 def lime(model: nn.Module, images: Tensor, target: Tensor, around: Around, *, samples: int = 1000) -> Tensor:
-    """LIME on super-pixels: ridge with α = 1, cosine kernel of width 0.25 (section 22.2.1)."""
-
-    def probability(batch: Tensor) -> Tensor:
-        return model(batch).softmax(1)
-
+    """LIME on super-pixels, of the logit: ridge with α = 1, cosine kernel of width 0.25 (section 22.2.1)."""
     found, base = [], around.baseline("mean", images)
-    explain = Lime(probability, SkLearnRidge(alpha=1.0), get_exp_kernel_similarity_function("cosine", 0.25))
+    explain = Lime(model, SkLearnRidge(alpha=1.0), _likeness)
     for image, grey, label in zip(images.detach().split(1), base.split(1), target, strict=True):
         mask = segments(image[0]).to(image.device).expand_as(image)
         with training.seeded(around.seed), torch.no_grad():
             options = {"n_samples": samples, "perturbations_per_eval": AT_ONCE}
             found.append(explain.attribute(image, grey, target=int(label), feature_mask=mask, **options))
     return torch.cat(found).mean(1, keepdim=True)
+
+
+def _likeness(image: Tensor, changed: Tensor, features: Tensor, **_: object) -> float:
+    """Weight of a variant by the cosine between its features, each on or off, and all of them on.
+
+    The book compares features; captum's own kernel compares pixels, by which a dark super-pixel weighs next to nothing.
+    """
+    return math.exp(-((1 - float(features.double().mean().sqrt())) ** 2) / (2 * LIME_WIDTH**2))
 
 
 def meaningful_perturbation(

@@ -64,18 +64,22 @@ def roughness(maps: Tensor) -> Tensor:
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's correlation of each pair of maps, (n,); NaN where one is constant."""
+    """Size of Spearman's correlation of each pair of maps, (n,); NaN where one is constant.
+
+    The size, as a map and its negative mark the same pixels: rules that start from the logit turn all signs with it.
+    """
     ranks = [torch.from_numpy(rankdata(part.flatten(1).cpu().numpy(), axis=1)) for part in (first, second)]
-    return correlation(*ranks)
+    return correlation(*ranks).abs()
 
 
 def resemblance(first: Tensor, second: Tensor) -> Tensor:
-    """Pearson's correlation of each pair of maps, (n,); 0 where one of them is constant, NaN where both are.
+    """Size of Pearson's correlation of each pair of maps, (n,); 0 where one is constant, NaN where both are.
 
-    A method that finds nothing to mark for another class gives a constant map, which resembles no other.
+    A method that finds nothing to mark for another class gives a constant map, which resembles no other. A map with
+    all signs turned marks the same pixels (see `rank_correlation`).
     """
     varies = [part.flatten(1).std(1) > CONSTANT * part.flatten(1).abs().amax(1) for part in (first, second)]
-    found = torch.where(varies[0] & varies[1], correlation(first, second), 0.0)
+    found = torch.where(varies[0] & varies[1], correlation(first, second).abs(), 0.0)
     return torch.where(varies[0] | varies[1], found, torch.nan)
 
 

@@ -1,6 +1,7 @@
 """Heat maps of one classifier by many methods, and the same criteria for all of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai.attribution import FILLS, METHODS, Around, attribute
 from cladec_companion.papers.xai.criteria import axioms, deletion
-from cladec_companion.records.samples import below
+from cladec_companion.records.samples import as_uint8, below, originals
 from cladec_companion.records.settings import (
     SEEDS,
     WIDTHS,
@@ -43,7 +44,8 @@ AT_ONCE = 64  # images that are explained together
 OCCLUDER, OCCLUDER_STEP = 8, 3  # pixels
 RANDOMISED = 16  # images that are explained again for randomised networks
 MOVED = 8  # images over which a square moves
-REFAE_SHARE = 8  # the RefAE fills holes in one of so many images, as it takes most of the time
+MOVED_SLOWLY = 2  # the same for methods that ask hundreds of times
+FEW = "_few"  # ends the names of numbers of the first images, which every method explains
 CONFIDENT = 0.5  # probability that an image needs to be a tile of a mosaic
 PAIRS = {  # maps that the book compares with each other
     "lrp_0": ("gradient_x_input",), "deeplift": ("integrated_gradients",),
@@ -113,6 +115,16 @@ class Bench:
     def images(self) -> Tensor:
         """The first test images."""
         return self.setup.data.test_images[: self.settings.explained].contiguous()
+
+    @property
+    def few(self) -> int:
+        """How many images every method explains."""
+        return min(self.settings.few, len(self.images))
+
+    @property
+    def fewer(self) -> int:
+        """How many of them every method explains again for other networks, and how many mosaics."""
+        return max(2, self.few // 4)
 
     @cached_property
     def target(self) -> Tensor:
@@ -203,7 +215,9 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
     -------
     rows
         {"method", "flipped", "metric", "value"}; `flipped` is the share of replaced pixels of a curve, else 0. A metric
-        that ends in `_error` is the standard error over images of the one that it is named after.
+        that ends in `_error` is the standard error over images of the one that it is named after; one that ends in
+        `_few` is the same number of the first images only, which all methods have explained: only these compare
+        methods of which some explain fewer images. Curves are of these images.
     samples
         The maps as grey values (128 is 0, the scale is each map's own), and of some methods the rank of each pixel and
         the probabilities while pixels are flipped.
@@ -214,7 +228,7 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
     classifier, reference, decoder = yield [setup.classifier, setup.reference(layer), setup.decoder(layer)]
     bench = bench_of(setup, classifier, reference, decoder)
     method = METHODS[part]
-    n = min(settings.few if method.slow else settings.explained, len(bench.images))
+    n = bench.few if method.slow else len(bench.images)
     images, target = bench.images[:n], bench.target[:n]
     maps, values = _counted(bench, part, images, target)
     with torch.no_grad():
@@ -222,20 +236,18 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
         values |= _sums(bench, part, maps)
         values |= _deleted(bench, maps, images, target)
     values |= _agreements(bench, part, maps)
-    if method.of_class:
-        values |= _compared(bench, part, maps)
-    values |= _moved(bench, part)
-    if method.any_size:
-        values |= _pointed(bench, part)
     ranks = deletion.places_by_relevance(maps, training.derive_seed(setup.seed, "ties", part))
     curves = _curves(bench, images, target, ranks)
-    rows: Rows = []
-    for metric, value in values.items():
-        rows += _rows(part, metric, value)
-    for fill, curve in curves.items():
-        rows += _rows(part, f"area_{fill}", deletion.area_over(curve))
-        rows += [_row(part, share, f"curve_{fill}", float(p)) for share, p in
-                 zip(deletion.SHARES, curve.mean(0), strict=True)]  # fmt: skip
+    values |= {f"area_{fill}": deletion.area_over(curve) for fill, curve in curves.items()}
+    classes, weights = _compared(bench, part, maps)
+    rows = _rows(part, values | classes, bench.few) + _rows(part, weights, bench.fewer)
+    rows += _rows(part, _moved(bench, part), MOVED_SLOWLY)
+    if method.any_size:
+        rows += _rows(part, _pointed(bench, part), bench.fewer)
+    rows += [
+        _row(part, share, f"curve_{fill}", float(p))
+        for fill, curve in curves.items() for share, p in zip(deletion.SHARES, curve[: bench.few].mean(0), strict=True)
+    ]  # fmt: skip
     if part == next(iter(METHODS)):
         accuracy = bench.setup.test(classifier).argmax(1).eq(setup.data.test_labels).double().mean().item()
         known = {"accuracy": accuracy, "test_images": float(len(setup.data.test_labels))}
@@ -246,14 +258,24 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
 Value = float | Tensor
 
 
-def _rows(method: str, metric: str, value: Value) -> Rows:
-    """A number as a row; of a value for each image the mean and its standard error, or nothing if undefined."""
-    if not isinstance(value, Tensor):
-        return [_row(method, 0.0, metric, value)]
-    found = axioms.spread_of(value)
-    if found is None:
-        return []
-    return [_row(method, 0.0, metric, found[0]), _row(method, 0.0, f"{metric}_error", found[1])]
+def _rows(method: str, values: Mapping[str, Value], shared: int) -> Rows:
+    """Numbers as rows; of a value for each image the mean and its standard error, or nothing if undefined.
+
+    Parameters
+    ----------
+    shared
+        Of how many images, the first ones, every method has the value; their mean is another row.
+    """
+    rows: Rows = []
+    for metric, value in values.items():
+        if not isinstance(value, Tensor):
+            rows.append(_row(method, 0.0, metric, value))
+            continue
+        for name, part in ((metric, value), (metric + FEW, value[:shared])):
+            mean, error = axioms.spread_of(part) or (None, None)
+            if mean is not None and error is not None:
+                rows += [_row(method, 0.0, name, mean), _row(method, 0.0, f"{name}_error", error)]
+    return rows
 
 
 def _row(method: str, flipped: float, metric: str, value: float) -> dict[str, Any]:
@@ -261,17 +283,23 @@ def _row(method: str, flipped: float, metric: str, value: float) -> dict[str, An
 
 
 def _counted(bench: Bench, method: str, images: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Value]]:
-    """Maps, with the passes through the network for each image: a cost that no machine's speed is in."""
+    """Maps, with the passes through networks for each image: a cost that no machine's speed is in.
+
+    Passes through ClaDec's decoder (with its encoder) and through the RefAE count like those through the classifier.
+    What a method learns once, before it explains, is not counted: it would be the cost of whichever comes first.
+    """
+    if METHODS[method].learns:
+        bench.explain(method, images[:1], target[:1])
     top = [part for part in bench.classifier.modules() if isinstance(part, nn.Linear)][-1]
     passes: list[int] = []
-    handle = top.register_forward_hook(lambda _, inputs, __: passes.append(len(inputs[0])))
-    try:
+    with ExitStack() as stack:
+        for asked in (top, bench.around.decoder, bench.around.reference):
+            assert asked is not None
+            handle = asked.register_forward_hook(lambda _, inputs, __: passes.append(len(inputs[0])))
+            stack.callback(handle.remove)
         maps = bench.explain(method, images, target)
-    finally:
-        handle.remove()
     # Each call of `attribute` asks once how many classes there are.
-    asked = sum(passes) - -(-len(images) // AT_ONCE)
-    return maps, {"passes": asked / len(images)}
+    return maps, {"passes": (sum(passes) - -(-len(images) // AT_ONCE)) / len(images)}
 
 
 def _sums(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
@@ -307,18 +335,26 @@ def _deleted(bench: Bench, maps: Tensor, images: Tensor, target: Tensor) -> dict
     return found | {"sensitivity": torch.stack(list(fits.values())).nanmean(0)}
 
 
-def _compared(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
-    """The same images for another class, and for networks drawn anew."""
+def _compared(bench: Bench, method: str, maps: Tensor) -> tuple[dict[str, Value], dict[str, Value]]:
+    """How alike maps are for another class of the same images, and for networks drawn anew.
+
+    1 where neither has a part in the map: such a method fails both checks, and is not spared them.
+    """
+    stages = [f"randomised_{stage}" for stage in range(1, axioms.STAGES + 1)]
     n = len(maps)
+    few = bench.fewer if METHODS[method].slow else min(n, RANDOMISED)
+    if not METHODS[method].of_class:
+        return {"class_similarity": torch.ones(n)}, {name: torch.ones(few) for name in ("randomised", *stages)}
     other = bench.explain(method, bench.images[:n], bench.other[:n])
-    found: dict[str, Value] = {"class_similarity": axioms.resemblance(maps, other)}
-    few = max(2, n // 4) if METHODS[method].slow else min(n, RANDOMISED)
     images, target = bench.images[:few], bench.target[:few]
     alike = [
         axioms.rank_correlation(maps[:few], bench.explain(method, images, target, model)) for model in bench.stages
     ]
-    found |= {f"randomised_{stage}": value for stage, value in enumerate(alike, 1)}
-    return found | {"randomised": torch.stack(alike).nanmean(0)}
+    weights: dict[str, Value] = dict(zip(stages, alike, strict=True))
+    return (
+        {"class_similarity": axioms.resemblance(maps, other)},
+        weights | {"randomised": torch.stack(alike).nanmean(0)},
+    )
 
 
 def _agreements(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
@@ -330,10 +366,9 @@ def _agreements(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
 
 def _moved(bench: Bench, method: str) -> dict[str, Value]:
     """Continuity under a moving square; of ClaDec the images that it shows, too."""
-    count = 2 if METHODS[method].slow else min(MOVED, bench.settings.few)
+    count = MOVED_SLOWLY if METHODS[method].slow else min(MOVED, bench.few)
     images, target = bench.images[:count], bench.target[:count]
-    step = OCCLUDER_STEP * (2 if METHODS[method].slow else 1)
-    moved = axioms.moved_squares(images, bench.around.mean, OCCLUDER, step)
+    moved = axioms.moved_squares(images, bench.around.mean, OCCLUDER, OCCLUDER_STEP)
     steps, jumps = axioms.mean_step(lambda part: bench.explain(method, part, target), moved)
     found: dict[str, Value] = {"step": steps, "jump": jumps}
     if method == "cladec":
@@ -348,7 +383,7 @@ def _moved(bench: Bench, method: str) -> dict[str, Value]:
 def _pointed(bench: Bench, method: str) -> dict[str, Value]:
     """Whether maps of mosaics find the tile of the class."""
     canvas = bench.mosaics
-    count = max(2, bench.settings.few // 4) if METHODS[method].slow else len(canvas.images)
+    count = bench.fewer if METHODS[method].slow else len(canvas.images)
     inside = canvas.inside()[:count]
     maps = bench.explain(method, canvas.images[:count], canvas.target[:count])
     hit = axioms.pointing(maps, inside, training.derive_seed(bench.setup.seed, "pointing"))
@@ -356,10 +391,10 @@ def _pointed(bench: Bench, method: str) -> dict[str, Value]:
 
 
 def _curves(bench: Bench, images: Tensor, target: Tensor, ranks: Tensor) -> dict[str, Tensor]:
-    """Curves of pixel flipping by fill, (n, shares)."""
+    """Curves of pixel flipping by fill, (n, shares); the RefAE, which takes most of the time, fills in few images."""
     found = {}
     for fill in FILLS:
-        n = max(2, len(images) // REFAE_SHARE) if fill == "refae" else len(images)
+        n = bench.few if fill == "refae" else len(images)
         parts = (images[:n], target[:n], ranks[:n])
         found[fill] = deletion.flipping_curves(bench.classifier, *parts, bench.around, fill)
     return found
@@ -371,21 +406,11 @@ def _samples(bench: Bench, method: str, maps: Tensor) -> Samples:
     images, target = bench.images[: len(at)], bench.target[: len(at)]
     maps = maps[: len(at)] if len(maps) >= len(at) else bench.explain(method, images, target)
     scaled = maps / maps.abs().amax((1, 2), keepdim=True).clamp(min=1e-30)
-    found: Samples = {
-        "index": at.numpy().astype(np.int32),
-        "label": data.test_labels[: len(at)].cpu().numpy().astype(np.uint8),
-        "predicted": target.cpu().numpy().astype(np.uint8),
-        "original": _grey(data.to_unit(images)),
-        below("map", method): _grey((1 + scaled.unsqueeze(1)) / 2),
-    }
+    found = originals(data, at, target) | {below("map", method): as_uint8((1 + scaled.unsqueeze(1)) / 2)}
     if method in FLIPPED:
         ranks = deletion.places_by_relevance(maps, training.derive_seed(bench.setup.seed, "ties", method))
         curves = deletion.flipping_curves(bench.classifier, images, target, ranks, bench.around, FLIPPED_FILL)
         found[below("rank", method)] = ranks.cpu().numpy().astype(np.uint16)
         found[below("flipping", method)] = curves.cpu().numpy().astype(np.float32)
-        found["filling"] = _grey(data.to_unit(bench.around.mean))
+        found["filling"] = as_uint8(data.to_unit(bench.around.mean))
     return found
-
-
-def _grey(unit: Tensor) -> np.ndarray:
-    return unit.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()

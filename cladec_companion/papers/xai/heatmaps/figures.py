@@ -14,7 +14,7 @@ from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, s
 from cladec_companion.papers.xai.attribution import FILLS, METHODS
 from cladec_companion.papers.xai.criteria.deletion import SHARES
 from cladec_companion.papers.xai.heatmaps.claims import column
-from cladec_companion.papers.xai.heatmaps.experiment import FLIPPED, FLIPPED_FILL
+from cladec_companion.papers.xai.heatmaps.experiment import FEW, FLIPPED, FLIPPED_FILL
 from cladec_companion.papers.xai.heatmaps.ranking import overall, values
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, runs_of
@@ -91,7 +91,10 @@ def _short(title: str) -> str:
 
 @drawn
 def flipping(record: Record, run: tuple[str, str] | None = None) -> Figure:
-    """Probability of the class while the most relevant pixels are replaced, by what replaces them."""
+    """Probability of the class while the most relevant pixels are replaced, by what replaces them.
+
+    All curves are means over the same images: those that every method explains.
+    """
     run = run or first_run(record)
     rows = record.rows[(record.rows["dataset"] == run[0]) & (record.rows["architecture"] == run[1])]
     figure, axes = plt.subplots(1, len(FILLS), figsize=(2.5 * len(FILLS), 3.1), squeeze=False, sharey=True)
@@ -116,10 +119,10 @@ def sanity(evidence: Evidence) -> Figure:
     numbers = values(evidence)[::-1]
     assert evidence.runs is not None
     means = evidence.runs.astype(float).mean()
-    numbers["roughness"] = [means.get(column(name, "roughness"), np.nan) for name in numbers.index]
+    numbers["roughness" + FEW] = [means.get(column(name, "roughness" + FEW), np.nan) for name in numbers.index]
     figure, axes = plt.subplots(1, len(SANITY), figsize=(9.4, 0.19 * len(numbers) + 0.9), sharey=True)
     for axis, (metric, title) in zip(axes, SANITY.items(), strict=True):
-        for place, (name, value) in enumerate(numbers[metric].items()):
+        for place, (name, value) in enumerate(numbers[metric + FEW].items()):
             control = METHODS[str(name)].kind == "control"
             colour = "#8a8f98" if control else COLOURS["cladec"] if name == "cladec" else COLOURS["refae"]
             axis.plot(value, place, "o", color=colour, markersize=4)

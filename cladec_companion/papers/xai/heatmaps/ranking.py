@@ -8,6 +8,7 @@ from cladec_companion.evidence.claims import Evidence
 from cladec_companion.evidence.comparisons import ABOVE, sample
 from cladec_companion.papers.xai.attribution import METHODS
 from cladec_companion.papers.xai.heatmaps.claims import column
+from cladec_companion.papers.xai.heatmaps.experiment import FEW
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Criterion:
     Attributes
     ----------
     metric, heading
-        Name in the record, and in the table.
+        Name in the record, of the number over the images that all methods explain, and in the table.
     more
         Whether more is better.
     praise, blame
@@ -35,24 +36,26 @@ class Criterion:
 
 
 CRITERIA = (
-    Criterion("area_mean", "flipping, grey", True, "finds pixels that the score needs", "misses such pixels"),
+    Criterion("area_mean" + FEW, "flipping, grey", True, "finds pixels that the score needs", "misses such pixels"),
     Criterion(
-        "area_refae", "flipping, RefAE fills", True, "does so with likely pixels in their place",
+        "area_refae" + FEW, "flipping, RefAE fills", True, "does so with likely pixels in their place",
         "does not when likely pixels take their place", ranked=False,
     ),
-    Criterion("box", "smallest box", False, "marks small boxes", "needs large boxes"),
-    Criterion("sensitivity", "sensitivity-n", True, "adds up as the output does", "does not add up as the output does"),
-    Criterion("class_similarity", "other class", False, "depends on the class", "hardly depends on the class"),
-    Criterion("randomised", "other weights", False, "depends on the weights", "hardly depends on the weights"),
-    Criterion("step", "continuity", False, "changes evenly with the image", "jumps when the image changes"),
-    Criterion("pointing", "pointing", True, "points at the right part", "points at other parts"),
+    Criterion("box" + FEW, "smallest box", False, "marks small boxes", "needs large boxes"),
+    Criterion(
+        "sensitivity" + FEW, "sensitivity-n", True, "adds up as the output does", "does not add up as the output does"
+    ),
+    Criterion("class_similarity" + FEW, "other class", False, "depends on the class", "hardly depends on the class"),
+    Criterion("randomised" + FEW, "other weights", False, "depends on the weights", "hardly depends on the weights"),
+    Criterion("step" + FEW, "continuity", False, "changes evenly with the image", "jumps when the image changes"),
+    Criterion("pointing" + FEW, "pointing", True, "points at the right part", "points at other parts"),
     Criterion("passes", "passes", False, "asks the network rarely", "asks the network often", ranked=False),
 )  # fmt: skip
 TOLD = 3  # places from either end that are told
 
 
 def values(evidence: Evidence) -> pd.DataFrame:
-    """Mean of each criterion over data sets and seeds: a row for each method, a column for each criterion."""
+    """Mean of each criterion over data sets and seeds: a row for each method, a column for each criterion's metric."""
     assert evidence.runs is not None
     means = evidence.runs.astype(float).mean()
     return pd.DataFrame(
@@ -78,7 +81,8 @@ def ranks(evidence: Evidence) -> dict[tuple, pd.DataFrame]:
 def overall(evidence: Evidence) -> pd.DataFrame:
     """Mean rank over the criteria that count, with its 95 % interval over data sets and seeds, the best first.
 
-    A control is ranked with the others; a method that a criterion does not fit has the mean of its other ranks.
+    A control is ranked with the others. A method that explains images of one size only cannot point at a part of a
+    mosaic; it has the mean of its other ranks.
     """
     counted = [one.metric for one in CRITERIA if one.ranked]
     scores = pd.DataFrame({run: table[counted].mean(axis=1) for run, table in ranks(evidence).items()})

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from cladec_companion.engine.trainings import Training, fresh_weights
 from cladec_companion.papers.xai.attribution import Around, attribute
 from cladec_companion.papers.xai.criteria import axioms
 from cladec_companion.papers.xai.shifts import networks
-from cladec_companion.records.samples import below
+from cladec_companion.records.samples import as_uint8, below, originals
 from cladec_companion.records.settings import (
     SEEDS,
     Settings,
@@ -29,11 +28,12 @@ from cladec_companion.records.settings import (
 )
 from cladec_core import training
 
-SPLIT = "split"
+SPLIT, INPUT = "split", "input"
 # Name -> method of `attribute` and its options. "zero" is an image of zeros, which is grey for shifted images.
 EXPLAINED: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient": ("gradient", {}), "guided_backprop": ("guided_backprop", {}), "patternnet": ("patternnet", {}),
-    "smoothgrad": ("smoothgrad", {}), "gradient_x_input": ("gradient_x_input", {}),
+    "smoothgrad": ("smoothgrad", {}), "smoothgrad_x_input": ("smoothgrad", {"times_input": True}),
+    "gradient_x_input": ("gradient_x_input", {}),
     "integrated_gradients_zero": ("integrated_gradients", {"baseline": "zero"}),
     "integrated_gradients_black": ("integrated_gradients", {"baseline": "black"}),
     "lrp_epsilon": ("lrp_epsilon", {}), "lrp_gamma": ("lrp_gamma", {}),
@@ -41,7 +41,8 @@ EXPLAINED: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 TITLES = {
     "gradient": "Gradient", "guided_backprop": "Guided Backprop", "patternnet": "PatternNet",
-    "smoothgrad": "SmoothGrad", "gradient_x_input": "Gradient × Input",
+    "smoothgrad": "SmoothGrad", "smoothgrad_x_input": "SmoothGrad of Gradient × Input",
+    "gradient_x_input": "Gradient × Input",
     "integrated_gradients_zero": "Integrated Gradients, zero",
     "integrated_gradients_black": "Integrated Gradients, black", "lrp_epsilon": "LRP-ε", "lrp_gamma": "LRP-γ",
     "patternattribution": "PatternAttribution", "cladec": "ClaDec, same decoder",
@@ -168,12 +169,14 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
         {"method", "metric", "value"}: how far explanations move, as a share of their length, with its standard error
         over images; how far the logits move.
     samples
-        Images and maps before and after, as grey values (128 is 0, the scale is that of the map before).
+        Images before and after, as grey values of the range that both have together; maps before and after (128 is 0,
+        the scale is that of the map before).
     """
     settings, data = _settings(setup), setup.data
-    wanted: list[Training] = [PerceptronTraining(setup), CodeDecoderTraining(setup)]
-    if part != SPLIT:
-        wanted += [CodeDecoderTraining(setup, again=True), CodeDecoderTraining(setup, shift=part)]
+    wanted: list[Training] = [PerceptronTraining(setup)]
+    if part != SPLIT:  # which doubles the codes: no decoder takes both kinds
+        wanted += [CodeDecoderTraining(setup), CodeDecoderTraining(setup, again=True)]
+        wanted.append(CodeDecoderTraining(setup, shift=part))
     model, *decoders = yield wanted
     # In float64: the weights of split neurons cancel, which single precision would not survive.
     first = copy.deepcopy(model).double()
@@ -195,8 +198,9 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
         values[name] = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1).clamp(min=1e-30)
         scale = before.abs().amax((1, 2), keepdim=True).clamp(min=1e-30)
         for when, maps in (("before", before), ("after", after)):
-            samples[below(when, part, name)] = _grey((1 + (maps / scale).unsqueeze(1)[:SHOWN]) / 2)
-    values |= _decoded(first, second, images, shift, decoders)
+            samples[below(when, part, name)] = as_uint8((1 + (maps / scale).unsqueeze(1)[:SHOWN]) / 2)
+    if decoders:
+        values |= _decoded(first, second, images, shift, decoders)
     rows: Rows = []
     for name, value in values.items():
         mean, error = axioms.spread_of(value) or (float("nan"), float("nan"))
@@ -208,13 +212,10 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
     rows.append({"method": "classifier", "metric": "test_images", "value": float(len(right))})
     if not keep_samples:
         return rows, {}
-    samples |= {
-        "index": np.arange(min(SHOWN, len(images)), dtype=np.int32),
-        "label": data.test_labels[:SHOWN].cpu().numpy().astype(np.uint8),
-        "predicted": target[:SHOWN].cpu().numpy().astype(np.uint8), "original": _grey(images[:SHOWN]),
-        below("shifted", part): _grey((images + shift)[:SHOWN] - min(0.0, float((images + shift).min()))),
-    }  # fmt: skip
-    return rows, samples
+    low, high = torch.stack([images, images + shift]).aminmax()
+    for when, inputs in (("before", images), ("after", images + shift)):
+        samples[below(when, part, INPUT)] = as_uint8((inputs[:SHOWN] - low) / (high - low))
+    return rows, samples | originals(data, torch.arange(min(SHOWN, len(images))), target)
 
 
 def _explained(name: str, model: nn.Module, images: Tensor, target: Tensor, around: Around) -> Tensor:
@@ -223,7 +224,7 @@ def _explained(name: str, model: nn.Module, images: Tensor, target: Tensor, arou
     if options.get("baseline") == "zero":
         options = {"baseline": torch.zeros_like(images)}
     if method == "smoothgrad":  # the same noise for images of another range
-        options = {"noise": NOISE / float((around.high - around.low).max())}
+        options = options | {"noise": NOISE / float((around.high - around.low).max())}
     return attribute(model, images, target, method=method, around=around, **options)
 
 
@@ -232,18 +233,11 @@ def _decoded(
     first: nn.Module, second: nn.Module, images: Tensor, shift: Tensor, decoders: list[nn.Module]
 ) -> dict[str, Tensor]:
     """How far reconstructions move: by the same decoder, one trained again, and one trained on shifted images."""
-    found = [copy.deepcopy(decoder).double() for decoder in decoders]
-    hidden = nn.Sequential(*list(first.children())[:-1])
-    other = nn.Sequential(*list(second.children())[:-1])
-    codes, moved = hidden(images), other(images + shift)[:, : hidden(images[:1]).shape[1]]
-    before = found[0](codes)
-    after = {"cladec": found[0](moved)}
-    if len(found) > 1:
-        after |= {"cladec_again": found[1](codes), "cladec_shifted": found[2](moved) - shift}
+    own, again, shifted = (copy.deepcopy(decoder).double() for decoder in decoders)
+    codes = nn.Sequential(*list(first.children())[:-1])(images)
+    moved = nn.Sequential(*list(second.children())[:-1])(images + shift)
+    before = own(codes)
+    after = {"cladec": own(moved), "cladec_again": again(codes), "cladec_shifted": shifted(moved) - shift}
     return {
         name: (made - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1) for name, made in after.items()
     }
-
-
-def _grey(unit: Tensor) -> np.ndarray:
-    return unit.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()

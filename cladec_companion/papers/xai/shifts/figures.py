@@ -1,5 +1,7 @@
 """Figures of the chapter `shifts`: maps before and after, how far they move, and a shift to play with."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
@@ -12,7 +14,7 @@ from cladec_companion.evidence.lines import first_run
 from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, show, unit
 from cladec_companion.evidence.tables import DATASET_NAMES
 from cladec_companion.evidence.thresholds import UNMOVED
-from cladec_companion.papers.xai.shifts.experiment import EXPLAINED, SPLIT, TITLES
+from cladec_companion.papers.xai.shifts.experiment import EXPLAINED, INPUT, SPLIT, TITLES
 from cladec_companion.papers.xai.shifts.networks import SHIFTS
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages
@@ -20,6 +22,11 @@ from cladec_companion.records.samples import RunImages
 MAPS = "RdBu_r"
 CHANGES = (*SHIFTS, SPLIT)
 LEAST = 1e-6  # of the axis: below it is rounding
+
+
+def chosen(changes: Sequence[str]) -> str:
+    """The change of which a page shows maps: the faint drawing if a run has it, else the first that it has."""
+    return "figure" if "figure" in changes else changes[0]
 
 
 def changes_of(images: RunImages) -> list[str]:
@@ -48,8 +55,8 @@ def before_and_after(record: Record, change: str, run: tuple[str, str] | None = 
         len(EXPLAINED) + 1, 2 * count, figsize=(1.42 * count + 1.8, 0.72 * len(EXPLAINED) + 1.0), squeeze=False
     )
     for place in range(count):
-        show(axes[0, 2 * place], images.original[place])
-        show(axes[0, 2 * place + 1], images["shifted", change][place])
+        show(axes[0, 2 * place], images["before", change, INPUT][place])
+        show(axes[0, 2 * place + 1], images["after", change, INPUT][place])
         for row, name in enumerate(EXPLAINED, 1):
             show(axes[row, 2 * place], images["before", change, name][place][0], MAPS)
             show(axes[row, 2 * place + 1], images["after", change, name][place][0], MAPS)
@@ -92,16 +99,19 @@ def interactive(record: Record) -> HTML:
         stacked = [[images[when, change, name][:, 0] for change in changes] for name in names]
         return colour(unit(np.moveaxis(np.array(stacked), 2, 0)))[..., :3]
 
-    inputs = np.stack([images["shifted", change] for change in changes], 1)[:, None]
+    def inputs(when: str) -> np.ndarray:
+        return picture(np.stack([images[when, change, INPUT] for change in changes], 1)[:, None])
+
     panes = {
-        "x": picture(images.original[:, None, None]), "map of x": maps("before"), "changed x": picture(inputs),
+        "x": inputs("before"), "map of x": maps("before"), "changed x": inputs("after"),
         "map of changed x": maps("after"),
     }  # fmt: skip
     classes = [classes_of(images)[label] for label in images.predicted]
     rows = record.rows[(record.rows["dataset"] == images.dataset) & (record.rows["metric"] == "change")]
     means = rows.assign(value=rows["value"].astype(float)).groupby(["method", "layer"])["value"].mean()
     notes = [
-        f"{TITLES[name]}, {change}: the output is the same; the map moves by {means[name, change]:.1%} of its length."
+        f"{TITLES[name]}, {change}: the output is the same; the map moves by {means[name, change]:.1%} of its length "
+        "on average."
         for _ in classes for name in names for change in changes
     ]  # fmt: skip
     controls = [

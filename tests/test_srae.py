@@ -8,11 +8,12 @@ from cladec_companion import papers
 from cladec_companion.engine import runner
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.srae.concepts import claims, figures
+from cladec_companion.papers.srae.excitation import contrastive_maps
 from cladec_companion.papers.srae.explained import FAITHFUL, Asked, chosen_terms, epochs_for, measured
 from cladec_companion.papers.srae.method import Terms
-from cladec_companion.papers.srae.network import LAYER, UNITS, with_units
+from cladec_companion.papers.srae.network import CHAINS, LAYER, UNITS, with_units
 from cladec_companion.papers.srae.samples import SHOWN
-from cladec_core import networks
+from cladec_core import networks, training
 from cladec_core.errors import UsageError
 from tests.made_up import content
 
@@ -151,10 +152,23 @@ def test_the_classifier_has_two_fully_connected_layers():
     assert model(torch.rand(2, 1, 64, 64)).shape == (2, 10)
 
 
+@pytest.mark.parametrize("architecture", CHAINS)
+def test_winning_probabilities_sum_to_one_in_each_classifier(architecture):
+    """Through a residual block they sum to about 15, which is why it is refused."""
+    with training.seeded(0):
+        model = with_units(architecture, 1, 10, 0.25)
+        images = torch.rand(64, 1, 64, 64)
+        model.train()(images)  # statistics of BatchNorm
+        found = contrastive_maps(model.up_to(LAYER), torch.rand(2, UNITS), images[:3] + 0.1, contrast=False)
+    assert found.sum((2, 3)).numpy() == pytest.approx(1, abs=2e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"datasets": ["cifar100"]}, "dataset with known parts"),
+        ({"architectures": ["resnet10"]}, "architectures is 'resnet10'; valid: vgg5, vgg11, vgg11_maxpool"),
+        ({"architectures": ["vgg12"]}, "architectures is 'vgg12'; valid: vgg5"),
         ({"targets": [10]}, "targets is 10; valid: from 0 to 9"),
         ({"features": 0}, "features is 0"),
         ({"features": 200}, "features is 200"),

@@ -22,10 +22,10 @@ from cladec_companion.papers.srae.explained import (
     masking,
 )
 from cladec_companion.papers.srae.method import Embedding, Terms, check_target
-from cladec_companion.papers.srae.network import LAYER, UNITS, UnitsTraining
+from cladec_companion.papers.srae.network import CHAINS, LAYER, UNITS, UnitsTraining, check_chain
 from cladec_companion.papers.srae.samples import kept_samples
 from cladec_companion.papers.srae.scenes import GARMENTS, Seen, check_known, scenes_of
-from cladec_companion.records.settings import SEEDS, Settings, classifiers, epochs_of, images_used, parameter
+from cladec_companion.records.settings import SEEDS, Settings, epochs_of, images_used, parameter
 from cladec_core import measures
 
 ALL_SEEDS = (0, 1, 2, 3, 4)
@@ -44,7 +44,9 @@ class SraeSettings(Settings):
         ("digits",), ("digits",), ("mnist", GARMENTS), ("mnist", GARMENTS),
         "digits or mnist, of which mosaics are made, or fashion_mnist", axis=True, check=check_known,
     )  # fmt: skip
-    architectures: tuple[str, ...] = classifiers(*(("vgg5",),) * 4)
+    architectures: tuple[str, ...] = parameter(
+        *(("vgg5",),) * 4, f"classifiers to explain, of {', '.join(CHAINS)}", axis=True, check=check_chain
+    )
     seeds: tuple[int, ...] = parameter((0,), (0,), ALL_SEEDS, ALL_SEEDS, "one run for each", axis=True, limits=SEEDS)
     classifier_epochs: int = epochs_of(1, 8, 6, 64, of="the classifier")
     decoder_epochs: int = epochs_of(1, 3, 6, 64, of="ClaDec's decoders")

@@ -9,7 +9,7 @@ from cladec_companion.engine import runner
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.srae.concepts import claims, figures
 from cladec_companion.papers.srae.excitation import contrastive_maps
-from cladec_companion.papers.srae.explained import FAITHFUL, Asked, chosen_terms, epochs_for, measured
+from cladec_companion.papers.srae.explained import FAITHFUL, Asked, chosen_terms, epochs_for, locality_of_each, measured
 from cladec_companion.papers.srae.method import Terms
 from cladec_companion.papers.srae.network import CHAINS, LAYER, UNITS, with_units
 from cladec_companion.papers.srae.samples import SHOWN
@@ -106,14 +106,28 @@ def test_an_x_feature_is_removed(record):
     assert (shown(2, 0, 1) < 255).any()
 
 
-def test_maps_without_mass_are_counted_and_left_out():
-    maps, masks = torch.rand(4, 2, 4, 4), torch.rand(4, 3, 4, 4)
-    whole = measured(maps, masks)
-    maps = torch.cat([maps, torch.zeros(1, 2, 4, 4)])
-    found = measured(maps, torch.cat([masks, masks[:1]]))
-    assert found["without_mass"] == pytest.approx(0.2)
-    assert found["o1"] == whole["o1"]
-    assert np.isnan(measured(torch.zeros(3, 2, 4, 4), torch.ones(3, 1, 4, 4))["locality"])
+def test_a_map_without_mass_is_left_out_alone():
+    """Maps of the same image that have mass are measured all the same."""
+    maps, masks = torch.rand(5, 2, 4, 4), torch.rand(5, 3, 4, 4)
+    maps[4, 1] = 0
+    found = measured(maps, masks)
+    assert found["without_mass"] == pytest.approx(0.1)
+    assert found["locality"] == pytest.approx(
+        (locality_of_each(maps[:, [0]], masks) + locality_of_each(maps[:4, [1]], masks[:4])) / 2
+    )
+    assert found["o1"] > 0
+
+
+def test_an_x_feature_without_any_map_is_never_a_good_one():
+    """It has no place, and nobody knows what it would be correlated with."""
+    maps, masks = torch.zeros(5, 2, 4, 4), torch.zeros(5, 2, 4, 4)
+    masks[:, 0, :2], masks[:, 1, 2:] = 1, 1
+    maps[:, 0, :2] = 1
+    found = measured(maps, masks)
+    assert found["locality"] == pytest.approx(np.log(2) / 2)  # 0 of one, and chance of the other
+    assert found["split"] == 0.5
+    assert np.isnan(found["o1"])
+    assert np.isnan(found["o2"])
 
 
 def test_weights_are_chosen_among_the_faithful_by_the_pull_away_term(monkeypatch):

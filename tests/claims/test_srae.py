@@ -105,6 +105,36 @@ def test_a_classifier_that_has_not_learnt_the_mosaics_decides_nothing_there():
     assert DECIDE["S7"](claims.evidence(only)).verdict == NOT_COMPARABLE
 
 
+def without(method, metric, target=None):
+    """A record in which a method was run, and one of its numbers does not exist for a target, or for none."""
+    made = record()
+    rows = made.rows
+    chosen = (rows["method"] == method) & (rows["metric"] == metric) & (rows["features"] == 5)
+    if target is not None:
+        chosen &= rows["target"] == target
+    return Record(None, rows.assign(value=rows["value"].mask(chosen)), {}, made.manifest)
+
+
+def test_a_method_without_a_number_is_no_reason_for_a_claim():
+    """Else an explanation that degenerates would leave the comparison, and the claim would hold without it."""
+    verdict = DECIDE["S4"](claims.evidence(without("NN", "o2")))
+    assert verdict.verdict == UNDECIDED
+    assert "no value of SRAE o2 or NN o2" in verdict.evidence
+
+
+def test_both_sides_of_a_comparison_have_the_same_targets():
+    """Target 0 is ten times as hard for all methods, and NN has no number there."""
+    made = without("NN", "o1", target=0)
+    rows = made.rows
+    hard = (rows["target"] == 0) & (rows["metric"] == "o1")
+    rows.loc[hard, "value"] *= 10
+    place = ("mnist", "vgg5", "all")
+    found = claims.evidence(Record(None, rows, {}, made.manifest)).compare(place, "SRAE", "NN", "o1")
+    assert found.effect == pytest.approx(METHODS["SRAE"][2] - METHODS["NN"][2], rel=1e-3)
+    assert found.n == 5
+    assert "5 of 10 targets and seeds have no value" in found.caveat
+
+
 def test_numbers_are_means_over_targets_of_each_seed():
     found = claims.evidence(record())
     rows = record().rows

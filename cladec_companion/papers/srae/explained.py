@@ -114,32 +114,40 @@ def epochs_for(steps: int, examples: int, batch: int = 1024) -> int:
 def measured(maps: Tensor, masks: Tensor) -> Values:
     """Orthogonality, locality and split of maps (images, n, height, width).
 
-    Images in which a map has no mass are left out, since they have no place; their share is a number of its own. What
-    cannot be measured is missing.
+    Each map is measured over the images in which it has mass, whatever the other maps of an image do; the share of maps
+    without mass is a number of its own. If a map has none in any image, correlations with it do not exist: O1 and O2
+    are not numbers then, so that nobody takes the explanation for a good one.
     """
-    usable = (maps.sum((-2, -1)) > 0).all(1)
-    found: Values = {"without_mass": 1 - usable.double().mean().item()}
-    nothing = dict.fromkeys(("o1", "o2", "locality", "split"), float("nan"))
-    if usable.sum() < 2:
-        return found | nothing
-    maps, masks = maps[usable], masks[usable.cpu()].to(maps.device)
-    shares = part_shares(maps, masks)
-    found |= {"locality": locality(shares).mean().item(), "split": split(shares)}
+    masks = masks.to(maps.device)
+    shares = shares_of_each(maps, masks)
+    found: Values = {
+        "without_mass": (maps.sum((-2, -1)) <= 0).double().mean().item(),
+        "locality": locality_of_each(maps, masks),
+        "split": split(torch.stack([own.mean(0) if len(own) else torch.zeros_like(own.sum(0)) for own in shares])),
+    }
     if maps.shape[1] > 1:
-        o1, o2 = metrics.orthogonality(maps)
-        found |= {"o1": o1, "o2": o2 if o2 < float("inf") else float("nan")}
+        constant = (maps.amax((0, 2, 3)) == maps.amin((0, 2, 3))).any()
+        o1, o2 = (float("nan"), float("nan")) if constant else metrics.orthogonality(maps)
+        found |= {"o1": o1, "o2": o2}
     return found
 
 
+def shares_of_each(maps: Tensor, masks: Tensor) -> list[Tensor]:
+    """P(part | x-feature) of each x-feature, (images with mass in its map, parts)."""
+    usable = maps.sum((-2, -1)) > 0
+    return [
+        part_shares(maps[own, unit, None], masks[own])[:, 0]
+        if own.any() else masks.new_zeros(0, masks.shape[1], dtype=torch.float64)
+        for unit, own in enumerate(usable.T)
+    ]  # fmt: skip
+
+
 def locality_of_each(maps: Tensor, masks: Tensor) -> float:
-    """Mean locality of units, each over the images in which it has a map at all."""
-    entropies = []
-    for unit in range(maps.shape[1]):
-        own = maps[:, [unit]]
-        usable = own.sum((-2, -1))[:, 0] > 0
-        if usable.any():
-            entropies.append(locality(part_shares(own[usable], masks[usable.cpu()].to(maps.device))).item())
-    return sum(entropies) / len(entropies) if entropies else float("nan")
+    """Mean locality of maps, each over the images in which it has mass; one that never has any is as good as chance."""
+    masks = masks.to(maps.device)
+    nowhere = chance(masks)
+    shares = shares_of_each(maps, masks)
+    return sum(locality(own[:, None]).item() if len(own) else nowhere for own in shares) / len(shares)
 
 
 def chance_of(asked: Asked) -> float:

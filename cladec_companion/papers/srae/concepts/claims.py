@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 
 import numpy as np
+import pandas as pd
 
 from cladec_companion.evidence import claims
 from cladec_companion.evidence.claims import (
@@ -54,9 +55,16 @@ class Evidence(claims.Evidence):
     ----------
     accuracies
         Data set -> mean accuracy of the classifier; empty for the printed numbers.
+    targets
+        Place -> numbers by seed and target (rows) and method and metric (columns), NaN where a method that was run has
+        none; empty for the printed numbers.
+    features
+        Of the methods that are compared: how many.
     """
 
     accuracies: dict[str, float] = field(default_factory=dict)
+    targets: dict[Place, pd.DataFrame] = field(default_factory=dict)
+    features: int = paper.FEATURES
 
     @property
     def places(self) -> list[Place]:
@@ -66,21 +74,51 @@ class Evidence(claims.Evidence):
         return list(dict.fromkeys(self.summary.index.droplevel("metric")))
 
     def compare(
-        self, place: Place, first: str, second: str | None, metric: str, claimed: Region = BELOW, *,
+        self, place: Place, first: str, second: str, metric: str, claimed: Region = BELOW, *,
         offset: float = 0.0, log: bool = False, what: str = "",
     ) -> Comparison | None:  # fmt: skip
-        """Compare a number of one method with that of another; None where either is missing."""
-        columns = [name(method, metric) for method in (first, second) if method]
-        if not self.has(*((*place, column) for column in columns)):
+        """Compare a number of one method with that of another; see `weigh`."""
+        weights = {name(first, metric): 1.0, name(second, metric): -1.0}
+        what = what or f"{titled(place[0])}, {first} and {second}: {metric}"
+        return self.weigh(place, what, weights, claimed, offset=offset, log=log)
+
+    def weigh(
+        self, place: Place, what: str, weights: dict[str, float], claimed: Region, *, offset: float = 0.0,
+        log: bool = False,
+    ) -> Comparison | None:  # fmt: skip
+        """Compare a weighted sum of numbers with a region.
+
+        Each number is averaged over the targets that all of them have. None where one of them was not asked for; barred
+        where the methods were run and no target has all of the numbers.
+        """
+        if self.record is None:
+            cells = [(*place, column) for column in weights]
+            if not self.has(*cells):
+                return None
+            means = np.array([self.summary.loc[cell, "mean"] for cell in cells])
+            effect = float((np.log(means) if log else means) @ np.array(list(weights.values()))) + offset
+            return certain(what, effect, claimed[0] < effect < claimed[1], BY_PRINT)
+        table = self.targets.get(place)
+        if table is None or not set(weights) <= set(table.columns):
             return None
-        what = what or f"{titled(place[0])}, {first}{f' and {second}' if second else ''}: {metric}"
-        weights = dict(zip([(*place, column) for column in columns], (1.0, -1.0), strict=False))
-        if self.record is not None:
-            return self.barred(place, self.contrast(what, weights, claimed, offset=offset, log=log))
-        means = [self.summary.loc[cell, "mean"] for cell in weights]
-        values = np.log(means) if log else np.array(means)
-        effect = float(values @ np.array(list(weights.values()))) + offset
-        return certain(what, effect, claimed[0] < effect < claimed[1], BY_PRINT)
+        complete = table[list(weights)].dropna()
+        if complete.empty:
+            nothing = Comparison(what, np.nan, np.nan, np.nan, 0, claimed, 1.0, 1.0, "no value")
+            return nothing.barred(f"no value of {' or '.join(weights)} on {titled(place[0])}")
+        of_cells = {(*place, column): weight for column, weight in weights.items()}
+        found = self._of(place, complete).contrast(what, of_cells, claimed, offset=offset, log=log)
+        if gone := len(table) - len(complete):
+            found = found.with_caveat(
+                f"{what}: {gone} of {len(table)} targets and seeds have no value and are left out"
+            )
+        return self.barred(place, found)
+
+    def _of(self, place: Place, numbers: pd.DataFrame) -> claims.Evidence:
+        """Evidence of some columns alone, from the means over the targets that are given."""
+        runs = numbers.groupby("seed").mean()
+        runs.index = pd.MultiIndex.from_tuples([(*place, seed) for seed in runs.index], names=[*KEYS, "seed"])
+        assert self.record is not None
+        return evidence_of(self.record, runs, self.columns, known=self.known)
 
     def barred(self, place: Place, found: Comparison) -> Comparison:
         """The comparison, barred if the classifier has not learnt the mosaics."""
@@ -106,12 +144,12 @@ def evidence(record: Record) -> Evidence:
 
     Methods with another number of x-features than the main one have it in their names: "SRAE 8", "Lasso 10".
     """
-    rows = record.rows
+    rows = record.rows.astype({"value": float})
     of_classifier = rows[(rows["method"] == "classifier") & (rows["metric"] == "accuracy")]
-    accuracies = of_classifier.groupby("dataset")["value"].mean().astype(float).to_dict()
-    main = record.manifest["configuration"].get("features", 5)
-    chosen = rows[(rows["method"] != "classifier") & rows["value"].notna()]
-    if chosen.empty or "features" not in chosen:
+    accuracies = of_classifier.groupby("dataset")["value"].mean().to_dict()
+    main = record.manifest["configuration"].get("features", paper.FEATURES)
+    chosen = rows[rows["method"] != "classifier"]
+    if chosen["value"].notna().sum() == 0 or "features" not in chosen:
         return replace(printed(), summary=paper.summary().iloc[:0], record=record, accuracies=accuracies)
     features = chosen["features"].astype(int)
     methods = np.where(features.isin([0, main]), chosen["method"], chosen["method"] + " " + features.astype(str))
@@ -120,7 +158,13 @@ def evidence(record: Record) -> Evidence:
     pairs = zip(chosen["method"], chosen["metric"], strict=True)
     columns = dict(zip(named["name"], pairs, strict=True))
     found = evidence_of(record, wide, columns)
-    return Evidence(found.summary, record, found.runs, found.columns, accuracies=accuracies)
+    targets = {place: _by_target(part) for place, part in named.groupby(KEYS)}
+    return Evidence(found.summary, record, found.runs, found.columns, found.known, accuracies, targets, main)
+
+
+def _by_target(named: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of a place by seed and target, those that are missing too."""
+    return named.groupby(["seed", "target", "name"])["value"].mean().unstack("name")
 
 
 Compare = Callable[[Evidence, Place], Iterable[Comparison | None]]
@@ -169,7 +213,8 @@ def s2(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
 def s3(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
     """F_cls of the three faithful methods."""
     for method in ("SRAE", "NN", "SAE"):
-        yield evidence.compare(place, method, None, "f_cls", ABOVE, offset=-KEEPS_CLASSES.value)
+        what = f"{titled(place[0])}, {method}: f_cls"
+        yield evidence.weigh(place, what, {name(method, "f_cls"): 1.0}, ABOVE, offset=-KEEPS_CLASSES.value)
 
 
 def s8(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
@@ -216,29 +261,16 @@ def s13(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
     """Accuracy falls from one γ to the next."""
     for method in ("x-features", "logit"):
         for lower, higher in pairwise(GAMMAS):
-            first, second = (name(method, f"masked_{gamma}") for gamma in (lower, higher))
-            if not evidence.has((*place, first), (*place, second)):
-                continue
+            weights = {name(method, f"masked_{lower}"): 1.0, name(method, f"masked_{higher}"): -1.0}
             what = f"{titled(place[0])}, {method}, {lower} % and {higher} %"
-            if evidence.record is not None:
-                found = evidence.contrast(what, {(*place, first): 1.0, (*place, second): -1.0}, ABOVE)
-                yield evidence.barred(place, found)
-            else:
-                effect = evidence.summary.loc[(*place, first), "mean"] - evidence.summary.loc[(*place, second), "mean"]
-                yield certain(what, float(effect), effect > 0, BY_PRINT)
+            yield evidence.weigh(place, what, weights, ABOVE)
 
 
 def s14(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:
     """Accuracy lost where all but the highlighted pixels are masked at γ = 5 %."""
-    first, second = name("original", "masked_0"), name("x-features", "masked_5")
-    if evidence.has((*place, first), (*place, second)):
-        what, limit = f"{titled(place[0])}, accuracy lost", STILL_RECOGNISED.value
-        if evidence.record is not None:
-            weights = {(*place, first): 1.0, (*place, second): -1.0}
-            yield evidence.barred(place, evidence.contrast(what, weights, (-np.inf, limit)))
-        else:
-            lost = evidence.summary.loc[(*place, first), "mean"] - evidence.summary.loc[(*place, second), "mean"]
-            yield certain(what, float(lost), lost < limit, BY_PRINT)
+    weights = {name("original", "masked_0"): 1.0, name("x-features", "masked_5"): -1.0}
+    what, claimed = f"{titled(place[0])}, accuracy lost", (-np.inf, STILL_RECOGNISED.value)
+    yield evidence.weigh(place, what, weights, claimed)
 
 
 def s15(evidence: Evidence, place: Place) -> Iterable[Comparison | None]:

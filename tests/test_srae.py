@@ -9,8 +9,16 @@ from cladec_companion.engine import runner
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.srae.concepts import claims, figures
 from cladec_companion.papers.srae.excitation import contrastive_maps
-from cladec_companion.papers.srae.explained import FAITHFUL, Asked, chosen_terms, epochs_for, locality_of_each, measured
-from cladec_companion.papers.srae.method import Terms
+from cladec_companion.papers.srae.explained import (
+    FAITHFUL,
+    Asked,
+    chosen_terms,
+    epochs_for,
+    largest_share,
+    locality_of_each,
+    measured,
+)
+from cladec_companion.papers.srae.method import Embedding, Terms
 from cladec_companion.papers.srae.network import CHAINS, LAYER, UNITS, with_units
 from cladec_companion.papers.srae.samples import SHOWN
 from cladec_core import networks, training
@@ -116,6 +124,25 @@ def test_a_map_without_mass_is_left_out_alone():
         (locality_of_each(maps[:, [0]], masks) + locality_of_each(maps[:4, [1]], masks[:4])) / 2
     )
     assert found["o1"] > 0
+
+
+def test_one_that_carries_everything_has_a_share_of_1():
+    assert largest_share(torch.tensor([[3.0, 0, -2], [1, 0, 0]])) == 1
+    assert largest_share(torch.tensor([[3.0, 1, -2], [0, 0, -1]])) == 0.75  # the second image has no positive one
+    assert np.isnan(largest_share(torch.zeros(2, 3)))
+
+
+def test_a_constant_in_an_x_feature_does_not_change_what_is_carried():
+    """It goes into the intercept; neither what is predicted nor what is carried may depend on it."""
+    with training.seeded(0):
+        codes, embedding = torch.rand(40, 24), Embedding(24, 3).requires_grad_(False)
+    examples = type("E", (), {"codes": codes[:20], "positive": torch.arange(20) < 5})()
+    seen = type("Seen", (), {"codes": {"test": codes[20:]}, "examples": lambda self, target: examples})()
+    asked = Asked(seen, 0, torch.arange(10))
+    before = asked.carried(embedding)
+    embedding.to_features.bias[1] += 100
+    assert asked.carried(embedding) == pytest.approx(before, rel=1e-3)
+    assert 1 / 3 < before < 1
 
 
 def test_an_x_feature_without_any_map_is_never_a_good_one():

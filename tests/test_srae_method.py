@@ -289,6 +289,15 @@ def test_of_several_penalties_with_as_many_units_the_smallest_is_taken():
     assert baselines.with_units(path, 0).units == ()
 
 
+def test_a_constant_is_what_no_unit_can_do_better_by_squares():
+    examples = made_up()
+    constant = baselines.constant(examples)
+    assert constant.predicted(examples.codes).unique().tolist() == pytest.approx([constant.intercept])
+    (empty,) = [one for one in baselines.lasso_path(examples) if not one.units][:1]
+    assert constant.intercept == pytest.approx(empty.intercept)
+    assert constant.intercept > examples.logits.mean() + 0.3  # positives are rare and count as much
+
+
 def test_directions_are_orthonormal_and_the_principal_ones_keep_most():
     codes = torch.randn(300, 5) * torch.tensor([5.0, 3, 1, 1, 1])
     found = baselines.directions(codes, 2, 0)

@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED
+from cladec_companion.papers.srae import metrics
 from cladec_companion.papers.srae import printed as paper
 from cladec_companion.papers.srae.concepts import claims
 from cladec_companion.records.record import Record
@@ -30,9 +32,12 @@ def as_claimed():
         for metric, value in zip(("f_reg", "f_cls", "o1", "o2", "locality"), numbers, strict=True):
             values[method, 5, metric] = value
         values[method, 5, "f_reg_train"], values[method, 5, "f_cls_train"] = numbers[:2]
+        values[method, 5, "f_cls_own"] = values[method, 5, "f_cls_others"] = numbers[1]
+        values[method, 5, "pull_away"] = 0.3 if method == "SRAE, η = 0" else 0.1
         values[method, 5, "carried"] = 0.9 if method == "NN" else 0.5
         values[method, 5, "split"] = 0.1 if method == "NN" else 0.7
     values |= {("logit", 0, "locality"): 0.95, ("Z", 0, "locality"): 0.48, ("original", 0, "masked_0"): 0.95}
+    values |= {("constant", 0, "f_cls_own"): 0.2, ("constant", 0, "f_cls_others"): 0.9}
     values |= {("SRAE", 8, "f_reg"): 0.2, ("Lasso", 10, "f_reg"): 1.2, ("Lasso", 80, "f_reg"): 0.6}
     for method, first in (("x-features", 0.94), ("logit", 0.8)):
         values |= {(method, 0, f"masked_{gamma}"): first - 0.01 * at for at, gamma in enumerate((1, 5, 10, 30))}
@@ -70,19 +75,54 @@ def test_each_claim_holds_where_it_is_true(key):
 
 
 FALSE = {
-    "S1": {("NN", 5, "f_reg"): 0.25}, "S2": {("CAE", 5, "f_reg"): 0.5}, "S3": {("SAE", 5, "f_cls"): 0.85},
+    "S1": {("NN", 5, "f_reg"): 0.25}, "S2": {("CAE", 5, "f_reg"): 0.5}, "S3": {("SAE", 5, "f_cls_own"): 0.75},
     "S4": {("Lasso", 5, "o2"): 0.95}, "S5": {("CAE", 5, "o1"): 0.6}, "S6": {("CAE", 5, "locality"): 0.45},
     "S7": {("logit", 0, "locality"): 0.45}, "S8": {("Z", 0, "locality"): 0.4}, "S10": {("Lasso", 10, "f_reg"): 0.15},
     "S11": {("Lasso", 80, "f_reg"): 0.15}, "S12": {("logit", 0, "masked_30"): 0.93},
     "S13": {("logit", 0, "masked_30"): 0.93}, "S14": {("x-features", 0, "masked_5"): 0.85},
-    "S15": {("SRAE", 8, "f_reg"): 0.15}, "S16": {("NN", 5, "split"): 0.8}, "S17": {("SRAE, η = 0", 5, "o1"): 0.4},
-    "S18": {("SRAE, β = 0", 5, "locality"): 0.4},
+    "S15": {("SRAE", 8, "f_reg"): 0.15}, "S16": {("NN", 5, "split"): 0.8},
+    "S17": {("SRAE, η = 0", 5, "pull_away"): 0.05}, "S18": {("SRAE, β = 0", 5, "locality"): 0.4},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("key", FALSE)
 def test_each_claim_fails_where_a_part_of_it_is_false(key):
     assert DECIDE[key](claims.evidence(record(as_claimed() | FALSE[key]))).verdict == FAILS
+
+
+@pytest.mark.parametrize(
+    "part", [{("NN", 5, "carried"): 0.7}, {("SRAE", 5, "carried"): 0.8}], ids=["NN has two reasons", "SRAE has one"]
+)
+def test_less_degenerate_than_nn_is_not_enough(part):
+    assert DECIDE["S16"](claims.evidence(record(as_claimed() | part))).verdict == FAILS
+
+
+def kept_by(predicted):
+    """F_cls of one and the same logit, of ten classes of equal size: over all, over the class, over others."""
+    logits = 10 * torch.eye(10).repeat(20, 1)
+    same = torch.full((200,), predicted)
+    return metrics.unchanged_classes(same, logits, 0), *metrics.unchanged_by_class(same, logits, 0)
+
+
+def test_a_low_constant_keeps_most_classes_and_fails_all_the_same():
+    overall, own, others = kept_by(-1.0)
+    assert overall == 0.9
+    values = {("SAE", 5, "f_cls"): 0.99, ("SAE", 5, "f_cls_own"): own, ("SAE", 5, "f_cls_others"): others}
+    assert DECIDE["S3"](claims.evidence(record(as_claimed() | values))).verdict == FAILS
+
+
+def test_nothing_follows_where_a_constant_between_the_classes_keeps_all_of_them():
+    _, own, others = kept_by(5.0)
+    values = {("constant", 0, "f_cls_own"): own, ("constant", 0, "f_cls_others"): others}
+    verdict = DECIDE["S3"](claims.evidence(record(as_claimed() | values)))
+    assert verdict.verdict == UNDECIDED
+    assert "a constant keeps 1.000 of the classes, too" in verdict.evidence
+
+
+def test_maps_stand_beside_the_verdict_on_the_pull_away_term():
+    verdict = DECIDE["S17"](claims.evidence(record(as_claimed() | {("SRAE, η = 0", 5, "o1"): 0.4})))
+    assert verdict.verdict == HOLDS
+    assert "of the maps, which the term does not know: does not hold" in verdict.evidence
 
 
 def test_similar_results_have_the_methods_in_the_same_order():

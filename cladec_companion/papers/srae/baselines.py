@@ -10,6 +10,7 @@ from torch import Tensor
 from cladec_companion.papers.srae.method import Examples, Terms
 
 SRAE, NN, SAE, CAE, LASSO = "SRAE", "NN", "SAE", "CAE", "Lasso"
+CONSTANT = "constant"  # no explanation: the same logit for every example
 NO_PULL, NO_RECONSTRUCTION = "SRAE, η = 0", "SRAE, β = 0"
 PENALTIES = 40  # along the path, from the one that leaves nothing
 SMALLEST = 1e-3  # of them, as a share of the largest
@@ -56,6 +57,13 @@ class Selection:
     def predicted(self, codes: Tensor) -> Tensor:
         """The logit that the units give, (examples,)."""
         return codes @ self.weights.to(codes.device, codes.dtype) + self.intercept
+
+
+def constant(examples: Examples) -> Selection:
+    """No unit at all: the mean logit, with the same weights of positives and negatives as SRAE."""
+    weights = examples.weights.double()
+    mean = (weights * examples.logits.double()).sum() / weights.sum()
+    return Selection(float("inf"), (), torch.zeros(examples.codes.shape[1], dtype=torch.float64), mean.item())
 
 
 def lasso_path(examples: Examples) -> list[Selection]:

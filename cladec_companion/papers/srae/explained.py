@@ -86,24 +86,54 @@ class Asked:
 
     def faithfulness(self, model: Embedding | Selection) -> Values:
         """F_reg and F_cls on all training images, from which the fitted ones are chosen, and on all test images."""
-        fitted = self.seen.examples(self.target), self.seen.logits["train"]
         found: Values = {}
-        for suffix, (examples, logits) in {
-            "_train": fitted, "": (self.seen.examples(self.target, "test"), self.seen.logits["test"])
-        }.items():  # fmt: skip
+        for suffix, name in {"_train": "train", "": "test"}.items():
+            examples, logits = self.seen.examples(self.target, name), self.seen.logits[name]
             with torch.no_grad():
                 predicted = model.predicted(examples.codes)
-            found[f"f_reg{suffix}"] = metrics.regression_error(predicted, examples.logits)
-            found[f"f_cls{suffix}"] = metrics.unchanged_classes(predicted, logits, self.target)
+            own, others = metrics.unchanged_by_class(predicted, logits, self.target)
+            found |= {
+                f"f_reg{suffix}": metrics.regression_error(predicted, examples.logits),
+                f"f_cls{suffix}": metrics.unchanged_classes(predicted, logits, self.target),
+                f"f_cls_own{suffix}": own,
+                f"f_cls_others{suffix}": others,
+            }
         return found
 
-    def carried(self, embedding: Embedding) -> float:
-        """Mean share of the largest of the positive contributions, over the images: 1 where one carries everything."""
+    def apart(self, embedding: Embedding) -> float:
+        """Pull-away term of the x-features themselves, not of their maps, over all test images."""
         with torch.no_grad():
-            contributions = embedding.contributions(self.seen.codes["test"][self.places]).clamp(min=0)
-        total = contributions.sum(1)
-        shares = contributions.amax(1)[total > 0] / total[total > 0]
-        return shares.double().mean().item() if len(shares) else float("nan")
+            return pull_away(embedding.features(self.seen.codes["test"])).item()
+
+    def carried(self, embedding: Embedding) -> float:
+        """Mean share of the largest of the positive contributions, over the images: 1 where one carries everything.
+
+        A contribution counts from its mean over training images of other classes, as a constant may be added to any
+        x-feature and taken from the intercept without a change of what is predicted.
+        """
+        examples = self.seen.examples(self.target)
+        with torch.no_grad():
+            usual = embedding.contributions(examples.codes[~examples.positive]).mean(0)
+            contributions = embedding.contributions(self.seen.codes["test"][self.places])
+        return largest_share(contributions - usual)
+
+
+def largest_share(contributions: Tensor) -> float:
+    """Mean over images of the largest positive contribution's share of all positive ones.
+
+    Parameters
+    ----------
+    contributions
+        (images, n); images without a positive one are left out.
+
+    Returns
+    -------
+    float
+        From 1 / n, where all are alike, to 1; NaN without any positive contribution.
+    """
+    positive = contributions.double().clamp(min=0)
+    total = positive.sum(1)
+    return (positive.amax(1)[total > 0] / total[total > 0]).mean().item()
 
 
 def epochs_for(steps: int, examples: int, batch: int = 1024) -> int:

@@ -32,9 +32,34 @@ def unchanged_classes(predicted: Tensor, logits: Tensor, target: int) -> float:
     target
         The class that is explained.
     """
+    return _unchanged(predicted, logits, target).double().mean().item()
+
+
+def unchanged_by_class(predicted: Tensor, logits: Tensor, target: int) -> tuple[float, float]:
+    """F_cls of the examples that the classifier takes for the target, and of all others.
+
+    Of ten classes of equal size a low logit for all examples leaves nine in ten as they are, so F_cls over all examples
+    is high whatever is predicted. Here such a logit has 0 of the one kind and 1 of the others.
+
+    Parameters
+    ----------
+    predicted, logits, target
+        As of `unchanged_classes`.
+
+    Returns
+    -------
+    tuple of float
+        NaN where there is no such example.
+    """
+    same, own = _unchanged(predicted, logits, target), logits.argmax(1) == target
+    return same[own].double().mean().item(), same[~own].double().mean().item()
+
+
+def _unchanged(predicted: Tensor, logits: Tensor, target: int) -> Tensor:
+    """Which examples keep their class, bool (examples,)."""
     replaced = logits.clone()
     replaced[:, target] = predicted
-    return (replaced.argmax(1) == logits.argmax(1)).double().mean().item()
+    return replaced.argmax(1) == logits.argmax(1)
 
 
 def correlations(maps: Tensor) -> Tensor:

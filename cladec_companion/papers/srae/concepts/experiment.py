@@ -12,7 +12,16 @@ from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import CLASSIFIER
 from cladec_companion.papers.srae import decoding
-from cladec_companion.papers.srae.baselines import LASSO, SRAE, Selection, lasso_path, variants, with_units
+from cladec_companion.papers.srae.baselines import (
+    CONSTANT,
+    LASSO,
+    SRAE,
+    Selection,
+    constant,
+    lasso_path,
+    variants,
+    with_units,
+)
 from cladec_companion.papers.srae.explained import (
     Asked,
     Values,
@@ -100,7 +109,8 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     -------
     rows
         {"layer", "target", "features", "method", "metric", "value"}; target -1 and 0 features are none. Of each method
-        `f_reg`, `f_cls` (and `_train`), `o1`, `o2`, `locality`, `split`, `carried`, `without_mass`: see `explained`.
+        `f_reg`, `f_cls`, `f_cls_own`, `f_cls_others` (and `_train`), `o1`, `o2`, `locality`, `split`, `carried`,
+        `pull_away`, `without_mass`: see `explained`.
         "Lasso" with k features is the selection of at most k units, `number of units` how many these are. `masked_5` is
         the accuracy where γ is 5 %, `area_5` the share of pixels shown. Method "chosen": β, η and q. Methods that
         begin with "ClaDec": `loss` of its decoder, the mean squared error of grey values.
@@ -129,6 +139,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     if selection.units:
         maps[LASSO] = asked.maps_of_units(list(selection.units))
         note(LASSO, asked.measured(maps[LASSO]), n)
+    note(CONSTANT, asked.faithfulness(constant(seen.fitted_on(asked.target))))
     maps["logit"] = asked.maps_of_logit()
     note("logit", asked.measured(maps["logit"]))
     units = _varying_units(seen, MAP_UNITS)
@@ -172,7 +183,8 @@ def _embeddings(
     for name, n, loss in wanted:
         embedding = asked.fit(n, loss, settings.steps)
         found = asked.maps_of(embedding)
-        note(name, asked.faithfulness(embedding) | asked.measured(found) | {"carried": asked.carried(embedding)}, n)
+        ours = {"carried": asked.carried(embedding), "pull_away": asked.apart(embedding)}
+        note(name, asked.faithfulness(embedding) | asked.measured(found) | ours, n)
         if n == settings.features:
             embeddings[name], maps[name] = embedding, found
     return embeddings, maps

@@ -77,8 +77,8 @@ def test_each_claim_holds_where_it_is_true(key):
 FALSE = {
     "S1": {("NN", 5, "f_reg"): 0.25}, "S2": {("CAE", 5, "f_reg"): 0.5}, "S3": {("SAE", 5, "f_cls_own"): 0.75},
     "S4": {("Lasso", 5, "o2"): 0.95}, "S5": {("CAE", 5, "o1"): 0.6}, "S6": {("CAE", 5, "locality"): 0.45},
-    "S7": {("logit", 0, "locality"): 0.45}, "S8": {("Z", 0, "locality"): 0.4}, "S10": {("Lasso", 10, "f_reg"): 0.15},
-    "S11": {("Lasso", 80, "f_reg"): 0.15}, "S12": {("logit", 0, "masked_30"): 0.93},
+    "S7": {("logit", 0, "locality"): 0.45}, "S8": {("Z", 0, "locality"): 0.4}, "S10": {("Lasso", 10, "f_reg"): 0.35},
+    "S11": {("Lasso", 80, "f_reg"): 0.35}, "S12": {("logit", 0, "masked_30"): 0.93},
     "S13": {("logit", 0, "masked_30"): 0.93}, "S14": {("x-features", 0, "masked_5"): 0.85},
     "S15": {("SRAE", 8, "f_reg"): 0.15}, "S16": {("NN", 5, "split"): 0.8},
     "S17": {("SRAE, η = 0", 5, "pull_away"): 0.05}, "S18": {("SRAE, β = 0", 5, "locality"): 0.4},
@@ -125,14 +125,48 @@ def test_maps_stand_beside_the_verdict_on_the_pull_away_term():
     assert "of the maps, which the term does not know: does not hold" in verdict.evidence
 
 
+def turned(dataset, architecture="vgg5"):
+    """A record in which methods stand in the opposite order in one place."""
+    made = record()
+    there = (made.rows["dataset"] == dataset) & (made.rows["method"] != "classifier")
+    rows = made.rows.assign(value=made.rows["value"].where(~there, -made.rows["value"]))
+    return rows.assign(architecture=rows["architecture"].where(~there, architecture)), made.manifest
+
+
 def test_similar_results_have_the_methods_in_the_same_order():
-    found = claims.evidence(record())
-    table = found.summary.copy()
-    for metric in claims.TABLE:
-        for method, value in zip(claims.METHODS, range(5), strict=True):
-            table.loc[("mnist", "vgg5", "all", f"{method} {metric}"), "mean"] = value
-            table.loc[("fashion_mnist", "vgg5", "all", f"{method} {metric}"), "mean"] = -value
-    assert DECIDE["S9"](claims.Evidence(table, found.record)).verdict == FAILS
+    assert DECIDE["S9"](claims.evidence(Record(None, turned("mnist")[0], {}, turned("mnist")[1]))).verdict == FAILS
+
+
+def test_similar_results_are_those_of_two_data_sets():
+    """Not of two networks on one of them, which come first in the list of places."""
+    opposite, manifest = turned("fashion_mnist", "vgg11")
+    opposite = opposite[opposite["dataset"] == "fashion_mnist"]
+    rows = pd.concat([record().rows, opposite])
+    assert len(claims.evidence(Record(None, rows, {}, manifest)).places) == 3
+    verdict = DECIDE["S9"](claims.evidence(Record(None, rows, {}, manifest)))
+    assert "Fashion-MNIST and MNIST, share of pairs" in verdict.evidence
+    one = Record(None, opposite, {}, manifest)
+    assert "needs two data sets" in DECIDE["S9"](claims.evidence(one)).evidence
+
+
+def test_similar_results_need_a_classifier_that_has_learnt():
+    assert DECIDE["S9"](claims.evidence(record(accuracy=0.9))).verdict == NOT_COMPARABLE
+
+
+def test_ties_are_no_disagreement():
+    made = record()
+    tied = made.rows["metric"] == "f_cls_train"
+    rows = made.rows.assign(value=made.rows["value"].mask(tied, 1.0))
+    verdict = DECIDE["S9"](claims.evidence(Record(None, rows, {}, made.manifest)))
+    assert verdict.comparisons[0].effect == 1.0
+
+
+def test_the_smallest_penalty_is_judged_too():
+    """Whatever selection is recorded, that with as many units as there are x-features among them."""
+    for size in (5, 128):
+        values = as_claimed() | {("Lasso", size, "f_reg"): 0.3}
+        assert DECIDE["S11"](claims.evidence(record(values))).verdict == FAILS, size
+    assert DECIDE["S10"](claims.evidence(record(as_claimed() | {("Lasso", 128, "f_reg"): 0.3}))).verdict == HOLDS
 
 
 def test_a_classifier_that_has_not_learnt_the_mosaics_decides_nothing_there():

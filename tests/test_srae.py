@@ -21,6 +21,7 @@ from cladec_companion.papers.srae.explained import (
 from cladec_companion.papers.srae.method import Embedding, Terms
 from cladec_companion.papers.srae.network import CHAINS, LAYER, UNITS, with_units
 from cladec_companion.papers.srae.samples import SHOWN
+from cladec_companion.papers.srae.scenes import Seen
 from cladec_core import networks, training
 from cladec_core.errors import UsageError
 from tests.made_up import content
@@ -64,6 +65,9 @@ def test_lasso_takes_no_more_units_than_it_may(record):
     rows = record.rows[record.rows["metric"] == "number of units"]
     assert (rows["value"].astype(float) <= rows["features"]).all()
     assert rows.sort_values("features")["value"].astype(float).is_monotonic_increasing
+    assert rows["features"].max() == UNITS
+    target = figures.Target.of(record)
+    assert target["maps/Lasso"].shape == target["maps/SRAE"].shape
 
 
 def test_images_are_kept_with_their_maps(record):
@@ -98,6 +102,15 @@ def test_figures_are_drawn(record):
     assert masks.loc[("Digits", "this run", "logit, equal area"), "γ = 1 %"].endswith("%)")
     path = figures.lasso_path(sources)
     assert path.loc[("CUB", "published", "232"), "F_reg"] == 1.03
+
+
+def test_images_are_of_the_class_whether_the_classifier_gets_them_right_or_not():
+    data = type("D", (), {"test_labels": torch.tensor([3, 1, 3, 3, 0])})()
+    scenes = type("S", (), {"setup": type("Setup", (), {"data": data})()})()
+    logits = 5 * torch.eye(4)[[3, 1, 0, 3, 0]]  # the third is taken for another class
+    seen = Seen(scenes, None, {}, {"test": logits})
+    assert seen.positives(3, 2).tolist() == [0, 2]
+    assert seen.positives(3, 9).tolist() == [0, 2, 3]
 
 
 def test_an_x_feature_is_removed(record):

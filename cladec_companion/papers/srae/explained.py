@@ -188,8 +188,8 @@ def chance_of(asked: Asked) -> float:
 def chosen_terms(asked: Asked, n: int, grid: list[Terms], steps: int) -> Terms:
     """Choose β, η and q by cross-validation on the training images.
 
-    The paper does not say by what. Here: of the weights whose held-out F_reg is at most `FAITHFUL` times the smallest,
-    those with the smallest held-out pull-away term.
+    The paper does not say by what. Here, for SRAE and SAE alike: of the weights whose held-out F_reg is at most
+    `FAITHFUL` times the smallest, those with the smallest held-out pull-away term.
     """
     if len(grid) == 1:
         return grid[0]

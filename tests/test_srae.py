@@ -20,7 +20,7 @@ from cladec_companion.papers.srae.explained import (
 )
 from cladec_companion.papers.srae.method import Embedding, Terms
 from cladec_companion.papers.srae.network import CHAINS, LAYER, UNITS, with_units
-from cladec_companion.papers.srae.samples import SHOWN
+from cladec_companion.papers.srae.samples import SHOWN, averaged
 from cladec_companion.papers.srae.scenes import Seen
 from cladec_core import networks, training
 from cladec_core.errors import UsageError
@@ -49,14 +49,18 @@ def test_every_method_is_measured(record):
     measured_of = rows[(rows["metric"] == "f_reg") & (rows["features"] == 2)]["method"]
     assert set(measured_of) == METHODS
     assert set(rows[rows["metric"] == "o1"]["method"]) == METHODS
-    for method in ("logit", "Z", "chance"):
-        assert value(record, method, "locality", 0) <= value(record, "chance", "locality", 0) + 1e-6
-    assert value(record, "SRAE", "f_reg", 1) >= 0
-    for gamma in (1, 5, 10, 30):
-        assert value(record, "logit, equal area", f"area_{gamma}", 0) == pytest.approx(
-            value(record, "x-features", f"area_{gamma}", 0)
-        )
-        assert value(record, "x-features", f"area_{gamma}", 0) >= 0
+    tile, gaps = 28 * 28 / 64**2, 1 - 4 * 28 * 28 / 64**2
+    nowhere = -4 * tile * np.log(tile) - gaps * np.log(gaps)
+    assert value(record, "chance", "locality", 0) == pytest.approx(nowhere)
+    for method in ("logit", "Z"):
+        assert 0 < value(record, method, "locality", 0) < np.log(5)
+    assert value(record, "SRAE", "f_reg", 1) != value(record, "SRAE", "f_reg", 2)  # of an embedding of its own
+    assert {"beta", "eta", "q", "beta of SAE"} == set(rows[rows["method"] == "chosen"]["metric"])
+    areas = [value(record, "x-features", f"area_{gamma}", 0) for gamma in (1, 5, 10, 30)]
+    assert areas == sorted(areas, reverse=True)
+    assert areas[0] > areas[3]
+    for gamma, area in zip((1, 5, 10, 30), areas, strict=True):
+        assert value(record, "logit, equal area", f"area_{gamma}", 0) == pytest.approx(area)
     losses = rows[rows["metric"] == "loss"]["method"]
     assert set(losses) == {f"ClaDec of {name}" for name in ("x-features", "random", "principal", "Z")}
 
@@ -102,6 +106,8 @@ def test_figures_are_drawn(record):
     assert masks.loc[("Digits", "this run", "logit, equal area"), "γ = 1 %"].endswith("%)")
     path = figures.lasso_path(sources)
     assert path.loc[("CUB", "published", "232"), "F_reg"] == 1.03
+    assert ("CUB", "published", "SRAE, 5 x-features") in path.index
+    assert ("Digits", "this run", "SRAE, 2 x-features") in path.index
 
 
 def test_images_are_of_the_class_whether_the_classifier_gets_them_right_or_not():
@@ -111,6 +117,17 @@ def test_images_are_of_the_class_whether_the_classifier_gets_them_right_or_not()
     seen = Seen(scenes, None, {}, {"test": logits})
     assert seen.positives(3, 2).tolist() == [0, 2]
     assert seen.positives(3, 9).tolist() == [0, 2, 3]
+
+
+def test_rows_of_maps_that_are_of_no_x_features_say_so(record):
+    labels = [axis.get_ylabel() for axis in figures.maps(record).axes if axis.get_ylabel()]
+    assert labels == ["SRAE", "NN", "SAE", "CAE", "Lasso (units)", "logit (one map)"]
+
+
+def test_at_most_a_quarter_of_the_images_are_averaged():
+    """Of the whole class the mean would be the same for every x-feature."""
+    counts = [averaged(Asked(None, 0, torch.arange(images))) for images in (2, 8, 36, 400)]
+    assert counts == [1, 2, 9, 24]
 
 
 def test_an_x_feature_is_removed(record):

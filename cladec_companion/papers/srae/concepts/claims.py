@@ -391,7 +391,7 @@ CLAIMS = [
     ),
     Claim(
         "S3", "4.2", "SRAE, NN and SAE hardly ever change the predicted class",
-        decided("F_cls of SRAE, NN and SAE above the limit, where a constant's is not", s3),
+        decided("F_cls of SRAE, NN and SAE above the limit (of records where no constant is)", s3),
         after_data="the limit, from the printed numbers",
     ),
     Claim(

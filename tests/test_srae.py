@@ -8,11 +8,21 @@ from cladec_companion import papers
 from cladec_companion.engine import runner
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.srae.concepts import claims, figures
-from cladec_companion.papers.srae.explained import FAITHFUL, Asked, chosen_terms, epochs_for, measured
-from cladec_companion.papers.srae.method import Terms
-from cladec_companion.papers.srae.network import LAYER, UNITS, with_units
-from cladec_companion.papers.srae.samples import SHOWN
-from cladec_core import networks
+from cladec_companion.papers.srae.excitation import contrastive_maps
+from cladec_companion.papers.srae.explained import (
+    FAITHFUL,
+    Asked,
+    chosen_terms,
+    epochs_for,
+    largest_share,
+    locality_of_each,
+    measured,
+)
+from cladec_companion.papers.srae.method import Embedding, Terms
+from cladec_companion.papers.srae.network import CHAINS, LAYER, UNITS, with_units
+from cladec_companion.papers.srae.samples import SHOWN, averaged
+from cladec_companion.papers.srae.scenes import Seen
+from cladec_core import networks, training
 from cladec_core.errors import UsageError
 from tests.made_up import content
 
@@ -39,14 +49,18 @@ def test_every_method_is_measured(record):
     measured_of = rows[(rows["metric"] == "f_reg") & (rows["features"] == 2)]["method"]
     assert set(measured_of) == METHODS
     assert set(rows[rows["metric"] == "o1"]["method"]) == METHODS
-    for method in ("logit", "Z", "chance"):
-        assert value(record, method, "locality", 0) <= value(record, "chance", "locality", 0) + 1e-6
-    assert value(record, "SRAE", "f_reg", 1) >= 0
-    for gamma in (1, 5, 10, 30):
-        assert value(record, "logit, equal area", f"area_{gamma}", 0) == pytest.approx(
-            value(record, "x-features", f"area_{gamma}", 0)
-        )
-        assert value(record, "x-features", f"area_{gamma}", 0) >= 0
+    tile, gaps = 28 * 28 / 64**2, 1 - 4 * 28 * 28 / 64**2
+    nowhere = -4 * tile * np.log(tile) - gaps * np.log(gaps)
+    assert value(record, "chance", "locality", 0) == pytest.approx(nowhere)
+    for method in ("logit", "Z"):
+        assert 0 < value(record, method, "locality", 0) < np.log(5)
+    assert value(record, "SRAE", "f_reg", 1) != value(record, "SRAE", "f_reg", 2)  # of an embedding of its own
+    assert {"beta", "eta", "q", "beta of SAE"} == set(rows[rows["method"] == "chosen"]["metric"])
+    areas = [value(record, "x-features", f"area_{gamma}", 0) for gamma in (1, 5, 10, 30)]
+    assert areas == sorted(areas, reverse=True)
+    assert areas[0] > areas[3]
+    for gamma, area in zip((1, 5, 10, 30), areas, strict=True):
+        assert value(record, "logit, equal area", f"area_{gamma}", 0) == pytest.approx(area)
     losses = rows[rows["metric"] == "loss"]["method"]
     assert set(losses) == {f"ClaDec of {name}" for name in ("x-features", "random", "principal", "Z")}
 
@@ -55,6 +69,9 @@ def test_lasso_takes_no_more_units_than_it_may(record):
     rows = record.rows[record.rows["metric"] == "number of units"]
     assert (rows["value"].astype(float) <= rows["features"]).all()
     assert rows.sort_values("features")["value"].astype(float).is_monotonic_increasing
+    assert rows["features"].max() == UNITS
+    target = figures.Target.of(record)
+    assert target["maps/Lasso"].shape == target["maps/SRAE"].shape
 
 
 def test_images_are_kept_with_their_maps(record):
@@ -89,6 +106,28 @@ def test_figures_are_drawn(record):
     assert masks.loc[("Digits", "this run", "logit, equal area"), "γ = 1 %"].endswith("%)")
     path = figures.lasso_path(sources)
     assert path.loc[("CUB", "published", "232"), "F_reg"] == 1.03
+    assert ("CUB", "published", "SRAE, 5 x-features") in path.index
+    assert ("Digits", "this run", "SRAE, 2 x-features") in path.index
+
+
+def test_images_are_of_the_class_whether_the_classifier_gets_them_right_or_not():
+    data = type("D", (), {"test_labels": torch.tensor([3, 1, 3, 3, 0])})()
+    scenes = type("S", (), {"setup": type("Setup", (), {"data": data})()})()
+    logits = 5 * torch.eye(4)[[3, 1, 0, 3, 0]]  # the third is taken for another class
+    seen = Seen(scenes, None, {}, {"test": logits})
+    assert seen.positives(3, 2).tolist() == [0, 2]
+    assert seen.positives(3, 9).tolist() == [0, 2, 3]
+
+
+def test_rows_of_maps_that_are_of_no_x_features_say_so(record):
+    labels = [axis.get_ylabel() for axis in figures.maps(record).axes if axis.get_ylabel()]
+    assert labels == ["SRAE", "NN", "SAE", "CAE", "Lasso (units)", "logit (one map)"]
+
+
+def test_at_most_a_quarter_of_the_images_are_averaged():
+    """Of the whole class the mean would be the same for every x-feature."""
+    counts = [averaged(Asked(None, 0, torch.arange(images))) for images in (2, 8, 36, 400)]
+    assert counts == [1, 2, 9, 24]
 
 
 def test_an_x_feature_is_removed(record):
@@ -105,14 +144,47 @@ def test_an_x_feature_is_removed(record):
     assert (shown(2, 0, 1) < 255).any()
 
 
-def test_maps_without_mass_are_counted_and_left_out():
-    maps, masks = torch.rand(4, 2, 4, 4), torch.rand(4, 3, 4, 4)
-    whole = measured(maps, masks)
-    maps = torch.cat([maps, torch.zeros(1, 2, 4, 4)])
-    found = measured(maps, torch.cat([masks, masks[:1]]))
-    assert found["without_mass"] == pytest.approx(0.2)
-    assert found["o1"] == whole["o1"]
-    assert np.isnan(measured(torch.zeros(3, 2, 4, 4), torch.ones(3, 1, 4, 4))["locality"])
+def test_a_map_without_mass_is_left_out_alone():
+    """Maps of the same image that have mass are measured all the same."""
+    maps, masks = torch.rand(5, 2, 4, 4), torch.rand(5, 3, 4, 4)
+    maps[4, 1] = 0
+    found = measured(maps, masks)
+    assert found["without_mass"] == pytest.approx(0.1)
+    assert found["locality"] == pytest.approx(
+        (locality_of_each(maps[:, [0]], masks) + locality_of_each(maps[:4, [1]], masks[:4])) / 2
+    )
+    assert found["o1"] > 0
+
+
+def test_one_that_carries_everything_has_a_share_of_1():
+    assert largest_share(torch.tensor([[3.0, 0, -2], [1, 0, 0]])) == 1
+    assert largest_share(torch.tensor([[3.0, 1, -2], [0, 0, -1]])) == 0.75  # the second image has no positive one
+    assert np.isnan(largest_share(torch.zeros(2, 3)))
+
+
+def test_a_constant_in_an_x_feature_does_not_change_what_is_carried():
+    """It goes into the intercept; neither what is predicted nor what is carried may depend on it."""
+    with training.seeded(0):
+        codes, embedding = torch.rand(40, 24), Embedding(24, 3).requires_grad_(False)
+    examples = type("E", (), {"codes": codes[:20], "positive": torch.arange(20) < 5})()
+    seen = type("Seen", (), {"codes": {"test": codes[20:]}, "examples": lambda self, target: examples})()
+    asked = Asked(seen, 0, torch.arange(10))
+    before = asked.carried(embedding)
+    embedding.to_features.bias[1] += 100
+    assert asked.carried(embedding) == pytest.approx(before, rel=1e-3)
+    assert 1 / 3 < before < 1
+
+
+def test_an_x_feature_without_any_map_is_never_a_good_one():
+    """It has no place, and nobody knows what it would be correlated with."""
+    maps, masks = torch.zeros(5, 2, 4, 4), torch.zeros(5, 2, 4, 4)
+    masks[:, 0, :2], masks[:, 1, 2:] = 1, 1
+    maps[:, 0, :2] = 1
+    found = measured(maps, masks)
+    assert found["locality"] == pytest.approx(np.log(2) / 2)  # 0 of one, and chance of the other
+    assert found["split"] == 0.5
+    assert np.isnan(found["o1"])
+    assert np.isnan(found["o2"])
 
 
 def test_weights_are_chosen_among_the_faithful_by_the_pull_away_term(monkeypatch):
@@ -151,10 +223,23 @@ def test_the_classifier_has_two_fully_connected_layers():
     assert model(torch.rand(2, 1, 64, 64)).shape == (2, 10)
 
 
+@pytest.mark.parametrize("architecture", CHAINS)
+def test_winning_probabilities_sum_to_one_in_each_classifier(architecture):
+    """Through a residual block they sum to about 15, which is why it is refused."""
+    with training.seeded(0):
+        model = with_units(architecture, 1, 10, 0.25)
+        images = torch.rand(64, 1, 64, 64)
+        model.train()(images)  # statistics of BatchNorm
+        found = contrastive_maps(model.up_to(LAYER), torch.rand(2, UNITS), images[:3] + 0.1, contrast=False)
+    assert found.sum((2, 3)).numpy() == pytest.approx(1, abs=2e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"datasets": ["cifar100"]}, "dataset with known parts"),
+        ({"architectures": ["resnet10"]}, "architectures is 'resnet10'; valid: vgg5, vgg11, vgg11_maxpool"),
+        ({"architectures": ["vgg12"]}, "architectures is 'vgg12'; valid: vgg5"),
         ({"targets": [10]}, "targets is 10; valid: from 0 to 9"),
         ({"features": 0}, "features is 0"),
         ({"features": 200}, "features is 200"),

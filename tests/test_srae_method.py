@@ -289,6 +289,27 @@ def test_of_several_penalties_with_as_many_units_the_smallest_is_taken():
     assert baselines.with_units(path, 0).units == ()
 
 
+def test_maps_are_of_as_many_units_as_there_are_x_features():
+    """The path may jump over a number of units."""
+
+    def selected(*units):
+        return baselines.Selection(1.0, units, torch.zeros(6), 0.0)
+
+    path = [selected(), selected(4), selected(4, 0, 2, 5), selected(1, 2, 3, 4, 5)]
+    assert baselines.strongest_units(path, 3) == (4, 0, 2)
+    assert baselines.with_units(path, 3).units == (4,)
+    assert baselines.strongest_units(path, 6) == ()
+
+
+def test_a_constant_is_what_no_unit_can_do_better_by_squares():
+    examples = made_up()
+    constant = baselines.constant(examples)
+    assert constant.predicted(examples.codes).unique().tolist() == pytest.approx([constant.intercept])
+    (empty,) = [one for one in baselines.lasso_path(examples) if not one.units][:1]
+    assert constant.intercept == pytest.approx(empty.intercept)
+    assert constant.intercept > examples.logits.mean() + 0.3  # positives are rare and count as much
+
+
 def test_directions_are_orthonormal_and_the_principal_ones_keep_most():
     codes = torch.randn(300, 5) * torch.tensor([5.0, 3, 1, 1, 1])
     found = baselines.directions(codes, 2, 0)
@@ -298,9 +319,9 @@ def test_directions_are_orthonormal_and_the_principal_ones_keep_most():
 
 
 def test_the_baselines_are_special_cases_of_the_loss():
-    found = baselines.variants(Terms(2.0, 3.0, 10.0))
+    found = baselines.variants(Terms(2.0, 3.0, 10.0), Terms(0.5, 0, None))
     assert found["NN"] == Terms(0, 0)
-    assert found["SAE"] == Terms(2.0, 0, None)
+    assert found["SAE"] == Terms(0.5, 0, None)
     assert found["CAE"].faithful == 0
     assert found["SRAE, η = 0"] == Terms(2.0, 0, 10.0)
     assert found["SRAE, β = 0"] == Terms(0, 3.0, 10.0)

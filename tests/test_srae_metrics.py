@@ -46,10 +46,12 @@ def test_locality_is_the_entropy_of_the_mean_by_loops():
 
 
 def test_a_part_for_each_x_feature_is_a_split_and_both_on_both_is_none():
-    apart = torch.tensor([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]])
-    together = torch.tensor([[[0.5, 0.5, 0], [0.4, 0.4, 0.2]]])
+    apart = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    together = torch.tensor([[0.5, 0.5, 0], [0.4, 0.4, 0.2]])
+    beside = torch.tensor([[1e-6, 0, 1 - 1e-6], [0, 1e-6, 1 - 1e-6]])
     assert locality.split(apart) == 1
     assert locality.split(together) == 0
+    assert locality.split(beside) == pytest.approx(1e-6)  # hardly anything lies on the evidence
 
 
 @pytest.mark.parametrize(("maps", "told"), [(torch.zeros(1, 2, 3, 3), "2 of 2 maps have no mass"),
@@ -109,9 +111,12 @@ def test_orthogonality_is_numpys_and_0_for_maps_that_do_not_meet():
     assert metrics.orthogonality(waves) == pytest.approx((0, 0), abs=1e-12)
 
 
-def test_copies_have_an_infinite_o2_and_constant_maps_none():
-    one = torch.rand(2, 1, 4, 4)
-    assert metrics.orthogonality(torch.cat([one, one], 1))[1] > 20
+def test_copies_have_the_largest_o2_and_constant_maps_none():
+    one, other = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
+    for maps in ([one, one], [one, other, one], [one, other, one + other]):
+        o1, o2 = metrics.orthogonality(torch.cat(maps, 1))
+        assert o1 > 0.1
+        assert o2 == pytest.approx(-math.log(metrics.SMALLEST_DETERMINANT))
     with pytest.raises(UsageError, match="1 x-features are constant"):
         metrics.orthogonality(torch.cat([one, torch.ones_like(one)], 1))
 

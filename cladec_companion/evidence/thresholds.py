@@ -125,10 +125,21 @@ VALID = Threshold(
 )
 KEEPS_CLASSES = Threshold(
     "hardly ever changes the class", 0.9, ("S3",),
-    "F_cls: nine examples in ten keep their class", "2026-11-21", after_data=True,
+    "F_cls: nine examples in ten keep their class; in our records the mean over examples of the class and over others, "
+    "as a low constant keeps nine in ten of all, and only where the mean logit does not pass it, too", "2026-11-22",
+    after_data=True,
+)  # fmt: skip
+CARRIES = Threshold(
+    "one x-feature carries the decision", 0.75, ("S16",),
+    "share of the positive contributions: midway between two equal reasons and a single one", "2026-11-22",
 )  # fmt: skip
 MUCH_LARGER = Threshold(
-    "far less faithful", 2.0, ("S2",), "times as large an error F_reg: at least twice", "2026-11-21", after_data=True
+    "far less faithful, or very bad",
+    2.0,
+    ("S2", "S10", "S11"),
+    "times as large an error F_reg: at least twice",
+    "2026-11-21",
+    after_data=True,
 )
 ALMOST_MATCHING = Threshold(
     "almost matching (locality)", 0.05, ("S8",),

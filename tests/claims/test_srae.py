@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED
+from cladec_companion.papers.srae import metrics
 from cladec_companion.papers.srae import printed as paper
 from cladec_companion.papers.srae.concepts import claims
 from cladec_companion.records.record import Record
@@ -30,9 +32,12 @@ def as_claimed():
         for metric, value in zip(("f_reg", "f_cls", "o1", "o2", "locality"), numbers, strict=True):
             values[method, 5, metric] = value
         values[method, 5, "f_reg_train"], values[method, 5, "f_cls_train"] = numbers[:2]
+        values[method, 5, "f_cls_own"] = values[method, 5, "f_cls_others"] = numbers[1]
+        values[method, 5, "pull_away"] = 0.3 if method == "SRAE, η = 0" else 0.1
         values[method, 5, "carried"] = 0.9 if method == "NN" else 0.5
         values[method, 5, "split"] = 0.1 if method == "NN" else 0.7
     values |= {("logit", 0, "locality"): 0.95, ("Z", 0, "locality"): 0.48, ("original", 0, "masked_0"): 0.95}
+    values |= {("constant", 0, "f_cls_own"): 0.2, ("constant", 0, "f_cls_others"): 0.9}
     values |= {("SRAE", 8, "f_reg"): 0.2, ("Lasso", 10, "f_reg"): 1.2, ("Lasso", 80, "f_reg"): 0.6}
     for method, first in (("x-features", 0.94), ("logit", 0.8)):
         values |= {(method, 0, f"masked_{gamma}"): first - 0.01 * at for at, gamma in enumerate((1, 5, 10, 30))}
@@ -70,13 +75,13 @@ def test_each_claim_holds_where_it_is_true(key):
 
 
 FALSE = {
-    "S1": {("NN", 5, "f_reg"): 0.25}, "S2": {("CAE", 5, "f_reg"): 0.5}, "S3": {("SAE", 5, "f_cls"): 0.85},
+    "S1": {("NN", 5, "f_reg"): 0.25}, "S2": {("CAE", 5, "f_reg"): 0.5}, "S3": {("SAE", 5, "f_cls_own"): 0.75},
     "S4": {("Lasso", 5, "o2"): 0.95}, "S5": {("CAE", 5, "o1"): 0.6}, "S6": {("CAE", 5, "locality"): 0.45},
-    "S7": {("logit", 0, "locality"): 0.45}, "S8": {("Z", 0, "locality"): 0.4}, "S10": {("Lasso", 10, "f_reg"): 0.15},
-    "S11": {("Lasso", 80, "f_reg"): 0.15}, "S12": {("logit", 0, "masked_30"): 0.93},
+    "S7": {("logit", 0, "locality"): 0.45}, "S8": {("Z", 0, "locality"): 0.4}, "S10": {("Lasso", 10, "f_reg"): 0.35},
+    "S11": {("Lasso", 80, "f_reg"): 0.35}, "S12": {("logit", 0, "masked_30"): 0.93},
     "S13": {("logit", 0, "masked_30"): 0.93}, "S14": {("x-features", 0, "masked_5"): 0.85},
-    "S15": {("SRAE", 8, "f_reg"): 0.15}, "S16": {("NN", 5, "split"): 0.8}, "S17": {("SRAE, η = 0", 5, "o1"): 0.4},
-    "S18": {("SRAE, β = 0", 5, "locality"): 0.4},
+    "S15": {("SRAE", 8, "f_reg"): 0.15}, "S16": {("NN", 5, "split"): 0.8},
+    "S17": {("SRAE, η = 0", 5, "pull_away"): 0.05}, "S18": {("SRAE, β = 0", 5, "locality"): 0.4},
 }  # fmt: skip
 
 
@@ -85,14 +90,83 @@ def test_each_claim_fails_where_a_part_of_it_is_false(key):
     assert DECIDE[key](claims.evidence(record(as_claimed() | FALSE[key]))).verdict == FAILS
 
 
+@pytest.mark.parametrize(
+    "part", [{("NN", 5, "carried"): 0.7}, {("SRAE", 5, "carried"): 0.8}], ids=["NN has two reasons", "SRAE has one"]
+)
+def test_less_degenerate_than_nn_is_not_enough(part):
+    assert DECIDE["S16"](claims.evidence(record(as_claimed() | part))).verdict == FAILS
+
+
+def kept_by(predicted):
+    """F_cls of one and the same logit, of ten classes of equal size: over all, over the class, over others."""
+    logits = 10 * torch.eye(10).repeat(20, 1)
+    same = torch.full((200,), predicted)
+    return metrics.unchanged_classes(same, logits, 0), *metrics.unchanged_by_class(same, logits, 0)
+
+
+def test_a_low_constant_keeps_most_classes_and_fails_all_the_same():
+    overall, own, others = kept_by(-1.0)
+    assert overall == 0.9
+    values = {("SAE", 5, "f_cls"): 0.99, ("SAE", 5, "f_cls_own"): own, ("SAE", 5, "f_cls_others"): others}
+    assert DECIDE["S3"](claims.evidence(record(as_claimed() | values))).verdict == FAILS
+
+
+def test_nothing_follows_where_a_constant_between_the_classes_keeps_all_of_them():
+    _, own, others = kept_by(5.0)
+    values = {("constant", 0, "f_cls_own"): own, ("constant", 0, "f_cls_others"): others}
+    verdict = DECIDE["S3"](claims.evidence(record(as_claimed() | values)))
+    assert verdict.verdict == UNDECIDED
+    assert "a constant keeps 1.000 of the classes, too" in verdict.evidence
+
+
+def test_maps_stand_beside_the_verdict_on_the_pull_away_term():
+    verdict = DECIDE["S17"](claims.evidence(record(as_claimed() | {("SRAE, η = 0", 5, "o1"): 0.4})))
+    assert verdict.verdict == HOLDS
+    assert "of the maps, which the term does not know: does not hold" in verdict.evidence
+
+
+def turned(dataset, architecture="vgg5"):
+    """A record in which methods stand in the opposite order in one place."""
+    made = record()
+    there = (made.rows["dataset"] == dataset) & (made.rows["method"] != "classifier")
+    rows = made.rows.assign(value=made.rows["value"].where(~there, -made.rows["value"]))
+    return rows.assign(architecture=rows["architecture"].where(~there, architecture)), made.manifest
+
+
 def test_similar_results_have_the_methods_in_the_same_order():
-    found = claims.evidence(record())
-    table = found.summary.copy()
-    for metric in claims.TABLE:
-        for method, value in zip(claims.METHODS, range(5), strict=True):
-            table.loc[("mnist", "vgg5", "all", f"{method} {metric}"), "mean"] = value
-            table.loc[("fashion_mnist", "vgg5", "all", f"{method} {metric}"), "mean"] = -value
-    assert DECIDE["S9"](claims.Evidence(table, found.record)).verdict == FAILS
+    assert DECIDE["S9"](claims.evidence(Record(None, turned("mnist")[0], {}, turned("mnist")[1]))).verdict == FAILS
+
+
+def test_similar_results_are_those_of_two_data_sets():
+    """Not of two networks on one of them, which come first in the list of places."""
+    opposite, manifest = turned("fashion_mnist", "vgg11")
+    opposite = opposite[opposite["dataset"] == "fashion_mnist"]
+    rows = pd.concat([record().rows, opposite])
+    assert len(claims.evidence(Record(None, rows, {}, manifest)).places) == 3
+    verdict = DECIDE["S9"](claims.evidence(Record(None, rows, {}, manifest)))
+    assert "Fashion-MNIST and MNIST, share of pairs" in verdict.evidence
+    one = Record(None, opposite, {}, manifest)
+    assert "needs two data sets" in DECIDE["S9"](claims.evidence(one)).evidence
+
+
+def test_similar_results_need_a_classifier_that_has_learnt():
+    assert DECIDE["S9"](claims.evidence(record(accuracy=0.9))).verdict == NOT_COMPARABLE
+
+
+def test_ties_are_no_disagreement():
+    made = record()
+    tied = made.rows["metric"] == "f_cls_train"
+    rows = made.rows.assign(value=made.rows["value"].mask(tied, 1.0))
+    verdict = DECIDE["S9"](claims.evidence(Record(None, rows, {}, made.manifest)))
+    assert verdict.comparisons[0].effect == 1.0
+
+
+def test_the_smallest_penalty_is_judged_too():
+    """Whatever selection is recorded, that with as many units as there are x-features among them."""
+    for size in (5, 128):
+        values = as_claimed() | {("Lasso", size, "f_reg"): 0.3}
+        assert DECIDE["S11"](claims.evidence(record(values))).verdict == FAILS, size
+    assert DECIDE["S10"](claims.evidence(record(as_claimed() | {("Lasso", 128, "f_reg"): 0.3}))).verdict == HOLDS
 
 
 def test_a_classifier_that_has_not_learnt_the_mosaics_decides_nothing_there():
@@ -103,6 +177,36 @@ def test_a_classifier_that_has_not_learnt_the_mosaics_decides_nothing_there():
     rows = mosaics.rows[mosaics.rows["dataset"] == "mnist"]
     only = Record(None, rows, {}, mosaics.manifest)
     assert DECIDE["S7"](claims.evidence(only)).verdict == NOT_COMPARABLE
+
+
+def without(method, metric, target=None):
+    """A record in which a method was run, and one of its numbers does not exist for a target, or for none."""
+    made = record()
+    rows = made.rows
+    chosen = (rows["method"] == method) & (rows["metric"] == metric) & (rows["features"] == 5)
+    if target is not None:
+        chosen &= rows["target"] == target
+    return Record(None, rows.assign(value=rows["value"].mask(chosen)), {}, made.manifest)
+
+
+def test_a_method_without_a_number_is_no_reason_for_a_claim():
+    """Else an explanation that degenerates would leave the comparison, and the claim would hold without it."""
+    verdict = DECIDE["S4"](claims.evidence(without("NN", "o2")))
+    assert verdict.verdict == UNDECIDED
+    assert "no value of SRAE o2 or NN o2" in verdict.evidence
+
+
+def test_both_sides_of_a_comparison_have_the_same_targets():
+    """Target 0 is ten times as hard for all methods, and NN has no number there."""
+    made = without("NN", "o1", target=0)
+    rows = made.rows
+    hard = (rows["target"] == 0) & (rows["metric"] == "o1")
+    rows.loc[hard, "value"] *= 10
+    place = ("mnist", "vgg5", "all")
+    found = claims.evidence(Record(None, rows, {}, made.manifest)).compare(place, "SRAE", "NN", "o1")
+    assert found.effect == pytest.approx(METHODS["SRAE"][2] - METHODS["NN"][2], rel=1e-3)
+    assert found.n == 5
+    assert "5 of 10 targets and seeds have no value" in found.caveat
 
 
 def test_numbers_are_means_over_targets_of_each_seed():

@@ -10,13 +10,14 @@ from torch import Tensor
 from cladec_companion.papers.srae.method import Examples, Terms
 
 SRAE, NN, SAE, CAE, LASSO = "SRAE", "NN", "SAE", "CAE", "Lasso"
+CONSTANT = "constant"  # no explanation: the same logit for every example
 NO_PULL, NO_RECONSTRUCTION = "SRAE, η = 0", "SRAE, β = 0"
 PENALTIES = 40  # along the path, from the one that leaves nothing
 SMALLEST = 1e-3  # of them, as a share of the largest
 
 
-def variants(chosen: Terms) -> dict[str, Terms]:
-    """The losses that are compared, from the weights chosen for SRAE.
+def variants(chosen: Terms, plain: Terms) -> dict[str, Terms]:
+    """The losses that are compared, from the weights chosen for SRAE and those chosen for SAE.
 
     NN has the faithfulness alone; SAE adds an ordinary reconstruction; CAE has nothing but that. With β = 0 and the
     pull-away term SRAE becomes what the paper does not show; plain squares with the pull-away term are left to SAE,
@@ -25,7 +26,7 @@ def variants(chosen: Terms) -> dict[str, Terms]:
     return {
         SRAE: chosen,
         NN: Terms(beta=0, eta=0),
-        SAE: Terms(beta=chosen.beta, eta=0, q=None),
+        SAE: plain,
         CAE: Terms(beta=1, eta=0, q=None, faithful=0),
         NO_PULL: replace(chosen, eta=0),
         NO_RECONSTRUCTION: replace(chosen, beta=0),
@@ -56,6 +57,13 @@ class Selection:
     def predicted(self, codes: Tensor) -> Tensor:
         """The logit that the units give, (examples,)."""
         return codes @ self.weights.to(codes.device, codes.dtype) + self.intercept
+
+
+def constant(examples: Examples) -> Selection:
+    """No unit at all: the mean logit, with the same weights of positives and negatives as SRAE."""
+    weights = examples.weights.double()
+    mean = (weights * examples.logits.double()).sum() / weights.sum()
+    return Selection(float("inf"), (), torch.zeros(examples.codes.shape[1], dtype=torch.float64), mean.item())
 
 
 def lasso_path(examples: Examples) -> list[Selection]:
@@ -100,6 +108,15 @@ def with_units(path: list[Selection], count: int) -> Selection:
     few = [one for one in path if len(one.units) <= count]
     most = max(len(one.units) for one in few)
     return [one for one in few if len(one.units) == most][-1]
+
+
+def strongest_units(path: list[Selection], count: int) -> tuple[int, ...]:
+    """So many units with the largest contributions, of the first selection of a path that has as many; () without one.
+
+    Maps of x-features are compared with theirs, and the orthogonality and locality of fewer maps are other numbers: the
+    largest O1 of n maps is n - sqrt(n).
+    """
+    return next((one.units[:count] for one in path if len(one.units) >= count), ())
 
 
 def directions(codes: Tensor, n: int, seed: int) -> dict[str, Tensor]:

@@ -86,24 +86,54 @@ class Asked:
 
     def faithfulness(self, model: Embedding | Selection) -> Values:
         """F_reg and F_cls on all training images, from which the fitted ones are chosen, and on all test images."""
-        fitted = self.seen.examples(self.target), self.seen.logits["train"]
         found: Values = {}
-        for suffix, (examples, logits) in {
-            "_train": fitted, "": (self.seen.examples(self.target, "test"), self.seen.logits["test"])
-        }.items():  # fmt: skip
+        for suffix, name in {"_train": "train", "": "test"}.items():
+            examples, logits = self.seen.examples(self.target, name), self.seen.logits[name]
             with torch.no_grad():
                 predicted = model.predicted(examples.codes)
-            found[f"f_reg{suffix}"] = metrics.regression_error(predicted, examples.logits)
-            found[f"f_cls{suffix}"] = metrics.unchanged_classes(predicted, logits, self.target)
+            own, others = metrics.unchanged_by_class(predicted, logits, self.target)
+            found |= {
+                f"f_reg{suffix}": metrics.regression_error(predicted, examples.logits),
+                f"f_cls{suffix}": metrics.unchanged_classes(predicted, logits, self.target),
+                f"f_cls_own{suffix}": own,
+                f"f_cls_others{suffix}": others,
+            }
         return found
 
-    def carried(self, embedding: Embedding) -> float:
-        """Mean share of the largest of the positive contributions, over the images: 1 where one carries everything."""
+    def apart(self, embedding: Embedding) -> float:
+        """Pull-away term of the x-features themselves, not of their maps, over all test images."""
         with torch.no_grad():
-            contributions = embedding.contributions(self.seen.codes["test"][self.places]).clamp(min=0)
-        total = contributions.sum(1)
-        shares = contributions.amax(1)[total > 0] / total[total > 0]
-        return shares.double().mean().item() if len(shares) else float("nan")
+            return pull_away(embedding.features(self.seen.codes["test"])).item()
+
+    def carried(self, embedding: Embedding) -> float:
+        """Mean share of the largest of the positive contributions, over the images: 1 where one carries everything.
+
+        A contribution counts from its mean over training images of other classes, as a constant may be added to any
+        x-feature and taken from the intercept without a change of what is predicted.
+        """
+        examples = self.seen.examples(self.target)
+        with torch.no_grad():
+            usual = embedding.contributions(examples.codes[~examples.positive]).mean(0)
+            contributions = embedding.contributions(self.seen.codes["test"][self.places])
+        return largest_share(contributions - usual)
+
+
+def largest_share(contributions: Tensor) -> float:
+    """Mean over images of the largest positive contribution's share of all positive ones.
+
+    Parameters
+    ----------
+    contributions
+        (images, n); images without a positive one are left out.
+
+    Returns
+    -------
+    float
+        From 1 / n, where all are alike, to 1; NaN without any positive contribution.
+    """
+    positive = contributions.double().clamp(min=0)
+    total = positive.sum(1)
+    return (positive.amax(1)[total > 0] / total[total > 0]).mean().item()
 
 
 def epochs_for(steps: int, examples: int, batch: int = 1024) -> int:
@@ -114,32 +144,40 @@ def epochs_for(steps: int, examples: int, batch: int = 1024) -> int:
 def measured(maps: Tensor, masks: Tensor) -> Values:
     """Orthogonality, locality and split of maps (images, n, height, width).
 
-    Images in which a map has no mass are left out, since they have no place; their share is a number of its own. What
-    cannot be measured is missing.
+    Each map is measured over the images in which it has mass, whatever the other maps of an image do; the share of maps
+    without mass is a number of its own. If a map has none in any image, correlations with it do not exist: O1 and O2
+    are not numbers then, so that nobody takes the explanation for a good one.
     """
-    usable = (maps.sum((-2, -1)) > 0).all(1)
-    found: Values = {"without_mass": 1 - usable.double().mean().item()}
-    nothing = dict.fromkeys(("o1", "o2", "locality", "split"), float("nan"))
-    if usable.sum() < 2:
-        return found | nothing
-    maps, masks = maps[usable], masks[usable.cpu()].to(maps.device)
-    shares = part_shares(maps, masks)
-    found |= {"locality": locality(shares).mean().item(), "split": split(shares)}
+    masks = masks.to(maps.device)
+    shares = shares_of_each(maps, masks)
+    found: Values = {
+        "without_mass": (maps.sum((-2, -1)) <= 0).double().mean().item(),
+        "locality": locality_of_each(maps, masks),
+        "split": split(torch.stack([own.mean(0) if len(own) else torch.zeros_like(own.sum(0)) for own in shares])),
+    }
     if maps.shape[1] > 1:
-        o1, o2 = metrics.orthogonality(maps)
-        found |= {"o1": o1, "o2": o2 if o2 < float("inf") else float("nan")}
+        constant = (maps.amax((0, 2, 3)) == maps.amin((0, 2, 3))).any()
+        o1, o2 = (float("nan"), float("nan")) if constant else metrics.orthogonality(maps)
+        found |= {"o1": o1, "o2": o2}
     return found
 
 
+def shares_of_each(maps: Tensor, masks: Tensor) -> list[Tensor]:
+    """P(part | x-feature) of each x-feature, (images with mass in its map, parts)."""
+    usable = maps.sum((-2, -1)) > 0
+    return [
+        part_shares(maps[own, unit, None], masks[own])[:, 0]
+        if own.any() else masks.new_zeros(0, masks.shape[1], dtype=torch.float64)
+        for unit, own in enumerate(usable.T)
+    ]  # fmt: skip
+
+
 def locality_of_each(maps: Tensor, masks: Tensor) -> float:
-    """Mean locality of units, each over the images in which it has a map at all."""
-    entropies = []
-    for unit in range(maps.shape[1]):
-        own = maps[:, [unit]]
-        usable = own.sum((-2, -1))[:, 0] > 0
-        if usable.any():
-            entropies.append(locality(part_shares(own[usable], masks[usable.cpu()].to(maps.device))).item())
-    return sum(entropies) / len(entropies) if entropies else float("nan")
+    """Mean locality of maps, each over the images in which it has mass; one that never has any is as good as chance."""
+    masks = masks.to(maps.device)
+    nowhere = chance(masks)
+    shares = shares_of_each(maps, masks)
+    return sum(locality(own[:, None]).item() if len(own) else nowhere for own in shares) / len(shares)
 
 
 def chance_of(asked: Asked) -> float:
@@ -150,8 +188,8 @@ def chance_of(asked: Asked) -> float:
 def chosen_terms(asked: Asked, n: int, grid: list[Terms], steps: int) -> Terms:
     """Choose β, η and q by cross-validation on the training images.
 
-    The paper does not say by what. Here: of the weights whose held-out F_reg is at most `FAITHFUL` times the smallest,
-    those with the smallest held-out pull-away term.
+    The paper does not say by what. Here, for SRAE and SAE alike: of the weights whose held-out F_reg is at most
+    `FAITHFUL` times the smallest, those with the smallest held-out pull-away term.
     """
     if len(grid) == 1:
         return grid[0]

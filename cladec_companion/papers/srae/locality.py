@@ -135,13 +135,13 @@ def split(shares: Tensor) -> float:
     Parameters
     ----------
     shares
-        Of `part_shares`, (images, n, parts); the first two parts are the evidence.
+        Means over images of `part_shares`, (n, parts); the first two parts are the evidence.
 
     Returns
     -------
     float
-        The mean of the strongest preference for the first and of that for the second part, from 0 to 1.
+        The mean of the strongest preference for the first and of that for the second part, from 0 to 1. A preference is
+        the difference of the two shares, so mass that lies on neither part counts against it.
     """
-    first, second = shares.mean(0)[:, :2].T
-    preference = (first - second) / (first + second).clamp(min=1e-12)
+    preference = shares[:, 0] - shares[:, 1]
     return 0.5 * (preference.max() - preference.min()).item()

@@ -1,5 +1,6 @@
 """What the SRAE paper measures of an explanation: faithfulness, orthogonality of maps, and what masked images keep."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from cladec_core.errors import UsageError, one_of
 
 INPAINTING = ("mean", "biharmonic")
 SIGMA = 2.0  # pixels
+SMALLEST_DETERMINANT = 1e-12  # below it is rounding: O2 of copies is this one's, 27.6, and not infinite
 
 
 def regression_error(predicted: Tensor, logits: Tensor) -> float:
@@ -30,9 +32,34 @@ def unchanged_classes(predicted: Tensor, logits: Tensor, target: int) -> float:
     target
         The class that is explained.
     """
+    return _unchanged(predicted, logits, target).double().mean().item()
+
+
+def unchanged_by_class(predicted: Tensor, logits: Tensor, target: int) -> tuple[float, float]:
+    """F_cls of the examples that the classifier takes for the target, and of all others.
+
+    Of ten classes of equal size a low logit for all examples leaves nine in ten as they are, so F_cls over all examples
+    is high whatever is predicted. Here such a logit has 0 of the one kind and 1 of the others.
+
+    Parameters
+    ----------
+    predicted, logits, target
+        As of `unchanged_classes`.
+
+    Returns
+    -------
+    tuple of float
+        NaN where there is no such example.
+    """
+    same, own = _unchanged(predicted, logits, target), logits.argmax(1) == target
+    return same[own].double().mean().item(), same[~own].double().mean().item()
+
+
+def _unchanged(predicted: Tensor, logits: Tensor, target: int) -> Tensor:
+    """Which examples keep their class, bool (examples,)."""
     replaced = logits.clone()
     replaced[:, target] = predicted
-    return (replaced.argmax(1) == logits.argmax(1)).double().mean().item()
+    return replaced.argmax(1) == logits.argmax(1)
 
 
 def correlations(maps: Tensor) -> Tensor:
@@ -67,12 +94,12 @@ def orthogonality(maps: Tensor) -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        O1, the Frobenius norm of P less that of a unit matrix; O2, the negative logarithm of its determinant, which is
-        infinite if the map of one x-feature is a sum of others'.
+        O1, the Frobenius norm of P less that of a unit matrix; O2, the negative logarithm of its determinant, for which
+        `SMALLEST_DETERMINANT` stands where the map of one x-feature is a sum of others'.
     """
     found = correlations(maps)
-    sign, logarithm = torch.linalg.slogdet(found)
-    return found.norm().item() - len(found) ** 0.5, -logarithm.item() if sign > 0 else float("inf")
+    determinant = max(torch.linalg.det(found).item(), SMALLEST_DETERMINANT)
+    return found.norm().item() - len(found) ** 0.5, -math.log(determinant)
 
 
 def smoothed(maps: Tensor, sigma: float = SIGMA) -> Tensor:

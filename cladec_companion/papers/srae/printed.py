@@ -14,6 +14,7 @@ TITLES = {"cub": "CUB", "places": "Places"}
 NAMES = {"ExcitationBP": "logit"}  # methods that have another name here
 METRICS = {"O1": "o1", "O2": "o2", "locality": "locality"}
 WITH_SETS = {"F_reg": "f_reg", "F_cls": "f_cls"}  # printed for training and test examples
+FEATURES = 5  # x-features of each table
 MASKS = {"original": 0, "x-features": 1, "logit": 2}  # of Table 4: the place in a row
 
 

@@ -16,8 +16,10 @@ from cladec_core import training
 
 SHOWN = 4  # images of a target
 CROP = 28  # pixels: around the strongest response of an x-feature
-EXAMPLES = 3  # such crops that are shown; more of them are averaged
-AVERAGED = 24
+EXAMPLES = 3  # such crops that are shown
+AVERAGED = (
+    24  # such crops, at most, whose mean is shown; never more than a quarter of the images, as others respond less
+)
 REMOVED_GAMMA = 0.3  # pixels that are shown when an x-feature is removed
 
 
@@ -29,7 +31,7 @@ def kept_samples(
     Returns
     -------
     dict
-        `original` and the maps of each method as uint8 (maps of an image share one scale per map); `contributions/...`
+        `original` and the maps of each method as uint8, each map on a scale of its own; `contributions/...`
         (images, n); `logits` (images, classes) and `intercept`; `decoded`; `crops` and `mean_crop` of each x-feature;
         `removed` and `removed_logits`: the images that are left, and what the classifier says of them, if none or one
         x-feature is removed.
@@ -47,13 +49,18 @@ def kept_samples(
     samples["intercept"] = embeddings[SRAE].v.bias.detach().cpu().numpy()
     samples["logits"] = asked.seen.logits["test"][at].cpu().numpy()
     crops = crops_of(asked, embeddings[SRAE])
-    samples["crops"], samples["mean_crop"] = _uint8(crops[:, :EXAMPLES]), _uint8(crops.mean(1))
+    samples["crops"], samples["mean_crop"] = _uint8(crops[:, :EXAMPLES]), _uint8(crops[:, : averaged(asked)].mean(1))
     samples |= _removed(asked, maps[SRAE])
     return {f"{asked.target}/{name}": array for name, array in samples.items()}
 
 
 def _uint8(images: Tensor) -> np.ndarray:
     return images.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+
+
+def averaged(asked: Asked) -> int:
+    """Of how many of the strongest responses the mean is shown."""
+    return max(1, min(AVERAGED, len(asked.places) // 4))
 
 
 def crops_of(asked: Asked, embedding: Embedding) -> Tensor:
@@ -63,7 +70,7 @@ def crops_of(asked: Asked, embedding: Embedding) -> Tensor:
     """
     with torch.no_grad():
         features = embedding.features(asked.seen.codes["test"][asked.places])
-    strongest = features.argsort(0, descending=True)[:AVERAGED]
+    strongest = features.argsort(0, descending=True)[: max(EXAMPLES, averaged(asked))]
     maps, images = asked.maps_of(embedding), asked.images
     found = []
     for feature in range(embedding.n):

@@ -101,8 +101,8 @@ class Seen:
         return examples.part(one_in_nine(examples.positive, seed))
 
     def positives(self, target: int, count: int) -> Tensor:
-        """Places of the first test images of a class that the classifier gets right; of all of them if it gets none."""
-        labels = self.scenes.setup.data.test_labels
-        of_class = labels == target
-        right = of_class & (self.logits["test"].argmax(1) == target)
-        return torch.nonzero(right if right.any() else of_class)[:count, 0]
+        """Places of the first test images of a class, whether the classifier gets them right or not.
+
+        Of images that it gets right alone, masking could only lose some; the paper's accuracies are over all.
+        """
+        return torch.nonzero(self.scenes.setup.data.test_labels == target)[:count, 0]

@@ -12,7 +12,16 @@ from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import CLASSIFIER
 from cladec_companion.papers.srae import decoding
-from cladec_companion.papers.srae.baselines import LASSO, SRAE, Selection, lasso_path, variants, with_units
+from cladec_companion.papers.srae.baselines import (
+    CONSTANT,
+    LASSO,
+    SRAE,
+    constant,
+    lasso_path,
+    strongest_units,
+    variants,
+    with_units,
+)
 from cladec_companion.papers.srae.explained import (
     Asked,
     Values,
@@ -22,17 +31,17 @@ from cladec_companion.papers.srae.explained import (
     masking,
 )
 from cladec_companion.papers.srae.method import Embedding, Terms, check_target
-from cladec_companion.papers.srae.network import LAYER, UNITS, UnitsTraining
+from cladec_companion.papers.srae.network import CHAINS, LAYER, UNITS, UnitsTraining, check_chain
 from cladec_companion.papers.srae.samples import kept_samples
 from cladec_companion.papers.srae.scenes import GARMENTS, Seen, check_known, scenes_of
-from cladec_companion.records.settings import SEEDS, Settings, classifiers, epochs_of, images_used, parameter
-from cladec_core import measures
+from cladec_companion.records.settings import SEEDS, Settings, epochs_of, images_used, parameter
+from cladec_core import measures, training
 
 ALL_SEEDS = (0, 1, 2, 3, 4)
 LASSO_SIZES = (5, 10, 20, 40, 80)  # of the path, at most so many units
 NUMBER = "number of units"
 CHOOSING = 3  # an embedding that only helps to choose β, η and q has a third of the steps
-MAP_UNITS = 12  # single units of Z whose maps are measured: those that vary most
+MAP_UNITS = 32  # single units of Z, at most, whose maps are measured
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,9 @@ class SraeSettings(Settings):
         ("digits",), ("digits",), ("mnist", GARMENTS), ("mnist", GARMENTS),
         "digits or mnist, of which mosaics are made, or fashion_mnist", axis=True, check=check_known,
     )  # fmt: skip
-    architectures: tuple[str, ...] = classifiers(*(("vgg5",),) * 4)
+    architectures: tuple[str, ...] = parameter(
+        *(("vgg5",),) * 4, f"classifiers to explain, of {', '.join(CHAINS)}", axis=True, check=check_chain
+    )
     seeds: tuple[int, ...] = parameter((0,), (0,), ALL_SEEDS, ALL_SEEDS, "one run for each", axis=True, limits=SEEDS)
     classifier_epochs: int = epochs_of(1, 8, 6, 64, of="the classifier")
     decoder_epochs: int = epochs_of(1, 3, 6, 64, of="ClaDec's decoders")
@@ -98,10 +109,12 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     -------
     rows
         {"layer", "target", "features", "method", "metric", "value"}; target -1 and 0 features are none. Of each method
-        `f_reg`, `f_cls` (and `_train`), `o1`, `o2`, `locality`, `split`, `carried`, `without_mass`: see `explained`.
-        "Lasso" with k features is the selection of at most k units, `number of units` how many these are. `masked_5` is
-        the accuracy where γ is 5 %, `area_5` the share of pixels shown. Method "chosen": β, η and q. Methods that
-        begin with "ClaDec": `loss` of its decoder, the mean squared error of grey values.
+        `f_reg`, `f_cls`, `f_cls_own`, `f_cls_others` (and `_train`), `o1`, `o2`, `locality`, `split`, `carried`,
+        `pull_away`, `without_mass`: see `explained`. "Lasso" with k features is the selection of at most k units,
+        `number of units` how many these are; its maps are those of the k largest contributions of the first selection
+        that has so many units. "constant": the mean logit for every example. `masked_5` is the accuracy where γ is 5 %,
+        `area_5` the share of pixels shown. Method "chosen": β, η and q of SRAE, and β of SAE. Methods that begin with
+        "ClaDec": `loss` of its decoder, the mean squared error of grey values.
     samples
         Some images of the target with maps and contributions, and what each x-feature stands for.
     """
@@ -120,16 +133,16 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
         rows.extend(_rows(method, values, features, asked.target))
 
     n = settings.features
-    terms = chosen_terms(asked, n, _grid(settings), max(1, settings.steps // CHOOSING))
-    note("chosen", {"beta": terms.beta, "eta": terms.eta, "q": terms.q or 0.0})
-    embeddings, maps = _embeddings(asked, terms, settings, note)
-    selection = _lasso(asked, n, note)
-    if selection.units:
-        maps[LASSO] = asked.maps_of_units(list(selection.units))
-        note(LASSO, asked.measured(maps[LASSO]), n)
+    choosing = max(1, settings.steps // CHOOSING)
+    terms = chosen_terms(asked, n, _grid(settings), choosing)
+    plain = chosen_terms(asked, n, [Terms(beta, 0, None) for beta in settings.betas], choosing)
+    note("chosen", {"beta": terms.beta, "eta": terms.eta, "q": terms.q or 0.0, "beta of SAE": plain.beta})
+    embeddings, maps = _embeddings(asked, variants(terms, plain), settings, note)
+    maps |= _lasso(asked, n, note)
+    note(CONSTANT, asked.faithfulness(constant(seen.fitted_on(asked.target))))
     maps["logit"] = asked.maps_of_logit()
     note("logit", asked.measured(maps["logit"]))
-    units = _varying_units(seen, MAP_UNITS)
+    units = _some_units(seen, MAP_UNITS)
     note("Z", {"locality": locality_of_each(asked.maps_of_units(units), asked.masks)})
     note("chance", {"locality": chance_of(asked)})
     for method, values in masking(asked, {"x-features": maps[SRAE], "logit": maps["logit"]}, "mean").items():
@@ -155,38 +168,46 @@ def _classifier(seen: Seen) -> list[dict[str, Any]]:
     values = {
         "accuracy": measures.accuracy(seen.logits["test"], data.test_labels),
         "test_images": float(len(data.test_labels)),
-        "varying_units": float(len(_varying_units(seen, UNITS))),
+        "varying_units": float(len(_some_units(seen, UNITS))),
     }
     return _rows(CLASSIFIER, values, 0, -1)
 
 
 def _embeddings(
-    asked: Asked, terms: Terms, settings: SraeSettings, note: Any
+    asked: Asked, losses: dict[str, Terms], settings: SraeSettings, note: Any
 ) -> tuple[dict[str, Embedding], dict[str, Tensor]]:
     """Every kind of embedding with n x-features, and SRAE with other numbers of them."""
     embeddings, maps = {}, {}
-    wanted = [(name, settings.features, loss) for name, loss in variants(terms).items()]
-    wanted += [(SRAE, n, terms) for n in settings.other_features if n != settings.features]
+    wanted = [(name, settings.features, loss) for name, loss in losses.items()]
+    wanted += [(SRAE, n, losses[SRAE]) for n in settings.other_features if n != settings.features]
     for name, n, loss in wanted:
         embedding = asked.fit(n, loss, settings.steps)
         found = asked.maps_of(embedding)
-        note(name, asked.faithfulness(embedding) | asked.measured(found) | {"carried": asked.carried(embedding)}, n)
+        ours = {"carried": asked.carried(embedding), "pull_away": asked.apart(embedding)}
+        note(name, asked.faithfulness(embedding) | asked.measured(found) | ours, n)
         if n == settings.features:
             embeddings[name], maps[name] = embedding, found
     return embeddings, maps
 
 
-def _lasso(asked: Asked, n: int, note: Any) -> Selection:
-    """Lasso with at most n units, which is compared; how many units it takes to be faithful is noted, too."""
+def _lasso(asked: Asked, n: int, note: Any) -> dict[str, Tensor]:
+    """How faithful Lasso is by the number of its units, up to the smallest penalty, and the maps of n of them."""
     path = lasso_path(asked.seen.fitted_on(asked.target))
-    for count in dict.fromkeys((n, *LASSO_SIZES)):
-        selection = with_units(path, count)
+    selections = {count: with_units(path, count) for count in (n, *LASSO_SIZES)} | {UNITS: path[-1]}
+    for count, selection in selections.items():
         note(LASSO, asked.faithfulness(selection) | {NUMBER: float(len(selection.units))}, count)
-    return with_units(path, n)
+    units = strongest_units(path, n)
+    if not units:
+        note(LASSO, dict.fromkeys(("o1", "o2", "locality"), float("nan")), n)
+        return {}
+    maps = asked.maps_of_units(list(units))
+    note(LASSO, asked.measured(maps), n)
+    return {LASSO: maps}
 
 
-def _varying_units(seen: Seen, count: int) -> list[int]:
-    """The units of Z that vary most over the training images; units that are constant are none."""
-    spread = seen.codes["train"].std(0)
-    order = torch.argsort(spread, descending=True, stable=True)[:count]
-    return [int(unit) for unit in order if spread[unit] > 0]
+def _some_units(seen: Seen, count: int) -> list[int]:
+    """So many of the units of Z that vary over the training images, drawn at random; all where there are no more."""
+    varying = torch.nonzero(seen.codes["train"].std(0) > 0)[:, 0]
+    seed = training.derive_seed(seen.scenes.setup.seed, "single units")
+    order = torch.randperm(len(varying), generator=torch.Generator().manual_seed(seed))[:count]
+    return sorted(varying.cpu()[order].tolist())

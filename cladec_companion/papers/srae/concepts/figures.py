@@ -25,6 +25,7 @@ from cladec_companion.records.samples import RunImages, runs_of
 from cladec_core.data import DATASETS
 
 ORDER = (SRAE, NN, SAE, CAE, LASSO)
+ROWS = {LASSO: "Lasso (units)", "logit": "logit (one map)"}  # whose maps are of no x-features
 POSITIVE, NEGATIVE = COLOURS["cladec"], COLOURS["refae"]
 
 
@@ -119,7 +120,7 @@ def maps(record: Record, image: int = 0) -> Figure:
     for row, method in enumerate([*methods, "logit"]):
         axes[row, 0].axis("on")
         show(axes[row, 0], original)
-        axes[row, 0].set_ylabel(method, rotation=0, ha="right", va="center", labelpad=6)
+        axes[row, 0].set_ylabel(ROWS.get(method, method), rotation=0, ha="right", va="center", labelpad=6)
         for column, found in enumerate(target[f"maps/{method}"][image], start=1):
             axes[row, column].axis("on")
             show(axes[row, column], found, cmap="Oranges")
@@ -242,7 +243,7 @@ def ranks(sources: dict[str, Evidence], metrics: dict[str, str]) -> pd.DataFrame
                     method: f"{order[method]:g}. ({tables.mean_sd(row['mean'], row['sd'])})"
                     for method, row in found.items()
                 }
-                count = int(max((row["n"] for row in found.values()), default=0))
+                count = int(min((row["n"] for row in found.values()), default=0))
                 rows.append({"number": heading_, "data": titled(place[0]), "source": source, "n": count, **texts})
     table = pd.DataFrame(rows).fillna("–")
     return table.set_index(["number", "data", "source"]).sort_index(level="number", sort_remaining=False)
@@ -280,7 +281,11 @@ def lasso_path(sources: dict[str, Evidence]) -> pd.DataFrame:
                 if not metric and column.endswith("number of units"):
                     units, error = (_mean(evidence, place, method, m) for m in ("number of units", "f_reg"))
                     rows.append(where | {"units": units, "F_reg": error})
-            rows.append(where | {"units": np.nan, "F_reg": _mean(evidence, place, SRAE, "f_reg")})
+            own = {"units": np.nan, "n": evidence.features, "F_reg": _mean(evidence, place, SRAE, "f_reg")}
+            rows.append(where | own)
     table = pd.DataFrame(rows).sort_values(["data", "source", "units"]).round({"units": 1, "F_reg": 3})
-    table["units"] = table["units"].map(lambda units: "SRAE, 5 x-features" if np.isnan(units) else f"{units:g}")
+    table["units"] = [
+        f"SRAE, {n:g} x-features" if np.isnan(units) else f"{units:g}"
+        for units, n in zip(table["units"], table.pop("n"), strict=True)
+    ]
     return table.set_index(["data", "source", "units"])

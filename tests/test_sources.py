@@ -4,9 +4,12 @@ import ast
 import json
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import fields
+from importlib import import_module
 from itertools import permutations
 from pathlib import Path
+from types import ModuleType
 
 import grimp
 import nbformat
@@ -188,6 +191,27 @@ def test_a_chapter_never_imports_another(imports):
         if all(step.startswith("cladec_companion.papers") for step in chain)
     }
     assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_names_that_a_notebook_takes_from_the_project_exist(notebook):
+    """A name that was changed elsewhere is found here, before minutes of execution."""
+    path, book = notebook
+    lines = "\n".join(cell.source for cell in code_cells(book)).splitlines()
+    tree = ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("%", "!"))))
+    imported, used = {}, 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cladec"):
+            for alias in node.names:
+                with suppress(ModuleNotFoundError):  # a name in a module, or a module
+                    import_module(f"{node.module}.{alias.name}")
+                imported[alias.asname or alias.name] = getattr(import_module(node.module), alias.name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owner = imported.get(node.value.id)
+            if isinstance(owner, ModuleType):
+                assert hasattr(owner, node.attr), f"{path.name}: {node.value.id}.{node.attr}"
+                used += 1
+    assert used, path.name
 
 
 def test_no_file_is_long_and_no_function():

@@ -81,7 +81,8 @@ def spreads() -> pd.DataFrame:
     kinds = {"rec": LOSS, "cls": CROSS_ENTROPY, "acc": ACCURACY, "cladec": OCCLUDED, "gradcam": OCCLUDED}
     rows = [
         {"architecture": architecture, "cluster": cluster,
-         "kind": OWN_ACCURACY if metric == "acc_classifier" else kinds[first], "mean": pair[0], "var": pair[1] ** 2, "count": RUNS}
+         "kind": OWN_ACCURACY if metric == "acc_classifier" else kinds[first], "mean": pair[0],
+         "var": pair[1] ** 2, "count": RUNS}
         for architecture, cluster, values in parts for metric, pair in values.items()
         for first in [metric.split("_")[0]] if first in kinds and isinstance(pair, list)
     ]  # fmt: skip

@@ -73,22 +73,26 @@ class Space:
         Per channel, (channels, 1, 1); 0 and 1 where images are taken as they are.
     value_range
         Lowest and highest value, for drawing.
+    measured_mean
+        Per channel, (channels, 1, 1), whether images are standardised or not; None in files of earlier versions.
     """
 
     shape: tuple[int, ...]
     mean: Tensor
     std: Tensor
     value_range: tuple[float, float]
+    measured_mean: Tensor | None = None
 
     @classmethod
     def of(cls, images: Tensor, *, standardise: bool = True) -> "Space":
         """Measure images (n, channels, height, width); see `Protocol.standardise`."""
         low, high = images.min().item(), images.max().item()
         span = (0.0, 1.0) if low >= 0 and 0 < high <= 1 else (low, max(high, low + 1e-6))
-        mean, std = _statistics(images)
+        measured, std = _statistics(images)
+        mean = measured
         if not standardise:
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
-        return cls(tuple(images.shape[1:]), mean, std, span)
+        return cls(tuple(images.shape[1:]), mean, std, span, measured)
 
     @property
     def at_once(self) -> int:
@@ -102,6 +106,11 @@ class Space:
     def standardise(self, images: Tensor) -> Tensor:
         """Zero mean and unit variance per channel over the images measured, if they are standardised at all."""
         return (images - self.mean) / self.std
+
+    @property
+    def grey(self) -> Tensor:
+        """The mean of the images as the networks take it, (channels, 1, 1), which is 0 where images are standardised."""
+        return self.standardise(self.mean if self.measured_mean is None else self.measured_mean)
 
     def restore(self) -> nn.Module:
         """Build the module that undoes `standardise`."""

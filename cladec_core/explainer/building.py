@@ -109,7 +109,7 @@ class Space:
 
     @property
     def grey(self) -> Tensor:
-        """The mean of the images as the networks take it, (channels, 1, 1), which is 0 where images are standardised."""
+        """The mean of the images as the networks take it, (channels, 1, 1), which is 0 if images are standardised."""
         return self.standardise(self.mean if self.measured_mean is None else self.measured_mean)
 
     def restore(self) -> nn.Module:

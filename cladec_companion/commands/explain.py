@@ -38,6 +38,8 @@ Out = Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Folder f
 Size = Annotated[str | None, typer.Option(parser=text, metavar="HxW", help="Resize all images.")]
 Normalise = Annotated[str, typer.Option(help="auto (ImageNet's for torchvision), none, imagenet, or MEANS:DEVIATIONS.")]
 Alpha = Annotated[float, typer.Option(help="Weight of the classification loss, 0..1; above 0 needs labels.")]
+Decoder = Annotated[str, typer.Option(help="How it enlarges its maps: transposed, or upsampled (no checkerboards).")]
+Loss = Annotated[str, typer.Option(help="What is minimised: pixel, or perceptual (sharper, larger squared errors).")]
 Epochs = Annotated[int | None, typer.Option(help="Fixed number instead of one chosen from the data.")]
 Budget = Annotated[str | None, typer.Option(parser=text, metavar="TIME", help="Training time per layer, such as 5m.")]
 Seeds = Annotated[int, typer.Option(help="Repetitions for the table; 0: no table.")]
@@ -56,6 +58,8 @@ def explain(
     size: Size = None,
     normalise: Normalise = "auto",
     alpha: Alpha = 0.0,
+    decoder: Decoder = "transposed",
+    loss: Loss = "pixel",
     epochs: Epochs = None,
     time_budget: Budget = None,
     seeds: Seeds = 1,
@@ -68,6 +72,8 @@ def explain(
     --labels from-folders --size 64x64`
     """
     one_of("value of --labels", labels, ("none", "from-folders"))
+    one_of("value of --decoder", decoder, ("transposed", "upsampled"))
+    one_of("value of --loss", loss, ("pixel", "perceptual"))
     check_number("--alpha", alpha, 0, 1)
     check_number("--epochs", epochs, 1)
     check_number("--seeds", seeds, 0)
@@ -94,8 +100,8 @@ def explain(
     }  # fmt: skip
     print(
         report.explain(
-            loaded.model, folder, layer, out, preprocess=preprocess, facts=facts, alpha=alpha, epochs=epochs,
-            time_budget=budget, seeds=seeds, seed=seed, device=device, progress=True,
+            loaded.model, folder, layer, out, preprocess=preprocess, facts=facts, epochs=epochs, time_budget=budget,
+            seeds=seeds, alpha=alpha, decoder=decoder, loss=loss, seed=seed, device=device,
         )
     )  # fmt: skip
 

@@ -35,7 +35,8 @@ SHOWN = 12  # rows of the live table
 
 def plan_table(tasks: Sequence[PlannedCell], found: Costs, rates: Rates) -> Table:
     """By experiment: what is done and missing, and what that takes on one worker."""
-    table = Table("experiment", "cells", "done", "missing", "trainings", "operations", "minutes")
+    columns = ("experiment", "cells", "done", "missing", "trainings", "operations", "minutes")
+    table = Table(*columns, caption="Networks only; what a cell measures and fits with them comes on top.")
     for name in dict.fromkeys(task.settings.experiment for task in tasks):
         own = [task for task in tasks if task.settings.experiment == name]
         waiting = [task for task in own if task in found]

@@ -26,7 +26,8 @@ from cladec_core.explainer.explanation import Shown
 from cladec_core.measures import over_seeds
 
 MEASURED = 2 * FEWEST  # held-out images that a table needs
-SHOWN = 8  # images per figure
+SHOWN = 8  # images per figure, of up to 48 pixels
+SHOWN_LARGE = {48: 6, 96: 4}  # of more than so many pixels, so that something can be seen in them
 INVERTED = 4  # images that are inverted, which takes some hundred steps through the model
 HELD_OUT = 0.2  # share of the images that is explained and measured, and not trained on
 MOST_HELD_OUT = 1000
@@ -41,7 +42,7 @@ def split(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def choose(explanation: Explanation, truth: Tensor | None) -> dict[str, list[int]]:
-    """The images a reader wants first: title -> indices, at most `SHOWN` each.
+    """The images a reader wants first: title -> indices, at most as many as a figure shows.
 
     Faithful means: the layer's reconstruction is hardly worse than the reference's.
     """
@@ -53,7 +54,13 @@ def choose(explanation: Explanation, truth: Tensor | None) -> dict[str, list[int
         wrong = (explanation.prediction != truth).nonzero().flatten()
         chosen["Misclassified images"] = wrong[gap[wrong].argsort(descending=True)]
     chosen |= {"What the layer keeps best": order, "What the layer loses most": order.flip(0)}
-    return {title: indices[:SHOWN].tolist() for title, indices in chosen.items() if len(indices)}
+    count = shown(explanation.original)
+    return {title: indices[:count].tolist() for title, indices in chosen.items() if len(indices)}
+
+
+def shown(images: Tensor) -> int:
+    """How many images (n, channels, height, width) a figure has room for."""
+    return min([SHOWN, *(count for side, count in SHOWN_LARGE.items() if max(images.shape[-2:]) > side)])
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -87,20 +94,20 @@ def explain(
     *,
     preprocess: Callable[[Tensor], Tensor] | None,
     facts: dict[str, str],
-    alpha: float = 0.0,
     epochs: int | None = None,
     time_budget: float | None = None,
     seeds: int = 1,
-    seed: int = 0,
-    device: str = "auto",
     progress: bool = True,
+    **options: Any,
 ) -> Path:
     """Fit an explainer, and write its report to a new folder: `index.html` and the losses of each image.
 
     Parameters
     ----------
-    model, folder, layers, preprocess, alpha, epochs, time_budget, seed, device, progress
+    model, folder, layers, preprocess, epochs, time_budget, progress
         See `ClaDec` and `ClaDec.fit`.
+    options
+        Further ones of `ClaDec`, such as `alpha` and `seed`.
     out
         Folder that does not exist yet.
     facts
@@ -127,9 +134,9 @@ def explain(
     outputs = _outputs(model, preprocess, folder.images[:2])
     if folder.labels is not None and outputs:
         notes.say(labels.outputs_doubt(folder.classes, folder.labels, outputs, folder.alphabetical))
-    explainer = ClaDec(model, layers=list(layers), preprocess=preprocess, alpha=alpha, device=device, seed=seed)
-    train, held_out = split(len(folder.images), seed)
-    known = None if folder.labels is None or not alpha else folder.labels[train]
+    explainer = ClaDec(model, layers=list(layers), preprocess=preprocess, **options)
+    train, held_out = split(len(folder.images), explainer.seed)
+    known = None if folder.labels is None or not explainer.alpha else folder.labels[train]
     budget = {} if time_budget is None else {"time_budget": time_budget}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the report has what `fit` warns about
@@ -205,6 +212,7 @@ def _report(
         table=None if table is None else summary(table).to_html(border=0),
         accuracy=None if right is None else right.double().mean().item(),
         counts={"train": len(folder.images) - len(held_out), "held_out": len(held_out)}, classes=folder.classes,
+        colour=folder.images.shape[1] == 3,
     )  # fmt: skip
     return {"index.html": page, "losses.csv": losses.set_index("image").to_csv()}
 
@@ -217,7 +225,7 @@ def _section(
         {
             "title": title,
             "names": ", ".join(names[at] for at in indices),
-            "webp": _drawn(part[indices]),
+            "webp": _drawn(part.named(classes, truth)[indices]),
         }
         for title, indices in choose(part, truth).items()
     ]
@@ -239,10 +247,10 @@ def agreement(part: Explanation, truth: Tensor | None, classes: Sequence[str]) -
     return shown.rename(index=lambda at: classes[at] if at != "all" and at < len(classes) else at).rename_axis("class")
 
 
-def _drawn(shown: Shown) -> str:
+def _drawn(picture: Shown) -> str:
     """The figure as WebP, in base64: a fifth of a PNG's size, so that a report of many layers can still be mailed."""
     stream = io.BytesIO()
-    shown.show(SHOWN).savefig(stream, format="webp", dpi=120, pil_kwargs={"quality": 88})
+    picture.show(SHOWN).savefig(stream, format="webp", dpi=120, pil_kwargs={"quality": 88})
     return base64.b64encode(stream.getvalue()).decode()
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from cladec_core.errors import UsageError
 from cladec_core.explainer import intake, taps
 from cladec_core.explainer.protocol import Protocol
 from cladec_core.explainer.taps import Tap
+from cladec_core.explainer.upsampling import upsampled
 from cladec_core.networks import Frozen, Select
 
 VALUES_AT_ONCE = 2**22  # in a batch where nothing is trained, so that it fits into memory
@@ -23,6 +24,10 @@ REFERENCES = {
     "copy": "RefAE (copied encoder)",
     "own": "RefAE (the project's encoder)",
     "random": "reference (random encoder)",
+}
+DECODINGS: dict[str, Callable[[nn.Sequential], nn.Sequential]] = {
+    "transposed": lambda decoder: decoder,
+    "upsampled": upsampled,
 }
 NOT_READABLE = (
     "Layer {layer}: do not read the difference to the reference. On {images} images held out ΔRec is {mean:.3g}, "
@@ -138,6 +143,8 @@ class Design:
         Of decoders, and of the project's encoder.
     protocol, seed
         They decide the rest, and the weights.
+    decoding
+        How decoders enlarge their maps: one of `DECODINGS`.
     """
 
     tap: Tap
@@ -148,6 +155,7 @@ class Design:
     width: int
     protocol: Protocol
     seed: int
+    decoding: str = "transposed"
 
     def encoder(self) -> Frozen:
         """Build the frozen encoder: images to the layer's activation, `(n, *code)`."""
@@ -191,7 +199,8 @@ class Design:
         units, *grid = self.code
         sides = [1] * len(grid)
         scaled = [Affine(torch.zeros(units, *sides), torch.ones(units, *sides))] if self.protocol.scale_codes else []
-        return nn.Sequential(*scaled, fresh_decoder(self.code, self.space.shape, self.protocol, self.width))
+        fresh = fresh_decoder(self.code, self.space.shape, self.protocol, self.width)
+        return nn.Sequential(*scaled, DECODINGS[self.decoding](fresh))
 
     def _seed(self, which: str) -> int:
         return self.protocol.seeds.derive(which, self.seed, self.tap.layer, self.channels, 0.0)

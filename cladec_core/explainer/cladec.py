@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cladec_core import measures, training
+from cladec_core import training
 from cladec_core.errors import UsageError, one_of
 from cladec_core.explainer import fitting, intake, saving, taps
-from cladec_core.explainer.building import REFERENCES, LayerModules, Space
+from cladec_core.explainer.building import DECODINGS, REFERENCES, LayerModules, Space
 from cladec_core.explainer.copying import private_copy
 from cladec_core.explainer.evaluation import Evaluation
 from cladec_core.explainer.explanation import Comparison, Explanation, Explanations
@@ -23,6 +22,8 @@ from cladec_core.explainer.protocol import PRACTICAL, Protocol
 from cladec_core.explainer.taps import Adapters, Logits, Preprocess, Tap
 from cladec_core.explainer.task import Notes, Task
 
+OF_TASK = ("channels", "alpha", "reference", "seed", "protocol", "decoder", "loss")  # parameters
+LOSSES = ("pixel", "perceptual")
 FEWEST = 32  # images, without which there is no batch
 Adapter = Callable[[Any], Tensor] | Adapters | None  # see `taps.named_adapters`
 
@@ -56,6 +57,10 @@ class ClaDec:
         "copy": RefAE, the same encoder with fresh weights. "own": RefAE with the project's encoder of the same code
         size. "random": the encoder with random weights, untrained. "auto": a copy, or "own" where a layer cannot be
         re-initialised or the encoder is too large for the images or the memory.
+    decoder
+        "transposed": it enlarges its maps as the paper's does. "upsampled": by copying pixels, then a convolution.
+    loss
+        What is minimised: "pixel", squared errors (Eq. 1), or "perceptual", where unlike structure counts most.
     device
         "auto" or a name that torch knows.
     seed
@@ -88,6 +93,8 @@ class ClaDec:
         adapter: Adapter = None,
         class_token: str = "keep",
         reference: str = "auto",
+        decoder: str = "transposed",
+        loss: str = "pixel",
         device: str = "auto",
         seed: int = 0,
         protocol: Protocol = PRACTICAL,
@@ -95,10 +102,13 @@ class ClaDec:
         self.layers: tuple[str, ...] = taps.checked_layers(model, layer, layers)
         one_of("class_token", class_token, taps.CLASS_TOKEN)
         one_of("reference", reference, ["auto", *REFERENCES])
+        one_of("decoder", decoder, DECODINGS)
+        one_of("loss", loss, LOSSES)
         self.channels = intake.checked_channels(channels)
         self.alpha = intake.checked_number("alpha", alpha, 0, 1, "0 (reconstruction only) to 1 (classification only)")
         self.seed = intake.checked_integer("seed", seed, 0)
-        self.class_token, self.reference, self.protocol, self.preprocess = class_token, reference, protocol, preprocess
+        self.class_token, self.preprocess, self.protocol = class_token, preprocess, protocol
+        self.reference, self.decoder, self.loss = reference, decoder, loss
         self.adapters = taps.named_adapters(adapter)
         self.on = training.compute(device)
         copied, preprocess, self._note = private_copy(model, preprocess)
@@ -210,7 +220,7 @@ class ClaDec:
         asked = {"epochs": epochs, "time_budget": time_budget}
         begun = intake.digest(given, truth, asked)
         done = self._built if self._begun == begun and len(self._built) < len(self.layers) else {}
-        notes, names = Notes(progress), ("channels", "alpha", "reference", "seed", "protocol", "on")
+        notes, names = Notes(progress), (*OF_TASK, "on")
         task = Task.of(given, truth, self._logits, notes, **{name: getattr(self, name) for name in names})
         notes.warn(self._note)
         notes.say("".join(f"{layer} is fitted already. " for layer in done).strip())
@@ -283,12 +293,9 @@ class ClaDec:
         images = space.checked(x, unit=self.preprocess is not None)
         found = {}
         for layer, built in self._built.items():
-            size = self._logits.preprocess(images[:1].to(self.on.device)).shape[-2:]
             tap = Tap(layer, "drop", self._logits.model, self._logits.preprocess, self.adapters)
-            layout = None if len(built.settings["code"]) == 1 else partial(tap.as_maps, size=size)
-            batches = (batch.to(self.on.device) for batch in images.split(space.at_once))
-            maps = [measures.gradcam(self._logits, f"model.{layer}", batch, layout=layout) for batch in batches]
-            found[layer] = torch.cat(maps).cpu()
+            flat = len(built.settings["code"]) == 1
+            found[layer] = taps.heat_maps(self._logits, tap, images, flat=flat, at_once=space.at_once, on=self.on)
         return found if len(self.layers) > 1 else found[self.layers[0]]
 
     def _ready(self) -> Space:
@@ -338,43 +345,35 @@ class ClaDec:
         """
         space = self._ready()
         given, known = intake.gather(images, labels, unit=self.preprocess is not None)
-        given = space.checked(given)
         if len(given) < 2 * FEWEST or seeds < 1:
             raise UsageError(f"{len(given)} images, seeds={seeds}; valid: at least {2 * FEWEST} images, 1 seed.")
-        classes = self._run(self._logits, given[:1], space).shape[1]
+        classes = self._run(self._logits, space.checked(given)[:1], space).shape[1]
         truth = intake.checked_labels(known, classes).to(self.on.device)
         explainers = [self, *(self._again(self.seed + more) for more in range(1, seeds))]
-        images = space.standardise(given).to(self.on.device)
+        images = space.standardise(space.checked(given)).to(self.on.device)
         evaluation = Evaluation(self._logits, classes, space, self.on, images, truth)
         right, rows = evaluation.right_when_hidden(), []
         for one in explainers:
             if one is not self:
                 assert self._data is not None  # `_again` has asked for it
                 one.fit(*self._data, **self._asked, progress=progress)
-            for layer, built in one._built.items():
-                row = {"layer": layer, "seed": one.seed, "reference": one.references[layer]}
-                rows.append(row | evaluation.measure(built, right, one.seed))
+            rows += [evaluation.measure(layer, built, right, one.seed) for layer, built in one._built.items()]
         return pd.DataFrame(rows)
 
     def _again(self, seed: int) -> "ClaDec":
         if self._data is None:
             raise UsageError("Further seeds need the images of fit, which are not saved; fit again, or use seeds=1.")
-        return ClaDec(
-            self._logits.model, device=str(self.on.device), **self._options | {"seed": seed},
-            preprocess=self.preprocess, adapter=self.adapters,
-        )  # fmt: skip
+        how = self._options | {"seed": seed, "preprocess": self.preprocess, "adapter": self.adapters}
+        return ClaDec(self._logits.model, device=str(self.on.device), **how)
 
     @property
     def _options(self) -> dict[str, Any]:
-        names = ("layers", "channels", "alpha", "class_token", "reference", "seed", "protocol")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("layers", "class_token", *OF_TASK)}
 
     def compare(
         self, other: "ClaDec", images: Images, labels: Labels = None, *, classes: Sequence[int] | None = None
     ) -> Comparison:
-        """What do a layer of this model and one of another keep differently of the same images?
-
-        How much of it is chance shows the comparison with an explainer of the same model and another seed.
+        """Show what a layer of this model and one of another keep differently; another seed shows how much is chance.
 
         Parameters
         ----------
@@ -480,8 +479,8 @@ class ClaDec:
     @classmethod
     def _restored(cls, kept: dict[str, Any], model: nn.Module, preprocess: Preprocess, **how: Any) -> "ClaDec":
         saving.check_model(kept, model)
-        given = saving.restored_preprocess(kept["preprocess"], preprocess)
-        explainer = cls(model, **kept["options"], preprocess=given, **how)
+        how["preprocess"] = saving.restored_preprocess(kept["preprocess"], preprocess)
+        explainer = cls(model, **kept["options"], **how)
         if sorted(explainer.adapters) != kept["adapters"]:
             raise UsageError(f"It was fitted with an adapter for {kept['adapters']}; pass the same one.")
         space: Space = kept["space"]
@@ -489,9 +488,8 @@ class ClaDec:
             raise UsageError("The model has the same weights but other outputs: its forward or preprocess has changed.")
         design = {name: getattr(explainer, name) for name in ("channels", "protocol", "seed")}
         for layer in kept["layers"]:
-            explainer._built[layer] = LayerModules.restored(
-                kept["parts"][layer], explainer._tap(layer), space, **design
-            )
+            tap, part = explainer._tap(layer), kept["parts"][layer]
+            explainer._built[layer] = LayerModules.restored(part, tap, space, **design, decoding=explainer.decoder)
         explainer._space, explainer.notes = space, kept["notes"]
         return explainer
 

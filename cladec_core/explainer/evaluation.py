@@ -36,13 +36,13 @@ class Evaluation:
         """Apply a module to images, exactly."""
         return training.apply(model, images, self.on, exact=True, batch_size=self.space.at_once)
 
-    def measure(self, built: LayerModules, right: Tensor, seed: int) -> dict[str, Any]:
+    def measure(self, layer: str, built: LayerModules, right: Tensor, seed: int) -> dict[str, Any]:
         """Measure one layer.
 
         Parameters
         ----------
-        built
-            The fitted layer.
+        layer, built
+            Its name, and its fitted modules.
         right
             What `right_when_hidden` gives.
         seed
@@ -54,7 +54,7 @@ class Evaluation:
             Columns as `ClaDec.evaluate` names them.
         """
         made = {"cladec": self.run(built.explain, self.images), "reference": self.run(built.reference, self.images)}
-        row: dict[str, Any] = {"images": len(self.images)}
+        row: dict[str, Any] = {"layer": layer, "seed": seed, "reference": built.label, "images": len(self.images)}
         errors, right_of = {}, {}
         for name, images in made.items():
             error = (images - self.images) * self.space.std.to(images.device)

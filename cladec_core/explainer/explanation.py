@@ -14,6 +14,7 @@ from cladec_core.errors import UsageError
 from cladec_core.measures import of_share
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DIFFERENCE_COLOURS = ("#0072b2", "white", "#d55e00")  # blue to orange, as everywhere in the book (reading C-26)
@@ -29,11 +30,17 @@ class Shown:
         """Name the batches of images that `show` draws, (n, channels, height, width)."""
         raise NotImplementedError
 
-    def show(self, images: int = 8) -> "Figure":
-        """Draw the first images, one in each column.
+    @property
+    def captions(self) -> dict[str, list[str]]:
+        """What stands below the images of some rows, by the row's name."""
+        return {}
 
-        Rows of differences (with a minus sign in their name) have one scale, white where nothing differs: orange is
-        brighter in the first of the two, blue in the second.
+    def show(self, images: int = 8) -> "Figure":
+        """Draw the first images, one in each column; larger ones than 32x32 are drawn larger.
+
+        Rows of differences (with a minus sign in their name) have one scale. Of grey images they are white where
+        nothing differs, orange where the first of the two is brighter, and blue where the second is. Of colour images
+        each channel is drawn: grey where nothing differs, else in the colour of which the first of the two has more.
 
         Parameters
         ----------
@@ -46,30 +53,36 @@ class Shown:
             Of matplotlib, already closed: a notebook shows it once.
         """
         import matplotlib.pyplot as plt
-        from matplotlib.colors import LinearSegmentedColormap
 
-        signed = LinearSegmentedColormap.from_list("signed", DIFFERENCE_COLOURS)
-        low, high = self.value_range
-        count = min(images, len(next(iter(self.rows.values()))))
+        first = next(iter(self.rows.values()))
+        count, inches = min(images, len(first)), 0.9 * min(max(first.shape[-1] / 32, 1), 4) ** 0.5
+        below = 0.3 if self.captions else 0.0  # inches, for two lines of text
         figure, axes = plt.subplots(
             len(self.rows),
             count,
-            figsize=(0.9 * count + 1.4, 0.9 * len(self.rows)),
+            figsize=(inches * count + 1.4, (inches + below) * len(self.rows)),
             squeeze=False,
             layout="constrained",
         )
         for line, (name, batch) in zip(axes, self.rows.items(), strict=True):
-            line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
-            for axis, image in zip(line, batch.numpy(), strict=False):
+            line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+            for axis, image, text in zip(line, batch.numpy(), self.captions.get(name, [""] * count), strict=False):
                 axis.set(xticks=[], yticks=[])
-                if "−" in name:
-                    axis.imshow(image.mean(0), cmap=signed, vmin=(low - high) / 2, vmax=(high - low) / 2)
-                else:
-                    unit = ((image - low) / (high - low)).clip(0, 1)
-                    shown = unit.transpose(1, 2, 0) if len(unit) == 3 else unit.mean(0)
-                    axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
+                axis.set_xlabel(text, fontsize=7, labelpad=2)
+                self._draw(axis, image, difference="−" in name)
         plt.close(figure)
         return figure
+
+    def _draw(self, axis: "Axes", image: np.ndarray, *, difference: bool) -> None:
+        from matplotlib.colors import LinearSegmentedColormap
+
+        low, high = self.value_range
+        if difference and len(image) != 3:
+            signed = LinearSegmentedColormap.from_list("signed", DIFFERENCE_COLOURS)
+            axis.imshow(image.mean(0), cmap=signed, vmin=(low - high) / 2, vmax=(high - low) / 2)
+            return
+        unit = (image / (high - low) + 0.5 if difference else (image - low) / (high - low)).clip(0, 1)
+        axis.imshow(unit.transpose(1, 2, 0) if len(unit) == 3 else unit.mean(0), cmap="gray", vmin=0, vmax=1)
 
     def _repr_png_(self) -> bytes:
         stream = io.BytesIO()
@@ -100,6 +113,8 @@ class Explanation(Shown):
         Lowest and highest value of the images of `fit`, for drawing.
     doubt
         Why the difference to the reference must not be read; empty if it can be.
+    truth, classes
+        The true class of each image, int64 (n,), or None; and the names of classes, or none: then they have numbers.
     """
 
     layer: str
@@ -113,6 +128,27 @@ class Explanation(Shown):
     reference_label: str
     value_range: tuple[float, float]
     doubt: str = ""
+    truth: Tensor | None = None
+    classes: tuple[str, ...] = ()
+
+    def named(self, classes: Sequence[str], truth: Tensor | None = None) -> "Explanation":
+        """Give names to the classes, and true classes (n,) to the images, for `show`."""
+        return replace(self, classes=tuple(classes), truth=truth)
+
+    def _name(self, label: Tensor) -> str:
+        at = int(label)
+        return self.classes[at] if 0 <= at < len(self.classes) else str(at)
+
+    @property
+    def captions(self) -> dict[str, list[str]]:
+        """Below an image its true class, if known, and what the classifier sees in it; below the others the latter."""
+        image, reference, cladec, _ = self.rows
+        seen = {image: self.prediction, reference: self.prediction_reference, cladec: self.prediction_cladec}
+        found = {row: [f"seen as {self._name(at)}" for at in labels] for row, labels in seen.items()}
+        if self.truth is not None:
+            pairs = zip(self.truth, found[image], strict=True)
+            found[image] = [f"true: {self._name(at)}\n{text}" for at, text in pairs]
+        return found
 
     @property
     def difference(self) -> Tensor:
@@ -184,6 +220,11 @@ class Explanations(dict[str, Explanation], Shown):
     def rows(self) -> dict[str, Tensor]:
         """What `show` draws: the images once, and what is of each layer."""
         return {name: images for one in self.values() for name, images in one.rows.items()}
+
+    @property
+    def captions(self) -> dict[str, list[str]]:
+        """As of each explanation."""
+        return {name: texts for one in self.values() for name, texts in one.captions.items()}
 
     @property
     def value_range(self) -> tuple[float, float]:  # type: ignore[override]  # there is no dictionary that has fields

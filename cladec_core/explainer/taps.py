@@ -5,13 +5,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cladec_core import measures
 from cladec_core.errors import UsageError
 from cladec_core.networks import capture, check_layer, in_eval_mode
+from cladec_core.training import Compute
 
 CLASS_TOKEN = ("keep", "drop")
 # What torch says where the types of a layer and of its input differ.
@@ -331,3 +334,33 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(f"{name} {_described(value)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def heat_maps(logits: Logits, tap: Tap, images: Tensor, *, flat: bool, at_once: int, on: Compute) -> Tensor:
+    """GradCAM of the predicted class at a layer of any model (`measures.gradcam`).
+
+    Parameters
+    ----------
+    logits, tap
+        The classifier and the layer of it.
+    images
+        (n, channels, height, width), in the user's units, on the CPU.
+    flat
+        Whether the layer has units without places, so that maps before it are looked for.
+    at_once, on
+        Images in a batch, and where.
+
+    Returns
+    -------
+    Tensor
+        (n, height, width), from 0 to 1, on the CPU.
+
+    Raises
+    ------
+    UsageError
+        For a layer without maps before it.
+    """
+    size = logits.preprocess(images[:1].to(on.device)).shape[-2:]
+    layout = None if flat else partial(tap.as_maps, size=size)
+    batches = (batch.to(on.device) for batch in images.split(at_once))
+    return torch.cat([measures.gradcam(logits, f"model.{tap.layer}", batch, layout=layout) for batch in batches]).cpu()

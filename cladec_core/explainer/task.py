@@ -16,6 +16,7 @@ from cladec_core.errors import UsageError
 from cladec_core.explainer import fitting, intake, taps
 from cladec_core.explainer.building import MEMORY_SHARE, Affine, Design, LayerModules, Space, choose_reference
 from cladec_core.explainer.fitting import Course, Loss, Training, Trainings
+from cladec_core.explainer.perceptual import PerceptualLoss
 from cladec_core.explainer.protocol import Protocol
 from cladec_core.explainer.taps import Logits, Tap
 from cladec_core.training import Compute
@@ -90,7 +91,7 @@ class Task:
         (n,) on the device, for alpha > 0.
     logits
         The classifier.
-    channels, alpha, reference, seed, protocol
+    channels, alpha, reference, seed, protocol, decoder, loss
         As of `ClaDec`.
     on
         Device and precision.
@@ -107,6 +108,8 @@ class Task:
     reference: str
     seed: int
     protocol: Protocol
+    decoder: str
+    loss: str
     on: Compute
     notes: Notes
 
@@ -165,7 +168,7 @@ class Task:
         kind, note = choose_reference(self.reference, tap, raw, len(self.images))
         self.notes.warn(note)
         width = fitting.decoder_width(len(self.images), self.protocol)
-        return Design(tap, self.space, code, self.channels, kind, width, self.protocol, self.seed)
+        return Design(tap, self.space, code, self.channels, kind, width, self.protocol, self.seed, self.decoder)
 
     def build(self, design: Design) -> LayerModules:
         """Build the modules of a layer, untrained, with activations scaled as the protocol says.
@@ -198,10 +201,10 @@ class Task:
         done = "kept" if kept else "recomputed for each batch: too much for the memory"
         what = f"{units} channels of {'x'.join(map(str, grid))}" if grid else f"{units} units"
         self.notes.say(f"Activations of {layer} ({what}, {size / 2**20:.0f} MB) are {done}.")
-        loss, targets = self._reconstruction, self._targets
+        loss, targets = self._loss(), self._targets
         if self.labels is not None:
-            classifier = nn.Sequential(self.space.restore(), self.logits).to(self.on.device).eval()
-            loss = training.ClaDecLoss(classifier, self.alpha, self.protocol.mean_loss)
+            classifier = nn.Sequential(self._restore(), self.logits).to(self.on.device).eval()
+            loss = self._loss(classifier)
             targets = (self.images, self.labels)
         order = self._order(design, "decoder_order")
         return Training(
@@ -213,7 +216,7 @@ class Task:
         encoder, decoder = reference
         kept = self._kept(design) if design.kind == "random" else 0
         return Training(
-            f"{design.tap.layer} reference", encoder, decoder, kept, self._reconstruction, self._targets,
+            f"{design.tap.layer} reference", encoder, decoder, kept, self._loss(), self._targets,
             self._order(design, "reference_order"), self.protocol, self.on, self.space.at_once,
         )  # fmt: skip
 
@@ -317,9 +320,16 @@ class Task:
             said = f"rounds of {said}, at most {most}, until the loss is flat or {time_budget:.3g} s a layer are spent"
         self.notes.say(f"On {self.on.device}: {said}; {memory / 1e9:.1f} GB.")
 
-    @property
-    def _reconstruction(self) -> Loss:
+    def _loss(self, classifier: nn.Module | None = None) -> Loss:
+        """Of reconstructions alone, or with the classification loss of a classifier (Eq. 1)."""
+        if self.loss == "perceptual":
+            return PerceptualLoss(self._restore(), *self.space.value_range, classifier, self.alpha)
+        if classifier is not None:
+            return training.ClaDecLoss(classifier, self.alpha, self.protocol.mean_loss)
         return fitting.reconstruction(self.protocol.mean_loss)
+
+    def _restore(self) -> nn.Module:
+        return self.space.restore().to(self.on.device)
 
     @property
     def _targets(self) -> tuple[Tensor, ...]:

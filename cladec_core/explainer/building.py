@@ -34,6 +34,12 @@ NOT_READABLE = (
     "with an interval from {low:.3g} to {high:.3g} (95 %), so not above 0: the layer keeps nearly all that matters for "
     "drawing, or the reference is not as good as it could be."
 )
+BEGAN_AS_CLADEC = (
+    "Layer {layer}: do not read the difference to the reference as what the layer lacks. From fresh weights the "
+    "reference was not surely better than ClaDec; this one began as ClaDec and was trained for {epochs} epochs more, "
+    "encoder and decoder, from which its lead may come (ΔRec on {images} images held out: {mean:.3g}, with an interval "
+    "from {low:.3g} to {high:.3g})."
+)
 NO_GRADIENT = (
     "no gradient reaches {} (is there a torch.no_grad, detach or inference_mode?), so that a copy would stay as it is"
 )
@@ -268,7 +274,10 @@ class LayerModules:
     def doubt(self, layer: str) -> str:
         """Why the difference to the reference must not be read; empty if it can be, or if no images were held out."""
         found = self.settings.get("held_out")
-        return "" if found is None or found["low"] > 0 else NOT_READABLE.format(layer=layer, **found)
+        if found is None or (found["low"] > 0 and "start" not in self.settings):
+            return ""
+        said = NOT_READABLE if found["low"] <= 0 else BEGAN_AS_CLADEC
+        return said.format(layer=layer, epochs=self.epochs["reference"], **found)
 
 
 def fresh_decoder(

@@ -108,7 +108,7 @@ def test_the_shares_of_q8_are_those_of_each_methods_own_fall():
     assert effects == pytest.approx(sorted(lacks["refae", layer] - lacks["cladec", layer] for layer in LAYERS))
 
 
-def test_a_loss_above_that_of_the_mean_image_has_not_fallen():
+def test_a_loss_above_that_of_a_grey_image_has_not_fallen():
     assert (
         DECIDE["Q8"](evidence(record(lambda *_: steady(*_) | {("cladec", "loss_standardised"): 1.2}))).comparisons == ()
     )

@@ -35,7 +35,7 @@ KEYS = [*RUN, "layer", "images", "epochs"]
 DELTA_REC, DELTA_ACC = {"rec_cladec": 1.0, "rec_refae": -1.0}, {"acc_cladec": 1.0, "acc_refae": -1.0}
 OURS = "a question of ours; the paper trains everything for one length"
 LAYERS = "layers"  # the experiment whose record has the longest training, where it was made
-START = 1.0  # loss (standardised mean) of the image that is the mean everywhere, from which every training comes down
+START = 1.0  # loss (standardised mean) of a plain image of the mean grey, from which every training comes down
 STILL_FALLING, UNRECORDED = "still falling", "not recorded"
 Run = tuple[str, str]
 
@@ -235,9 +235,9 @@ def _trend(evidence: Evidence, terms: dict[str, float], claimed: Region) -> list
 def _lacks(evidence: Evidence, run: Run, cells: tuple[str, str]) -> Comparison | None:
     """The share of its own fall that the RefAE lacks after the shorter of two trainings, less what ClaDec lacks of its.
 
-    A method's fall leads from the mean image to its longest training. Losses, or their logarithms, would be unfair to
+    A method's fall leads from a plain grey image to its longest training. Losses, or their logarithms, would be unfair to
     the one whose loss has a lower floor. The share is linearised at the means, so that its noise is that of the losses.
-    None if a loss was not measured, or is no lower than the mean image's.
+    None if a loss was not measured, or is no lower than that of the grey image.
     """
     weights: dict[Entry, float] = {}
     offset = 0.0
@@ -263,7 +263,7 @@ def reference_needs_longer(evidence: Evidence) -> Verdict:
         _lacks(evidence, run, (_name(layer, images, lengths[0]), _name(layer, images, lengths[-1])))
         for run, layer, images, lengths in evidence.lengths() if len(lengths) > 1
     )  # fmt: skip
-    lacking = "needs two lengths, and losses below that of the mean image"
+    lacking = "needs two lengths, and losses below that of a grey image"
     return _judged(pairs, "the share that RefAE lacks is larger", EVERY, lacking)
 
 

@@ -235,8 +235,9 @@ def _trend(evidence: Evidence, terms: dict[str, float], claimed: Region) -> list
 def _lacks(evidence: Evidence, run: Run, cells: tuple[str, str]) -> Comparison | None:
     """The share of its own fall that the RefAE lacks after the shorter of two trainings, less what ClaDec lacks of its.
 
-    A method's fall leads from a plain grey image to its longest training. Losses, or their logarithms, would be unfair to
-    the one whose loss has a lower floor. The share is linearised at the means, so that its noise is that of the losses.
+    A method's fall leads from a plain grey image to its longest training. By losses, or their logarithms, the one with
+    the lower floor would always fall by more. The share is linearised at the means, so that its noise is that of the
+    losses.
     None if a loss was not measured, or is no lower than that of the grey image.
     """
     weights: dict[Entry, float] = {}

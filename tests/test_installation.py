@@ -25,7 +25,7 @@ from cladec_companion.papers import CHAPTERS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("cladec_core", "cladec_companion")
-# What the README promises for `python -m cladec_companion train` from a plain checkout.
+# What the book's page on running promises for `python -m cladec_companion train` from a plain checkout.
 TRAINING = (
     "torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "rich", "typer", "tqdm", "pyyaml", "filelock",
 )  # fmt: skip
@@ -154,7 +154,7 @@ def test_the_command_works_from_the_wheel_in_any_folder(light, tmp_path):
 
 
 def test_training_needs_nothing_of_book_figures_and_statistics(tmp_path):
-    """From a plain checkout, with the packages that the README names."""
+    """From a plain checkout, with the packages that the page on running names."""
     folder = tmp_path / "environment"
     found = environment(folder, *TRAINING)
     assert {"torch", "torchvision", "sklearn", "yaml"} <= found

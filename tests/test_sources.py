@@ -117,11 +117,32 @@ def test_the_light_installation_brings_nothing_of_notebooks_book_or_workflow():
     assert not found & {"scipy", "scikit-learn", "scikit-image", "statsmodels", "seaborn", "zennit", "pyyaml"}
 
 
-def test_every_command_of_the_readme_exists():
+@pytest.mark.parametrize("page", ["README.md", "book/running.md", "CONTRIBUTING.md"])
+def test_every_command_that_is_named_exists(page):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in set(re.findall(r"\bmake (?!PYTHON)([a-z]+)", readme)):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in set(re.findall(r"\bmake (?!PYTHON)([a-z]+)", text)):
         assert re.search(rf"^{target}:", makefile, re.M), target
+    for path in re.findall(r"\]\(([\w/.]+)\)", text):
+        assert (ROOT / page).parent.joinpath(path).exists(), path
+
+
+def test_the_readme_is_short():
+    """What, the picture, the two commands, what one gets, and links; details are in the book."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 70
+
+
+def test_the_page_on_running_names_every_notebook_with_its_own_parameters():
+    text = (ROOT / "book" / "running.md").read_text(encoding="utf-8")
+    common = set.intersection(
+        *({one.name for one in fields(chapter.settings)} for chapter in CHAPTERS.values() if chapter.trains)
+    )
+    for name, chapter in CHAPTERS.items():
+        (row,) = re.findall(rf"^\| `{name}` \| .*$", text, re.M)
+        unknown = set(re.findall(r"`(\w+)`", row.rsplit("|", 2)[1])) - {one.name for one in fields(chapter.settings)}
+        assert not unknown, f"{name}: {unknown}"
+    for name in common - {"profile"}:
+        assert f"`{name}`" in text, name
 
 
 def test_the_hooks_before_a_commit_are_what_make_lint_runs():
@@ -188,7 +209,7 @@ def test_the_core_is_thin():
     """Data, networks, training, measures and the explainer built of them: lines that are not empty, docstrings too."""
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").rglob("*.py")]
     assert len(sources) > 20
-    assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 5500
+    assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 5800
 
 
 def test_versions_and_descriptions_agree():

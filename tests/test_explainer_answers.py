@@ -260,8 +260,11 @@ def test_agreement_counts_predictions_that_stay_per_class():
     assert single.cladec.tolist() == [0, 0]
 
 
-def test_occlusion_relevance_is_the_squared_change_inside_the_square():
-    explainer, images = fitted(small_net()), batch((3, 16, 16), 64, seed=1)
+@pytest.mark.parametrize("protocol", [None, replace(PAPER, epochs=1)])
+def test_occlusion_relevance_is_the_squared_change_inside_the_square(protocol):
+    """A square is filled with the mean of the images of `fit`, also where these are not standardised."""
+    explainer = fitted(small_net()) if protocol is None else fitted(small_net(), protocol=protocol)
+    images, grey = batch((3, 16, 16), 64, seed=1), GOOD.mean((0, 2, 3))[:, None, None]
     space, part = explainer._space, explainer._built["conv1"]
     standard, labels = space.standardise(images[:3]), torch.tensor([0, 1, 2])
     measured = evaluation.Evaluation(explainer._logits, CLASSES, space, explainer.on, standard, labels)
@@ -270,7 +273,7 @@ def test_occlusion_relevance_is_the_squared_change_inside_the_square():
     corners = [0, 3, 7, 10]  # 6 of 16 pixels, four times
     for place, (top, left) in enumerate((top, left) for top in corners for left in corners):
         hidden = standard.clone()
-        hidden[:, :, top : top + 6, left : left + 6] = 0
+        hidden[:, :, top : top + 6, left : left + 6] = space.standardise(grey)
         with torch.no_grad():
             change = (part.explain(hidden) - part.explain(standard))[:, :, top : top + 6, left : left + 6]
             predicted = explainer._logits(space.restore()(hidden)).argmax(1)

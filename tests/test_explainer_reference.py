@@ -7,6 +7,7 @@ from torch import nn
 from cladec_core import ClaDec
 from cladec_core.errors import UsageError
 from cladec_core.explainer import building, fitting, taps, task
+from cladec_core.training import compute
 from tests.foreign import CLASSES, GOOD, batch, fitted, small_net
 
 pytestmark = pytest.mark.filterwarnings(
@@ -76,14 +77,53 @@ def test_a_reference_that_loses_is_started_again_from_the_classifier(short, tmp_
     told = next(note for note in explainer.notes if note.startswith("Reference of conv1: from fresh weights it came"))
     assert "and the second is used" in told
     assert explainer.references == {"conv1": "RefAE (copied encoder, from the classifier's weights)"}
-    held_out = explainer._built["conv1"].settings["held_out"]
-    assert held_out["mean"] > -1e-6  # from there it cannot be worse
-    assert held_out["images"] == 16
+    built = explainer._built["conv1"]
+    assert built.settings["held_out"]["images"] == 8
+    images = built_on(explainer)[-16:-8]  # which decided: by these it cannot be worse
+    with torch.no_grad():
+        losses = [(module(images) - images).square().mean() for module in (built.explain, built.reference)]
+    assert losses[1] <= losses[0] + 1e-6
     explainer.save(tmp_path)
     loaded = ClaDec.load(tmp_path, net, device="cpu")
     assert (loaded.references, loaded.doubts) == (explainer.references, explainer.doubts)
     asked = ClaDec(net, "conv1", device="cpu").fit(GOOD, epochs=12, progress=False)
     assert asked.references == {"conv1": "RefAE (copied encoder)"}  # a number of epochs is one training of so many
+
+
+def built_on(explainer):
+    """The standardised images of `fit` in the order of training, of which the last are held out."""
+    order = torch.randperm(len(GOOD), generator=torch.Generator().manual_seed(explainer.seed))
+    return explainer._space.standardise(GOOD[order])
+
+
+def test_a_reference_that_began_as_cladec_stays_in_doubt():
+    explainer = fitted(small_net())
+    built = explainer._built["conv1"]
+    built.settings["held_out"] = {"images": 8, "mean": 0.5, "low": 0.1, "high": 0.9}
+    assert explainer.doubts == {"conv1": ""}
+    built.settings["start"], built.epochs["reference"] = "classifier", 23
+    assert "began as ClaDec and was trained for 23 epochs more" in explainer.doubts["conv1"]
+    assert "ΔRec on 8 images held out: 0.5, with an interval from 0.1 to 0.9" in explainer.doubts["conv1"]
+    built.settings["held_out"]["low"] = -0.1
+    assert "so not above 0" in explainer.doubts["conv1"]
+
+
+def test_images_that_decide_when_a_training_ends_are_not_those_that_judge_it():
+    images = torch.arange(100.0)[:, None]
+    seen = []
+
+    def loss(outputs, targets):
+        seen.append(targets.flatten().tolist())
+        return outputs.mean()
+
+    how = ("made up", nn.Identity(), nn.Identity(), 0, loss, (images,), 0, task.Protocol(), compute("cpu"), 40)
+    training = fitting.Searched(*how)
+    deciding, judging = fitting.halves(training.held_out)
+    training.loss_held_out()
+    assert seen == [images[deciding].flatten().tolist()]
+    assert [*seen[0], *images[judging].flatten().tolist()] == images[-training.held_out :].flatten().tolist()
+    assert len(seen[0]) == training.held_out / 2
+    assert len(training.job(1).targets[0]) == 100 - training.held_out  # neither half is trained on
 
 
 def test_the_second_start_is_where_cladec_is():
@@ -115,11 +155,13 @@ def test_where_the_reference_is_no_better_everything_says_so(monkeypatch):
     assert ["do not read" in repr(one) for one in (good, bad)] == [False, True]
 
 
-def test_the_difference_on_the_images_held_out_is_in_the_users_units():
+@pytest.mark.parametrize(("epochs", "judging"), [(2, 16), (None, 8)])
+def test_the_difference_on_the_images_held_out_is_in_the_users_units(short, epochs, judging):
+    """All of them judge where a number of epochs is named, as none has decided anything."""
     images = batch((3, 16, 16), 40) * 50 + 100
-    explainer = ClaDec(small_net(), "conv1", device="cpu").fit(images, epochs=2, progress=False)
+    explainer = ClaDec(small_net(), "conv1", reference="own", device="cpu").fit(images, epochs=epochs, progress=False)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
-    found = explainer.explain(images[order[-16:]]).losses.difference
+    found = explainer.explain(images[order[-judging:]]).losses.difference
     told = explainer._built["conv1"].settings["held_out"]
     assert told["mean"] == pytest.approx(found.mean(), rel=1e-4)
     assert told["low"] < told["mean"] < told["high"]

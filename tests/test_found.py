@@ -2,10 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from cladec_companion.book import found, provenance
-from cladec_companion.evidence.claims import FAILS, HOLDS, Verdict
+from cladec_companion.evidence.claims import FAILS, HOLDS, Verdict, at_least, every_part, judge
+from cladec_companion.evidence.comparisons import ABOVE, sample
 from cladec_companion.papers import CHAPTERS
 from tests.made_up import as_claimed, made_up
 from tests.test_ledger import as_record, begun
@@ -56,6 +58,43 @@ def test_a_chapter_opens_with_its_answer_and_one_without_a_record_with_none(rows
     assert found.answer(CHAPTERS["layers"], []) == ""
     assert found.answer(CHAPTERS["cost"], [as_record(rows)]) == ""
     assert "**Held:**" not in found.answer(CHAPTERS["alpha"], [begun("alpha")])
+
+
+def compared(*effects, claimed=ABOVE):
+    """Comparisons of two seeds each, with these effects."""
+    return [sample(f"at {effect}", [effect - 0.01, effect + 0.01], claimed) for effect in effects]
+
+
+def test_the_effect_that_is_shown_says_what_the_heading_says():
+    mixed = judge(compared(-9.0, -8.0, -7.0, 1.0, 2.0), "loss of RefAE higher", at_least(2))
+    assert mixed.verdict == HOLDS
+    shown = found._effect(mixed)
+    assert shown.startswith("Loss of RefAE higher in 2 of 5 (at 1.0: 1.00 (")
+    assert shown.endswith("the middle one of 2 comparisons of 5, those which say so).")
+    failed = found._effect(judge(compared(-9.0, -8.0, -7.0, 1.0, 2.0), "loss higher"))
+    assert "(at -8.0: -8.00 (" in failed
+
+
+def test_the_effect_of_a_claim_in_parts_is_of_the_part_that_decides():
+    parts = {
+        "loss": judge(compared(500.0, 600.0), "loss rises"), "accuracy": judge(compared(-0.4, -0.5), "accuracy rises"),
+    }  # fmt: skip
+    verdict = every_part(parts)
+    assert verdict.verdict == FAILS
+    assert found._effect(verdict).startswith("Accuracy rises in 0 of 2 (at -0.5: -0.500 (")
+    weaker = {"loss": parts["loss"], "accuracy": judge(compared(0.3, 0.4), "accuracy rises")}
+    held = every_part(weaker)
+    assert held.verdict == HOLDS
+    assert "Accuracy rises" in found._effect(held)
+
+
+def test_only_claims_with_a_test_count_as_tested(rows):
+    results = found.findings(LAYERS, [as_record(rows)])
+    tested = [one for one in results if np.isfinite(one.verdict.p)]
+    assert 0 < len(tested) < len(results)
+    said = found.page(LAYERS, [as_record(rows)]).split("\n")[0]
+    assert said.startswith(f"{len(tested)} claims were tested on real runs: ")
+    assert f"In {len(results) - len(tested)} more there was nothing to test: " in said
 
 
 def test_no_record_at_all():

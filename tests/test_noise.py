@@ -31,14 +31,23 @@ LOSSES = [[0.20, 0.22, 0.24], [0.05, 0.06], [0.1]]
 def test_losses_are_pooled_as_shares_of_their_size_by_degrees_of_freedom():
     cells = [(("cladec", "loss_standardised", {"layer": f"conv{i}"}), own) for i, own in enumerate(LOSSES)]
     squares = [(np.var(own, ddof=1) / np.mean(own) ** 2, len(own) - 1) for own in LOSSES if len(own) > 1]
-    by_hand = np.sqrt(sum(square * freedom for square, freedom in squares) / 3)
-    known = noise.pooled([record(cells), record(cells[1:])])
-    # The second record repeats a cell: one more degree of freedom, enough to be believed.
-    by_hand = np.sqrt((by_hand**2 * 3 + squares[1][0]) / 4)
+    first = sum(square * freedom for square, freedom in squares) / 3
+    known = noise.pooled([record(cells), *[record(cells[1:])] * 2])
+    # Three seeds of the first record are two degrees of freedom, whatever was measured with them; the others add one
+    # each, and so many are believed.
+    by_hand = np.sqrt((first * 2 + squares[1][0] * 2) / 4)
     found = known.of("refae", "loss_raw_sum", "vgg11")
     assert (found.freedom, found.source, found.relative) == (4, "records", True)
     assert found.sd == pytest.approx(by_hand)
     assert found.of(-2.0) == pytest.approx(2 * by_hand)
+
+
+@pytest.mark.parametrize("what", ["layer", "alpha"])
+def test_more_numbers_of_the_same_seeds_are_no_more_evidence(what):
+    cells = [(("cladec", "loss_standardised", {what: at / 10}), LOSSES[0]) for at in range(7)]
+    assert noise.pooled([record(cells)]).of("cladec", "loss_standardised", "vgg11") is None
+    two = noise.pooled([record(cells), record(cells, dataset="fashion_mnist")])  # other classifiers
+    assert two.of("cladec", "loss_standardised", "vgg11").freedom == 4
 
 
 def test_too_few_repeats_are_replaced_by_the_printed_ones():
@@ -46,15 +55,15 @@ def test_too_few_repeats_are_replaced_by_the_printed_ones():
     known = noise.pooled([record(cells)], printed_tables.spreads())
     for method, metric in (("cladec", "loss_standardised"), ("refae", "accuracy"), ("gradcam", "acc_max")):
         assert known.of(method, metric, "resnet10").source == "print"
-    printed = [
-        pair[1] / pair[0] for name in ("table2", "table4", "table6") for layers in [printed_tables.published()[name]]
-        for values in (
-            [v for data in layers.values() for v in data.values()] if name == "table2"
-            else [v for label, v in layers.items() if name == "table6" or label < 1]
-        )
-        for key, pair in values.items() if key.startswith("rec")
-    ]  # fmt: skip
-    assert known.of("cladec", "loss_standardised", "vgg11").sd == pytest.approx(np.sqrt(np.mean(np.square(printed))))
+    table2, table4, table6 = (printed_tables.published()[name] for name in ("table2", "table4", "table6"))
+    tables_of = [*table2.values(), {label: row for label, row in table4.items() if label < 1}, table6]
+    printed = [  # by table and data set, whose rows are numbers of the same runs
+        np.mean([(p[1] / p[0]) ** 2 for row in rows.values() for key, p in row.items() if key.startswith("rec")])
+        for rows in tables_of
+    ]
+    found = known.of("cladec", "loss_standardised", "vgg11")
+    assert found.sd == pytest.approx(np.sqrt(np.mean(printed)))
+    assert found.freedom == 4 * len(tables_of)
     assert known.of("cladec", "grey_tone", "vgg11") is None
 
 
@@ -100,7 +109,13 @@ def test_several_seeds_have_the_noise_of_their_own_differences():
 def test_a_single_run_whose_noise_is_unknown_is_open(known, images):
     found = evidence([[0.99, 0.10]], known, images).contrast("", TERMS)
     assert found.reading == OPEN
-    assert "no record has two seeds" in found.obstacle
+    assert "too few seeds" in found.obstacle
+
+
+def test_cells_that_share_an_estimate_of_their_noise_do_not_multiply_its_freedom():
+    few = noise.Noise({(noise.ACCURACY, ""): noise.Spread(0.002, 4, False, "made up")})
+    found = evidence([[0.92, 0.91]], few, images=10**12).contrast("", TERMS)
+    assert (found.high - found.low) / 2 == pytest.approx(stats.t.ppf(0.975, 4) * 0.002 * 2**0.5, rel=1e-3)
 
 
 def test_printed_means_have_welchs_interval_widened_by_rounding():

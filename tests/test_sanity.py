@@ -1,5 +1,7 @@
 """The chapter sanity: what each check breaks and what it leaves, how explanations are compared, how far attacks go."""
 
+import copy
+
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -131,6 +133,31 @@ def test_what_lies_above_a_layer_is_nothing_to_cladec_but_something_to_gradcam(b
     assert [one.label for one in wanted].count(f"decoder {LAYER}") == 2
 
 
+def test_the_other_classifier_is_explained_by_a_decoder_that_begins_like_the_runs_own(base, models):
+    wanted = next(sanity.run_cell(base, sanity.Part(LAYER, sanity.AGAIN), False))
+    first, second = (one for one in wanted if one.label == f"decoder {LAYER}")
+    assert first.key != second.key
+    explained = [models.train(one.setup.classifier) for one in (first, second)]
+    starts = [tensors(one.build(model)[1]) for one, model in zip((first, second), explained, strict=True)]
+    assert all(torch.equal(tensor, starts[1][name]) for name, tensor in starts[0].items())
+    assert not torch.equal(explained[0].conv2[0].weight, explained[1].conv2[0].weight)
+    others = {seed: sanity.another(base.changed(seed=seed)).setup.seed for seed in range(5)}
+    assert len({*others.values(), *others}) == 10
+
+
+def test_marks_of_both_decoders_count(base, models, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sanity, "still_falling", lambda model: asked.append(model) or {"still_falling": len(asked) % 2})
+    values, _ = cell(base, models, sanity.AGAIN)
+    assert values["cladec", "still_falling"] == values["difference", "still_falling"] == 1
+    assert len({id(model) for model in asked}) == 3  # two decoders and the reference
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, False), (5, False), (6, True), (9, True)])
+def test_a_cascade_reaches_a_layer_once_its_own_weights_are_random(count, there):
+    assert sanity.reaches("vgg11", "conv2", count) == there
+
+
 def test_similarities_are_those_of_scipy_pair_by_pair():
     first, second = torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32)
     plain = [spearmanr(one.flatten(), other.flatten()).statistic for one, other in zip(first, second, strict=True)]
@@ -156,13 +183,24 @@ def test_max_pooling_is_judged_by_the_network_of_the_protocol(base, models):
 
 def test_the_map_that_is_climbed_is_gradcams(base, models):
     classifier, images = models.train(base.classifier), base.data.test_images[:6]
-    found = heat_map(classifier, LAYER)(images.clone().requires_grad_())
-    found = nn.functional.interpolate(found[:, None], (32, 32), mode="bilinear", align_corners=False)[:, 0]
-    wanted = measures.gradcam(classifier, LAYER, images)
-    low, high = found.amin((1, 2), keepdim=True), found.amax((1, 2), keepdim=True)
-    alive = wanted.amax((1, 2)) > 0
-    assert alive.any()
-    torch.testing.assert_close(((found - low) / (high - low))[alive], wanted[alive], atol=1e-4, rtol=1e-3)
+    moving = images.clone().requires_grad_()
+    found, wanted = heat_map(classifier, LAYER)(moving), measures.gradcam(classifier, LAYER, images)
+    assert wanted.amax() == 1
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
+    (gradient,) = torch.autograd.grad(found.square().sum(), moving)
+    assert gradient.isfinite().all()
+    assert gradient.abs().amax() > 0
+
+
+def test_a_map_without_contrast_gives_a_gradient_that_is_a_number(base, models):
+    classifier = copy.deepcopy(models.train(base.classifier))
+    with torch.no_grad():
+        classifier.conv2[0].weight.zero_()
+    moving = base.data.test_images[:3].clone().requires_grad_()
+    found = heat_map(classifier, LAYER)(moving)
+    (gradient,) = torch.autograd.grad(found.sum(), moving)
+    assert not found.any()
+    assert not gradient.any()
 
 
 def test_attacked_images_stay_in_bounds_keep_their_class_and_move_their_aim(base, models):

@@ -15,12 +15,14 @@ from cladec_companion.book import provenance
 from cladec_companion.book.ledger import judged
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED, Claim, Verdict, corrected
+from cladec_companion.evidence.comparisons import AGAINST, FOR
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.record import Record
 
 Chapters = Mapping[str, Chapter]
 SHOWN = 8  # results under a heading of the page; the ledger has all
 HEADINGS = {HOLDS: "Held", FAILS: "Did not hold"}
+READINGS = {HOLDS: FOR, FAILS: AGAINST}
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,20 @@ def _strength(one: Finding) -> tuple[bool, float]:
 
 
 def _summary(found: list[Finding]) -> str:
-    counts = pd.Series([one.verdict.verdict for one in found]).value_counts()
-    told = ", ".join(f"{state}: {count}" for state, count in counts.items())
+    tested = [one for one in found if np.isfinite(one.verdict.p)]
+    others = [one for one in found if not np.isfinite(one.verdict.p)]
     survivors = sum(one.survives for one in found)
     records = {provenance.title(one.record): None for one in found}
+    untested = f" In {len(others)} more there was nothing to test: {_counted(others)}." if others else ""
     return (
-        f"{len(found)} claims were tested on real runs: {told}. {survivors} verdicts survive Holm's correction "
-        f"over all of them. They rest on these records: {'; '.join(records)}."
+        f"{len(tested)} claims were tested on real runs: {_counted(tested) or 'none'}. {survivors} verdicts survive "
+        f"Holm's correction over all of them.{untested} They rest on these records: {'; '.join(records)}."
     )
+
+
+def _counted(found: list[Finding]) -> str:
+    counts = pd.Series([one.verdict.verdict for one in found]).value_counts()
+    return ", ".join(f"{state}: {count}" for state, count in counts.items())
 
 
 def _link(one: Finding) -> str:
@@ -98,19 +106,35 @@ def _item(one: Finding) -> str:
 
 
 def _effect(verdict: Verdict) -> str:
-    """The comparison in the middle of all (the lower of two), with its interval."""
-    known = [c for c in verdict.comparisons if np.isfinite(c.low) and np.isfinite(c.high) and not c.obstacle]
-    if not known:
+    """The comparison in the middle of those that say what the verdict says (the lower of two), with its interval."""
+    part = _decisive(verdict)
+    known = [c for c in part.comparisons if np.isfinite(c.low) and np.isfinite(c.high) and not c.obstacle]
+    agreeing = [c for c in known if c.reading == READINGS.get(part.verdict)]
+    if not agreeing:
         return ""
-    middle = sorted(known, key=lambda c: c.effect)[(len(known) - 1) // 2]
+    middle = sorted(agreeing, key=lambda c: c.effect)[(len(agreeing) - 1) // 2]
     where = f"{middle.what}: " if middle.what else ""
-    of = f", the middle one of {len(known)} comparisons" if len(known) > 1 else ""
-    return f"{_measured(verdict)} ({where}{middle.text}{of})."
+    of = ""
+    if len(known) > 1:
+        of = f", the middle one of {len(agreeing)} comparisons" if len(agreeing) > 1 else ""
+        of += f" of {len(known)}, those which say so" if len(agreeing) < len(known) else ""
+    return f"{_measured(part)} ({where}{middle.text}{of})."
+
+
+def _decisive(verdict: Verdict) -> Verdict:
+    """Of a claim of several parts, each with effects of its own, the part on which its verdict hangs."""
+    agreeing = [part for part in verdict.parts if part.verdict == verdict.verdict]
+    if not agreeing:
+        return verdict
+    # A single part makes a claim fail, the clearest; for it to hold, the least clear has to hold as well.
+    hangs = min if verdict.verdict == FAILS else max
+    return _decisive(hangs(agreeing, key=lambda part: float(np.nan_to_num(part.p, nan=1.0))))
 
 
 def _measured(verdict: Verdict) -> str:
     """What was compared, and in how many cases it came out as claimed: the first words of the evidence."""
-    return verdict.evidence.partition(",")[0].partition(" (")[0].capitalize()
+    text = verdict.evidence.partition(",")[0].partition(" (")[0]
+    return text[:1].upper() + text[1:]
 
 
 def _basis(one: Finding) -> str:

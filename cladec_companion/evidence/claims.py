@@ -99,12 +99,15 @@ class Verdict:
         The effects with their intervals.
     p
         Two-sided p-value of the claim, for the correction over all claims; NaN where nothing was tested.
+    parts
+        Of a claim that says several things at once, the verdict on each.
     """
 
     verdict: str
     evidence: str
     comparisons: tuple[Comparison, ...] = ()
     p: float = np.nan
+    parts: tuple["Verdict", ...] = ()
 
     @property
     def n(self) -> int:
@@ -308,7 +311,7 @@ def every_part(parts: Mapping[str, Verdict]) -> Verdict:
     A part without a verdict of its own (not comparable, not applicable) leaves the whole undecided unless another
     part fails.
     """
-    verdicts = {part.verdict for part in parts.values()}
+    verdicts, each = {part.verdict for part in parts.values()}, tuple(parts.values())
     told = "; ".join(f"{name}: {part.verdict}, {part.evidence}" for name, part in parts.items())
     comparisons = tuple(comparison for part in parts.values() for comparison in part.comparisons)
     p = [part.p for part in parts.values() if np.isfinite(part.p)]
@@ -316,10 +319,10 @@ def every_part(parts: Mapping[str, Verdict]) -> Verdict:
         failing = [part.p for part in parts.values() if part.verdict == FAILS]
         # The opposite of one part is enough, and each of them was tried.
         smallest = min(1.0, len(parts) * min(failing))
-        return Verdict(FAILS if smallest <= SIGNIFICANT else UNDECIDED, told, comparisons, smallest)
+        return Verdict(FAILS if smallest <= SIGNIFICANT else UNDECIDED, told, comparisons, smallest, each)
     if len(verdicts) == 1:
-        return Verdict(verdicts.pop(), told, comparisons, max(p, default=np.nan))
-    return Verdict(UNDECIDED, told, comparisons, max(p, default=np.nan))
+        return Verdict(verdicts.pop(), told, comparisons, max(p, default=np.nan), each)
+    return Verdict(UNDECIDED, told, comparisons, max(p, default=np.nan), each)
 
 
 def effects(verdict: Verdict) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """What claims are decided from: means and standard deviations per cell, printed or measured, and contrasts of cells."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -147,21 +147,26 @@ class Evidence:
         n = int(min(row["n"] for row in rows))
         by = "Welch's t over seeds" if n > 1 else "one run: pooled seed-to-seed sd, and binomial for shares"
         if not all(parts):
-            why = "a single run, and no record has two seeds of this number"
+            why = "a single run, and the records have too few seeds of this number"
             return measured(what, effect, np.nan, 1, n, claimed, by=by).barred(why)
-        squares = (factors * scale) ** 2
-        variances = np.array([square * sd**2 for square, own in zip(squares, parts, strict=True) for sd, _ in own])
-        freedoms = np.array([freedom for own in parts for _, freedom in own], dtype=float)
+        by_source: dict[Hashable, tuple[float, float]] = {}  # -> variance and freedom: one estimate is counted once
+        for square, own in zip((factors * scale) ** 2, parts, strict=True):
+            for sd, freedom, source in own:
+                by_source[source] = (by_source.get(source, (0.0, freedom))[0] + square * sd**2, freedom)
+        variances, freedoms = map(np.array, zip(*by_source.values(), strict=True))
         return measured(
             what, effect, float(np.sqrt(variances.sum())), satterthwaite(variances, freedoms), n, claimed,
             by=by, rounding=float(np.abs(factors * scale) @ rounding),
         )  # fmt: skip
 
-    def _variances(self, cell: Entry, row: Mapping[str, float]) -> list[tuple[float, float]]:
-        """Standard error and degrees of freedom of each source of a cell's noise; none if its noise is not known."""
+    def _variances(self, cell: Entry, row: Mapping[str, float]) -> list[tuple[float, float, Hashable]]:
+        """Standard error, degrees of freedom and name of each source of a cell's noise; none if it is not known.
+
+        Cells whose noise was pooled from the same runs have that source in common.
+        """
         if row["n"] > 1:
             # A printed sd of 0.0 is any below half a unit.
-            return [((row["sd"] + row.get("rounding_sd", 0.0)) / np.sqrt(row["n"]), row["n"] - 1)]
+            return [((row["sd"] + row.get("rounding_sd", 0.0)) / np.sqrt(row["n"]), row["n"] - 1, cell)]
         dataset, architecture, at, metric = cell
         number = self.columns.get(metric)
         if number is None:
@@ -169,18 +174,18 @@ class Evidence:
         spread = self.known().of(*number, architecture)
         if not spread:
             return []
-        sources: list[tuple[float, float]] = [(spread.of(row["mean"]), spread.freedom)]
+        sources: list[tuple[float, float, Hashable]] = [(spread.of(row["mean"]), spread.freedom, spread)]
         own = self._seeds.get((dataset, architecture, at), {}).values()
         over_images = [values[metric + ERROR] for values in own if metric + ERROR in values]
         if over_images:
             error = float(np.mean(over_images))
-            return [*sources, (error, np.inf)] if np.isfinite(error) else []
+            return [*sources, (error, np.inf, cell)] if np.isfinite(error) else []
         if noise.is_share(*number):
             images = self.test_images.get(dataset)
             if not images:
                 return []
             share = np.clip(row["mean"], 1 / images, 1 - 1 / images)
-            sources.append((np.sqrt(share * (1 - share) / images), np.inf))
+            sources.append((np.sqrt(share * (1 - share) / images), np.inf, cell))
         return sources
 
     def _marked(self, found: Comparison, weights: Iterable[Entry]) -> Comparison:

@@ -2,7 +2,8 @@
 
 A single run has no standard deviation of its own. Its noise is the seed-to-seed standard deviation of numbers of the
 same kind, pooled over every committed record that has several seeds, and where there are too few, over what a paper
-printed.
+printed. What one record measured around the same classifiers (its layers, methods, values of α) tells about their seeds
+once: the degrees of freedom are those of the seeds, not of the numbers.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cladec_companion.evidence import tables
+from cladec_companion.evidence.thresholds import REPEATED
 from cladec_companion.records.record import RECORDED, Record, find_records
 
 LOSS, CROSS_ENTROPY, ACCURACY = "reconstruction loss", "classification loss", "evaluation accuracy"
@@ -40,7 +42,6 @@ RELATIVE = {
 }  # fmt: skip
 COUNTS = {"test_images", "train_images", "units", "misclassified", "still_falling", "images"}
 RECORDS, PRINT = "records", "print"
-FEWEST = 4  # degrees of freedom below which the records do not know a kind's noise
 
 
 @dataclass(frozen=True)
@@ -91,25 +92,35 @@ def is_share(method: str, metric: str) -> bool:
 def pooled(records: Iterable[Record], printed: pd.DataFrame | None = None) -> Noise:
     """Pool the deviations from the mean over seeds, weighted by their degrees of freedom.
 
-    Cells at α = 1 are left out: nothing there keeps the reconstruction loss, and its spread says nothing about others.
-    Where fewer than `FEWEST` degrees of freedom are recorded, printed ones (of `spreads`) take their place.
+    Numbers of one kind that a record has of one data set and network share their seeds and classifiers: their variances
+    are averaged, and count as one number of so many seeds. Cells at α = 1 are left out: nothing there keeps the
+    reconstruction loss, and its spread says nothing about others. Where fewer than `REPEATED` degrees of freedom are
+    recorded, printed ones (of `spreads`) take their place.
     """
     parts = [*map(_deviations, records), *([] if printed is None else [printed])]
     if not parts:
         return Noise({})
-    found = pd.concat(parts)
+    found = pd.concat([_by_cluster(part).assign(part=place) for place, part in enumerate(parts)])
     both = pd.concat([found, found.assign(architecture="")])
     spreads: dict[tuple[str, str], Spread] = {}
     for source in (RECORDS, PRINT):
         for key, cells in both[both["source"] == source].groupby(["kind", "architecture"]):
             freedom = int(cells["freedom"].sum())
-            if key not in spreads and (freedom >= FEWEST or source == PRINT):
+            if key not in spreads and (freedom >= REPEATED.value or source == PRINT):
                 sd = float(np.sqrt((cells["variance"] * cells["freedom"]).sum() / freedom))
                 spreads[key] = Spread(sd, freedom, bool(cells["relative"].iloc[0]), source)
     for (kind, architecture), spread in list(spreads.items()):
         if kind == OCCLUDED:
             spreads[DELTA, architecture] = replace(spread, sd=float(np.sqrt(2)) * spread.sd)
     return Noise(spreads)
+
+
+def _by_cluster(found: pd.DataFrame) -> pd.DataFrame:
+    """One row for each cluster of a part and each kind in it: the mean variance, and the freedom of its seeds."""
+    keys = ["cluster", "kind", "architecture", "relative", "source"]
+    groups = found.assign(weighted=found["variance"] * found["freedom"]).groupby(keys)
+    sums = groups.agg(weighted=("weighted", "sum"), weight=("freedom", "sum"), freedom=("freedom", "max"))
+    return sums.assign(variance=sums["weighted"] / sums["weight"])[["variance", "freedom"]].reset_index()
 
 
 def _deviations(record: Record) -> pd.DataFrame:
@@ -122,7 +133,7 @@ def _deviations(record: Record) -> pd.DataFrame:
     found = rows.assign(value=rows["value"].astype(float)).groupby(cell)["value"].agg(["mean", "var", "count"])
     found = found[(found["count"] > 1)].reset_index()
     kinds = [kind_of(*pair) for pair in zip(found["method"], found["metric"], strict=True)]
-    return spreads(found.assign(kind=kinds), RECORDS)
+    return spreads(found.assign(kind=kinds, cluster=found["dataset"]), RECORDS)
 
 
 def spreads(found: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -131,7 +142,8 @@ def spreads(found: pd.DataFrame, source: str) -> pd.DataFrame:
     Parameters
     ----------
     found
-        One row for each number: "architecture", "kind", "mean", "var" and "count" (runs); "metric" if recorded.
+        One row for each number: "architecture", "cluster" (numbers of the same runs have the same one), "kind", "mean",
+        "var" and "count" (runs); "metric" if recorded.
     source
         `RECORDS` or `PRINT`.
     """
@@ -140,7 +152,8 @@ def spreads(found: pd.DataFrame, source: str) -> pd.DataFrame:
     found = found.assign(relative=relative.astype(bool), freedom=found["count"] - 1, source=source)
     found = found[~found["relative"] | (found["mean"] > 0)]
     variance = np.where(found["relative"], found["var"] / found["mean"] ** 2, found["var"])
-    return found.assign(variance=variance)[["kind", "architecture", "relative", "variance", "freedom", "source"]]
+    columns = ["cluster", "kind", "architecture", "relative", "variance", "freedom", "source"]
+    return found.assign(variance=variance)[columns]
 
 
 @lru_cache(maxsize=1)

@@ -163,6 +163,12 @@ TRAINED = Threshold(
     "share of the baseline's accuracy; set after max-pooling had not learnt at the common rate", "2026-11-21",
     after_data=True,
 )  # fmt: skip
+REPEATED = Threshold(
+    "noise that the records know", 4, (),
+    "degrees of freedom; the runs behind a printed sd have as many. Seeds count once in a record, not once for each "
+    "number that was measured with them",
+    "2026-11-22", after_data=True,
+)  # fmt: skip
 CLEARLY = Threshold("points at (your own)", 2.0, (), "times as much as its area, or as the other has", "2026-11-21")
 HALF = Threshold("is there (your own)", 0.5, (), "share of a marker; with more of it, it is there", "2026-11-21")
 

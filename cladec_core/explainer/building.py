@@ -34,6 +34,12 @@ NOT_READABLE = (
     "with an interval from {low:.3g} to {high:.3g} (95 %), so not above 0: the layer keeps nearly all that matters for "
     "drawing, or the reference is not as good as it could be."
 )
+BEGAN_AS_CLADEC = (
+    "Layer {layer}: do not read the difference to the reference as what the layer lacks. From fresh weights the "
+    "reference was not surely better than ClaDec; this one began as ClaDec and was trained for {epochs} epochs more, "
+    "encoder and decoder, from which its lead may come (ΔRec on {images} images held out: {mean:.3g}, with an interval "
+    "from {low:.3g} to {high:.3g})."
+)
 NO_GRADIENT = (
     "no gradient reaches {} (is there a torch.no_grad, detach or inference_mode?), so that a copy would stay as it is"
 )
@@ -78,22 +84,26 @@ class Space:
         Per channel, (channels, 1, 1); 0 and 1 where images are taken as they are.
     value_range
         Lowest and highest value, for drawing.
+    measured_mean
+        Per channel, (channels, 1, 1), whether images are standardised or not; None in files of earlier versions.
     """
 
     shape: tuple[int, ...]
     mean: Tensor
     std: Tensor
     value_range: tuple[float, float]
+    measured_mean: Tensor | None = None
 
     @classmethod
     def of(cls, images: Tensor, *, standardise: bool = True) -> "Space":
         """Measure images (n, channels, height, width); see `Protocol.standardise`."""
         low, high = images.min().item(), images.max().item()
         span = (0.0, 1.0) if low >= 0 and 0 < high <= 1 else (low, max(high, low + 1e-6))
-        mean, std = _statistics(images)
+        measured, std = _statistics(images)
+        mean = measured
         if not standardise:
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
-        return cls(tuple(images.shape[1:]), mean, std, span)
+        return cls(tuple(images.shape[1:]), mean, std, span, measured)
 
     @property
     def at_once(self) -> int:
@@ -107,6 +117,11 @@ class Space:
     def standardise(self, images: Tensor) -> Tensor:
         """Zero mean and unit variance per channel over the images measured, if they are standardised at all."""
         return (images - self.mean) / self.std
+
+    @property
+    def grey(self) -> Tensor:
+        """The mean of the images as the networks take it, (channels, 1, 1), which is 0 if images are standardised."""
+        return self.standardise(self.mean if self.measured_mean is None else self.measured_mean)
 
     def restore(self) -> nn.Module:
         """Build the module that undoes `standardise`."""
@@ -259,7 +274,10 @@ class LayerModules:
     def doubt(self, layer: str) -> str:
         """Why the difference to the reference must not be read; empty if it can be, or if no images were held out."""
         found = self.settings.get("held_out")
-        return "" if found is None or found["low"] > 0 else NOT_READABLE.format(layer=layer, **found)
+        if found is None or (found["low"] > 0 and "start" not in self.settings):
+            return ""
+        said = NOT_READABLE if found["low"] <= 0 else BEGAN_AS_CLADEC
+        return said.format(layer=layer, epochs=self.epochs["reference"], **found)
 
 
 def fresh_decoder(

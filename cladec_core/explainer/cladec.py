@@ -158,8 +158,8 @@ class ClaDec:
         ----------
         images
             Tensor (n, channels, height, width), Dataset or DataLoader of images or (image, label, ...); at least 32,
-            better 1,000 and more. With a `preprocess` in [0, 1] or uint8. A tenth is held out: on these ΔRec is
-            measured, too, and where it is not above 0, `doubts` says so.
+            better 1,000 and more. With a `preprocess` in [0, 1] or uint8. A tenth is held out: half of these decide
+            when to end, on the others ΔRec is measured, and `doubts` says where it is not above 0.
         labels
             (n,) integers, for alpha > 0 only; a Dataset or DataLoader may bring them.
         epochs

@@ -129,15 +129,19 @@ class Evaluation:
         """Squared change of a reconstruction inside each square when that is filled with the mean: (n, 16)."""
         found = []
         for mask in self.squares():
-            change = (self.run(explain, self.images.masked_fill(mask, 0)) - before).square().sum(1)
+            change = (self.run(explain, self._hidden(mask)) - before).square().sum(1)
             found.append((change * mask).sum((1, 2)))
         return torch.stack(found, 1)
 
     def right_when_hidden(self) -> Tensor:
         """Whether the classifier is right with each square filled with the mean: (n, 16)."""
         model = nn.Sequential(self.space.restore(), self.logits)
-        hidden = (self.run(model, self.images.masked_fill(mask, 0)) for mask in self.squares())
+        hidden = (self.run(model, self._hidden(mask)) for mask in self.squares())
         return torch.stack([outputs.argmax(1) == self.labels for outputs in hidden], 1)
+
+    def _hidden(self, mask: Tensor) -> Tensor:
+        """The images, filled with their mean where a mask (height, width) is true."""
+        return torch.where(mask, self.space.grey.to(self.images), self.images)
 
 
 def _difference(name: str, first: Tensor, second: Tensor) -> dict[str, float]:

@@ -238,6 +238,26 @@ class Training:
             return self.loss(outputs, *rest).item()
 
 
+class Searched(Training):
+    """A training that ends by the loss of half of the images held out: the first half, so that the other can judge it.
+
+    Whatever decides which weights are kept has seen images that it cannot judge any more.
+    """
+
+    def loss_held_out(self) -> float:
+        """Mean loss of the first half of the images held out."""
+        deciding, _ = halves(self.held_out)
+        rest = tuple(target[deciding] for target in self.targets)
+        outputs = training.apply(self.model, self._inputs(rest[0]), self.on, batch_size=self.at_once).float()
+        with torch.no_grad():
+            return self.loss(outputs, *rest).item()
+
+
+def halves(count: int) -> tuple[slice, slice]:
+    """Find the two halves of the images held out, which are the last so many: what decides, and what judges."""
+    return slice(-count, -(count // 2)), slice(-(count // 2), None)
+
+
 def _spent(budget: float) -> Callable[[list[float]], bool]:
     """Whether a training has taken so many seconds, to be asked after each epoch."""
 

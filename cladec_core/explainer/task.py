@@ -15,7 +15,7 @@ from cladec_core import measures, training
 from cladec_core.errors import UsageError
 from cladec_core.explainer import fitting, intake, taps
 from cladec_core.explainer.building import MEMORY_SHARE, Affine, Design, LayerModules, Space, choose_reference
-from cladec_core.explainer.fitting import Course, Loss, Training, Trainings
+from cladec_core.explainer.fitting import Course, Loss, Searched, Training, Trainings
 from cladec_core.explainer.perceptual import PerceptualLoss
 from cladec_core.explainer.protocol import Protocol
 from cladec_core.explainer.taps import Logits, Tap
@@ -207,7 +207,7 @@ class Task:
             loss = self._loss(classifier)
             targets = (self.images, self.labels)
         order = self._order(design, "decoder_order")
-        return Training(
+        return Searched(
             f"{layer} ClaDec", encoder, decoder, kept, loss, targets, order, self.protocol, self.on, self.space.at_once
         )
 
@@ -215,7 +215,7 @@ class Task:
         """Describe the training of the reference: of both its parts, or of its decoder where the encoder is random."""
         encoder, decoder = reference
         kept = self._kept(design) if design.kind == "random" else 0
-        return Training(
+        return Searched(
             f"{design.tap.layer} reference", encoder, decoder, kept, self._loss(), self._targets,
             self._order(design, "reference_order"), self.protocol, self.on, self.space.at_once,
         )  # fmt: skip
@@ -223,9 +223,11 @@ class Task:
     def train(self, layer: Layer, count: int | None, time_budget: float) -> Trainings:
         """Ask for the trainings of a layer, and judge what came of them.
 
-        With images held out and no number of epochs, both trainings go on in rounds until the loss of these images is
-        flat. A copied encoder that then draws them no better than ClaDec is trained once more, from the classifier's
-        own weights and ClaDec's decoder: from there it cannot end worse.
+        With images held out and no number of epochs, both trainings go on in rounds until the loss of half of these
+        images is flat. A copied encoder that then draws them no better than ClaDec is trained once more, from the
+        classifier's own weights and ClaDec's decoder, and the better one is kept: by these images it cannot be worse.
+        What comes of all this is measured on the other half, which has decided nothing. A reference that began as
+        ClaDec and is better was trained for longer, too, so that a doubt remains.
 
         Parameters
         ----------
@@ -247,12 +249,12 @@ class Task:
         yield from fitting.in_rounds([cladec, reference])
         built.epochs = {"cladec": cladec.done, "reference": reference.done}
         if self.protocol.hold_out:
-            difference = self._difference(built)
-            if searching and design.kind == "copy" and difference["low"] <= 0:
+            held_out = fitting.held_out(len(self.images))
+            deciding, judging = fitting.halves(held_out) if searching else (slice(0), slice(-held_out, None))
+            if searching and design.kind == "copy" and self._difference(built, deciding)["low"] <= 0:
                 left = (1 - SHARES["cladec"]) * seconds - reference.spent
                 yield from self._second_start(design, built, reference, left)
-                difference = self._difference(built)
-            built.settings["held_out"] = difference
+            built.settings["held_out"] = self._difference(built, judging)
         for course in (cladec, reference):
             self._say_unfinished(course)
         self.notes.warn(built.doubt(design.tap.layer))
@@ -275,9 +277,9 @@ class Task:
         which = "the second" if better else "the first"
         self.notes.say(SECOND_START.format(design.tap.layer, min(first.losses), min(second.losses), which))
 
-    def _difference(self, built: LayerModules) -> dict[str, float]:
-        """ΔRec on the images held out, in the user's units, with its interval."""
-        rest = self.images[-fitting.held_out(len(self.images)) :]
+    def _difference(self, built: LayerModules, chosen: slice) -> dict[str, float]:
+        """ΔRec on some of the images, in the user's units, with its interval."""
+        rest = self.images[chosen]
         made = (
             training.apply(module, rest, self.on, exact=True, batch_size=self.space.at_once)
             for module in (built.explain, built.reference)

@@ -14,7 +14,8 @@ AS_ASKED = {
     "trained": {("cladec", "accuracy"): 0.90, ("refae", "accuracy"): 0.86, ("classifier", "accuracy"): 0.92,
                 ("cladec", "loss_standardised"): 0.3, ("refae", "loss_standardised"): 0.1,
                 ("classifier", "test_images"): 10_000},
-    "shuffled": {("cladec", "accuracy"): 0.80, ("classifier", "accuracy"): 0.1},
+    "shuffled": {("cladec", "accuracy"): 0.80, ("classifier", "accuracy"): 0.1, ("classifier", "accuracy_own"): 0.7,
+                 ("classifier", "accuracy_train"): 0.1},
     "pooled": {("cladec", "accuracy"): 0.91, ("refae", "accuracy"): 0.86, ("classifier", "accuracy"): 0.9,
                ("cladec", "loss_standardised"): 0.4, ("refae", "loss_standardised"): 0.1,
                ("classifier at rate 0.1", "accuracy_train"): 0.1, ("classifier at rate 0.1", "accuracy"): 0.1,
@@ -78,6 +79,23 @@ def test_a_smaller_share_is_claimed_in_the_paper_and_the_question_is_ours_elsewh
 def test_without_its_check_a_claim_is_undecided(key, check):
     found = record(without={check, f"{check} 2", f"{check} 9"})
     assert DECIDE[key](claims.evidence(found)).verdict == UNDECIDED
+
+
+def test_a_cascade_that_ends_above_the_layer_says_nothing_of_it():
+    """There ClaDec's images are the same by construction, and alike beyond any other seed's."""
+    found = record()
+    short = Record(Path(), found.rows[found.rows["randomised"] != 9], {}, found.manifest)
+    for key in ("Q2", "Q3", "Q4"):
+        verdict = DECIDE[key](claims.evidence(short))
+        assert (verdict.verdict, verdict.comparisons) == (UNDECIDED, ())
+        assert "down to the layer" in verdict.evidence
+
+
+def test_how_far_shuffled_labels_were_learnt_is_said():
+    assert "70% of the shuffled labels were learnt by heart" in DECIDE["Q1"](claims.evidence(record())).evidence
+    table = claims.learnt(record())["on its own labels"].droplevel(["dataset", "architecture", "layer"])
+    assert table["shuffled"].startswith("0.70")
+    assert table["trained"] == "–"
 
 
 def test_a_training_that_was_still_falling_bars_what_rests_on_it():

@@ -68,21 +68,22 @@ def spreads() -> pd.DataFrame:
     """What the printed standard deviations say of the noise from seed to seed (see `noise.spreads`).
 
     Tables 2, 3 and 6 tell of losses and accuracies, 4 and 5 of the classification loss, 7 and 8 of occlusions. Cells at
-    α = 1 are left out, as in `noise.pooled`.
+    α = 1 are left out, as in `noise.pooled`. Rows of a table about one data set are taken for numbers of the same runs.
     """
-    parts: list[tuple[str, dict[str, Any]]] = []
+    parts: list[tuple[str, str, dict[str, Any]]] = []
     for architecture, names in (("vgg11", ("table2", "table7")), ("resnet10", ("table3", "table8"))):
-        parts += [(architecture, values) for name in names for layers in published()[name].values()
-                  for values in layers.values()]  # fmt: skip
+        parts += [(architecture, f"{name} {dataset}", values) for name in names
+                  for dataset, layers in published()[name].items() for values in layers.values()]  # fmt: skip
     for architecture, name in (("vgg11", "table4"), ("resnet10", "table5"), ("vgg11", "table6")):
         parts += [
-            (architecture, values) for label, values in published()[name].items() if name == "table6" or label < 1
+            (architecture, name, values) for label, values in published()[name].items() if name == "table6" or label < 1
         ]
     kinds = {"rec": LOSS, "cls": CROSS_ENTROPY, "acc": ACCURACY, "cladec": OCCLUDED, "gradcam": OCCLUDED}
     rows = [
-        {"architecture": architecture, "kind": OWN_ACCURACY if metric == "acc_classifier" else kinds[first],
-         "mean": pair[0], "var": pair[1] ** 2, "count": RUNS}
-        for architecture, values in parts for metric, pair in values.items()
+        {"architecture": architecture, "cluster": cluster,
+         "kind": OWN_ACCURACY if metric == "acc_classifier" else kinds[first], "mean": pair[0],
+         "var": pair[1] ** 2, "count": RUNS}
+        for architecture, cluster, values in parts for metric, pair in values.items()
         for first in [metric.split("_")[0]] if first in kinds and isinstance(pair, list)
     ]  # fmt: skip
     return noise.spreads(pd.DataFrame(rows), noise.PRINT)

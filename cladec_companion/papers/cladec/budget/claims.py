@@ -9,6 +9,7 @@ import pandas as pd
 
 from cladec_companion.evidence import measurements, tables
 from cladec_companion.evidence.claims import (
+    EVERY,
     FAILS,
     HOLDS,
     MOST,
@@ -18,6 +19,7 @@ from cladec_companion.evidence.claims import (
     Comparison,
     Quantifier,
     Verdict,
+    every_part,
     judge,
     unprinted,
 )
@@ -33,6 +35,8 @@ KEYS = [*RUN, "layer", "images", "epochs"]
 DELTA_REC, DELTA_ACC = {"rec_cladec": 1.0, "rec_refae": -1.0}, {"acc_cladec": 1.0, "acc_refae": -1.0}
 OURS = "a question of ours; the paper trains everything for one length"
 LAYERS = "layers"  # the experiment whose record has the longest training, where it was made
+START = 1.0  # loss (standardised mean) of a plain image of the mean grey, from which every training comes down
+STILL_FALLING, UNRECORDED = "still falling", "not recorded"
 Run = tuple[str, str]
 
 
@@ -185,33 +189,32 @@ def _pictures(record: Record, other: Record, run: Run, layer: str, spent: tuple[
 
 
 def _keeps(evidence: Evidence, terms: dict[str, float], what: str) -> Verdict:
-    """Whether the shortest length gives a difference the sign that the longest gives it, at every layer."""
+    """Whether every shorter length gives a difference the sign that the longest gives it, at every layer."""
     found = []
     for run, layer, images, lengths in evidence.lengths():
-        if len(lengths) < 2:
-            continue
         last = evidence.difference(run, _name(layer, images, lengths[-1]), terms, ABOVE)
         claimed = BELOW if last and last.reading == AGAINST else ABOVE
-        short = evidence.difference(run, _name(layer, images, lengths[0]), terms, claimed)
-        if short and last:
-            clear = last.reading in (FOR, AGAINST)
-            found.append(short if clear else short.barred("the longest training gives no clear sign"))
+        for epochs in lengths[:-1]:
+            short = evidence.difference(run, _name(layer, images, epochs), terms, claimed)
+            if short and last:
+                clear = last.reading in (FOR, AGAINST)
+                found.append(short if clear else short.barred("the longest training gives no clear sign"))
     return judge(found, f"{what} has the sign that the longest training gives it", lacking="needs two lengths")
 
 
 @unprinted(OURS)
 def rec_keeps(evidence: Evidence) -> Verdict:
-    """After the shortest training ΔRec has the sign that it has after the longest, at every layer."""
+    """After every shorter training ΔRec has the sign that it has after the longest, at every layer."""
     return _keeps(evidence, DELTA_REC, "ΔRec")
 
 
 @unprinted(OURS)
 def acc_keeps(evidence: Evidence) -> Verdict:
-    """After the shortest training ΔAcc has the sign that it has after the longest, at every layer."""
+    """After every shorter training ΔAcc has the sign that it has after the longest, at every layer."""
     return _keeps(evidence, DELTA_ACC, "ΔAcc")
 
 
-def _trend(evidence: Evidence, terms: dict[str, float], claimed: Region, *, log: bool = False) -> list[Comparison]:
+def _trend(evidence: Evidence, terms: dict[str, float], claimed: Region) -> list[Comparison]:
     """Slope over the lengths of each layer that has two or more."""
     found = []
     for run, layer, images, lengths in evidence.lengths():
@@ -225,27 +228,67 @@ def _trend(evidence: Evidence, terms: dict[str, float], claimed: Region, *, log:
             else {}
         )
         if weights and evidence.has(*weights):
-            found.append(evidence.contrast(where(run, f"{layer}, {images:,} images"), weights, claimed, log=log))
+            found.append(evidence.contrast(where(run, f"{layer}, {images:,} images"), weights, claimed))
     return found
 
 
+def _lacks(evidence: Evidence, run: Run, cells: tuple[str, str]) -> Comparison | None:
+    """The share of its own fall that the RefAE lacks after the shorter of two trainings, less what ClaDec lacks of its.
+
+    A method's fall leads from a plain grey image to its longest training. By losses, or their logarithms, the one with
+    the lower floor would always fall by more. The share is linearised at the means, so that its noise is that of the
+    losses.
+    None if a loss was not measured, or is no lower than that of the grey image.
+    """
+    weights: dict[Entry, float] = {}
+    offset = 0.0
+    for name, sign in (("rec_refae", 1.0), ("rec_cladec", -1.0)):
+        entries: list[Entry] = [(*run, cell, name) for cell in cells]
+        if not evidence.has(*entries):
+            return None
+        short, last = (float(evidence.summary.loc[entry, "mean"]) for entry in entries)
+        fall = START - last
+        if fall <= 0:
+            return None
+        rises = (sign / fall, -sign * (START - short) / fall**2)
+        weights |= dict(zip(entries, rises, strict=True))
+        offset += sign * (short - last) / fall - rises[0] * short - rises[1] * last
+    layer, images, _ = _parts(cells[0])
+    return evidence.contrast(where(run, f"{layer}, {images:,} images"), weights, ABOVE, offset=offset)
+
+
 @unprinted(OURS)
-def reference_gains(evidence: Evidence) -> Verdict:
-    """Longer training lowers the RefAE's loss by a larger share than ClaDec's, at every layer."""
-    found = _trend(evidence, {"rec_refae": 1.0, "rec_cladec": -1.0}, BELOW, log=True)
-    return judge(found, "log loss of RefAE less ClaDec's falls per length", lacking="needs two lengths")
+def reference_needs_longer(evidence: Evidence) -> Verdict:
+    """After the shortest training the RefAE lacks a larger share of its own fall than ClaDec of its, at every layer."""
+    pairs = (
+        _lacks(evidence, run, (_name(layer, images, lengths[0]), _name(layer, images, lengths[-1])))
+        for run, layer, images, lengths in evidence.lengths() if len(lengths) > 1
+    )  # fmt: skip
+    lacking = "needs two lengths, and losses below that of a grey image"
+    return _judged(pairs, "the share that RefAE lacks is larger", EVERY, lacking)
 
 
 @unprinted(OURS)
 def advantage_shrinks(evidence: Evidence) -> Verdict:
-    """ΔAcc falls with the length of training, at every layer: what ClaDec gains is less than what the RefAE gains."""
-    return judge(_trend(evidence, DELTA_ACC, BELOW), "ΔAcc falls per length", lacking="needs two lengths")
+    """ΔAcc is above 0 after the shortest training, and falls with the length, at every layer."""
+    first = (
+        evidence.difference(run, _name(layer, images, lengths[0]), DELTA_ACC, ABOVE)
+        for run, layer, images, lengths in evidence.lengths() if len(lengths) > 1
+    )  # fmt: skip
+    falls = judge(_trend(evidence, DELTA_ACC, BELOW), "ΔAcc falls per length", lacking="needs two lengths")
+    there = _judged(first, "ΔAcc > 0 after the shortest training", EVERY, "needs two lengths")
+    return every_part({"an advantage": there, "its trend": falls})
 
 
 CLAIMS = [
     Claim("Q6", "ours", "The sign of ΔRec does not depend on how long everything was trained", rec_keeps),
     Claim("Q7", "ours", "The sign of ΔAcc does not depend on how long everything was trained", acc_keeps),
-    Claim("Q8", "ours", "The reference needs longer than ClaDec's decoder", reference_gains),
+    Claim(
+        "Q8",
+        "ours",
+        "A short training takes the reference less far on its way than ClaDec's decoder on its own",
+        reference_needs_longer,
+    ),
     Claim("Q9", "ours", "ClaDec's advantage in evaluation accuracy shrinks with training", advantage_shrinks),
 ]
 
@@ -264,26 +307,35 @@ def _b3(evidence: Evidence, cells: list[tuple[Run, int, str]]) -> Verdict:
 
 
 def _b15(evidence: Evidence, cells: list[tuple[Run, int, str]]) -> Verdict:
-    """From the lowest layer to the top one the accuracy rises for ClaDec, and falls for the RefAE."""
     found = []
     for run in dict.fromkeys(run for run, _, _ in cells):
-        own = sorted((index, cell) for other, index, cell in cells if other == run)
+        own = [cell for _, cell in sorted((index, cell) for other, index, cell in cells if other == run)]
         for metric, method, claimed in (("acc_cladec", "ClaDec", ABOVE), ("acc_refae", "RefAE", BELOW)):
-            weights: dict[Entry, float] = {(*run, own[-1][1], metric): 1.0, (*run, own[0][1], metric): -1.0}
-            if len(own) > 1 and evidence.has(*weights):
+            if len(own) > 1 and evidence.has(*((*run, cell, metric) for cell in own)):
+                rises = zip(own, slope(range(len(own))), strict=True)
+                weights: dict[Entry, float] = {(*run, cell, metric): rise for cell, rise in rises}
                 found.append(evidence.contrast(where(run, method), weights, claimed))
-    return judge(found, "accuracy rises with depth for ClaDec, falls for RefAE,")
+    return judge(found, "accuracy rises per layer for ClaDec, falls for RefAE,")
 
 
-def _judged(found: list[Comparison | None], what: str, quantifier: Quantifier) -> Verdict:
-    return judge([one for one in found if one], what, quantifier)
+def _judged(
+    found: Iterable[Comparison | None],
+    what: str,
+    quantifier: Quantifier,
+    lacking: str = "needs cells that were not run",
+) -> Verdict:
+    return judge([one for one in found if one], what, quantifier, lacking=lacking)
 
 
 FOLLOWS = {"B2": _b2, "B3": _b3, "B15": _b15}
 
 
 def by_budget(evidence: Evidence) -> dict[str, dict[tuple[int, int], Verdict]]:
-    """B2, B3 and B15 as each budget by itself would decide them: claim -> (images, epochs), rising -> verdict."""
+    """What each budget by itself says of B2, B3 and B15: claim -> (images, epochs), rising -> verdict.
+
+    The chapter on layers asks the same of its cells. Here they are those of the layers that this chapter trains, of
+    which two make a trend, and trainings count that were not finished, since their length is what is asked about.
+    """
     assert evidence.record is not None
     indices = _indices(evidence.record)
     cells: dict[tuple[int, int], list[tuple[Run, int, str]]] = {}
@@ -304,32 +356,38 @@ def _indices(record: Record) -> dict[tuple[str, str], int]:
 
 
 def follows(evidence: Evidence) -> pd.DataFrame:
-    """A row for each claim: what each budget by itself would say of it, and what that means."""
+    """A row for each claim: what each budget by itself says of it, and what that means for each number of images."""
     rows = []
     for key, verdicts in by_budget(evidence).items():
         row = {"claim": key} | {budget(*spent): f"{one.verdict}: {one.evidence}" for spent, one in verdicts.items()}
-        rows.append(row | {"so": meaning([one.verdict for one in verdicts.values()])})
+        lengths: dict[int, list[str]] = {}
+        for (images, _), one in verdicts.items():
+            lengths.setdefault(images, []).append(one.verdict)
+        rows.append(row | {"so": "; ".join(f"{images:,} images: {meaning(own)}" for images, own in lengths.items())})
     return pd.DataFrame(rows).set_index("claim")
 
 
 def meaning(verdicts: list[str]) -> str:
-    """What the verdicts of budgets, from the smallest to the largest, say of a claim."""
+    """What the verdicts after trainings on as many images, from the shortest to the longest, say of a claim."""
     decided = [one for one in verdicts if one in (HOLDS, FAILS)]
+    if len(verdicts) < 2:
+        return "needs two lengths"
     if not decided:
-        return "no budget decides it"
+        return "no length decides it"
     if verdicts[-1] not in (HOLDS, FAILS):
-        return "the largest budget leaves open what smaller ones decide"
+        return "the longest training leaves open what a shorter one decides"
     if set(decided) == {HOLDS, FAILS}:
-        return "an effect of the budget: smaller ones say the opposite of the largest"
+        return "an effect of the length: a shorter training says the opposite of the longest"
     if len(decided) < len(verdicts):
-        return "decided by the largest budget, and contradicted by none"
-    return "the same at every budget"
+        return "decided by the longest training, and contradicted by none"
+    return "the same after every length"
 
 
 def numbers(record: Record) -> pd.DataFrame:
     """Means over seeds of losses, evaluation accuracies and differences, by data set, network, layer and budget.
 
-    The columns `falling_cladec` and `falling_refae` are above 0 where a loss was still falling at its end.
+    The columns `falling_cladec` and `falling_refae` are above 0 where a loss was still falling at its end, and NaN
+    where nobody recorded that.
     """
     columns = printed_tables.COLUMNS | FALLING
     wide = tables.columns_of(record.rows, columns, [*KEYS, "seed"])
@@ -337,12 +395,24 @@ def numbers(record: Record) -> pd.DataFrame:
 
 
 def still_falling(record: Record) -> pd.DataFrame:
-    """The same as text, with the names of those whose loss was still falling."""
+    """The same as text, with the names of those whose loss was still falling, or of which that is not known."""
     means = numbers(record)
     table = means.rename(columns=printed_tables.HEADINGS)[list(printed_tables.HEADINGS.values())]
     table = table.map(partial(tables.mean_sd, sd=np.nan))
-    marked = {name: means[MARK + method] > 0 for method, name in measurements.METHODS.items()}
-    table["still falling"] = [
-        " and ".join(name for name, mark in marked.items() if mark.loc[at]) or "–" for at in means.index
-    ]
+    marks = {name: marked(means[MARK + method]) for method, name in measurements.METHODS.items()}
+    table[STILL_FALLING] = [_named({name: own.loc[at] for name, own in marks.items()}) for at in means.index]
     return table.rename(index=tables.DATASET_NAMES | tables.ARCHITECTURE_NAMES).rename_axis(columns=None)
+
+
+def marked(falling: pd.Series) -> pd.Series:
+    """What a column of marks, such as `falling_refae`, says of each training; empty if its loss had ceased to fall."""
+    return pd.Series(np.select([falling.isna(), falling > 0], [UNRECORDED, STILL_FALLING], ""), falling.index)
+
+
+def _named(states: dict[str, str]) -> str:
+    """The methods whose loss was still falling, and those of which nobody knows."""
+    falling, unknown = (
+        " and ".join(name for name, own in states.items() if own == state) for state in (STILL_FALLING, UNRECORDED)
+    )
+    said = [falling, f"{unknown}: {UNRECORDED}" if unknown else ""]
+    return "; ".join(part for part in said if part) or "–"

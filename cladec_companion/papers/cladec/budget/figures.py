@@ -5,14 +5,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cladec_companion.evidence.lines import first_run, heading, legend_below
+from cladec_companion.evidence.measurements import MARK
 from cladec_companion.evidence.style import COLOURS, LABELS, drawn, grid
-from cladec_companion.papers.cladec.budget.claims import budget, numbers
+from cladec_companion.papers.cladec.budget.claims import STILL_FALLING, UNRECORDED, budget, marked, numbers
 from cladec_companion.papers.cladec.printed_tables import DIFFERENCES, HEADINGS
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, by_depth
 
 METHODS = {"cladec": "ClaDec", "refae": "RefAE"}
 MARKERS = ("o", "s", "^", "D")
+FILLED: dict[str, dict[str, str]] = {"": {}, STILL_FALLING: {"mfc": "none"}, UNRECORDED: {"fillstyle": "bottom"}}
+SAID = {"": "", STILL_FALLING: ", still falling", UNRECORDED: ", whether still falling not recorded"}
 PANELS = {"rec": "reconstruction loss\n(standardised mean)", "acc": "evaluation accuracy"}
 
 
@@ -27,7 +30,8 @@ def _values(record: Record, run: tuple[str, str]) -> pd.DataFrame:
 def lengths(record: Record) -> Figure:
     """Losses, evaluation accuracies and both differences over the epochs: a row of panels for each layer.
 
-    A hollow marker is a training whose loss was still falling at its end; each number of images has a line of its own.
+    A hollow marker is a training whose loss was still falling at its end, a half-filled one a training of which nobody
+    recorded that; each number of images has a line of its own.
     """
     run = first_run(record)
     means = _values(record, run)
@@ -56,16 +60,15 @@ def lengths(record: Record) -> Figure:
 def _line(axes: list, part: pd.DataFrame, amount: int, marker: str) -> None:
     """The four panels of one layer for one number of images."""
     for method, name in METHODS.items():
-        hollow = part[f"falling_{method}"] > 0
+        marks = marked(part[MARK + method])
         for axis, kind in zip(axes, PANELS, strict=False):
             axis.plot(part.index, part[f"{kind}_{method}"], color=COLOURS[method], linewidth=1.2,
                       linestyle="-" if marker == MARKERS[0] else "--")  # fmt: skip
-            for still in (False, True):
-                own = part[hollow == still]
+            for state, filled in FILLED.items():
+                own = part[marks == state]
                 axis.plot(
-                    own.index, own[f"{kind}_{method}"], marker, color=COLOURS[method], markersize=4.5,
-                    mfc="none" if still else None,
-                    label=f"{name}, {amount:,} images" + (", still falling" if still else "") if len(own) else None,
+                    own.index, own[f"{kind}_{method}"], marker, color=COLOURS[method], markersize=4.5, **filled,
+                    label=f"{name}, {amount:,} images{SAID[state]}" if len(own) else None,
                 )  # fmt: skip
     for axis, metric in zip(axes[2:], DIFFERENCES, strict=True):
         axis.plot(part.index, part[metric], marker + ("-" if marker == MARKERS[0] else "--"), color="#4d4d4d",

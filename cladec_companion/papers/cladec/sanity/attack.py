@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cladec_core.data import ImageData
@@ -36,10 +37,11 @@ class Search:
 
 
 def heat_map(classifier: Classifier, layer: str) -> Aim:
-    """GradCAM's map before it is scaled, as a function that can be differentiated.
+    """GradCAM's map as it is measured, brought to the images' size and to [0, 1], as a function of them.
 
-    `measures.gradcam` cuts the graph at the layer; what is measured is its map, what is climbed is this one. In a ReLU
-    network a gradient is piecewise constant, so that it is the activations that carry the search.
+    `measures.gradcam` gives the same values, and cuts the graph at the layer. A distance of maps that are not scaled
+    could be climbed by making all of a map larger, which does not change what is measured. In a ReLU network a gradient
+    is piecewise constant, so that it is the activations that carry the search.
     """
     parts = dict(classifier.named_children())
     place = list(parts).index(layer) + 1
@@ -49,7 +51,11 @@ def heat_map(classifier: Classifier, layer: str) -> Aim:
         activation = below(images)
         logits = above(activation)
         (gradient,) = torch.autograd.grad(logits.max(1).values.sum(), activation, create_graph=True)
-        return (gradient.mean((2, 3), keepdim=True) * activation).sum(1).relu()
+        found = (gradient.mean((2, 3), keepdim=True) * activation).sum(1, keepdim=True).relu()
+        found = F.interpolate(found, images.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
+        low, high = found.amin((1, 2), keepdim=True), found.amax((1, 2), keepdim=True)
+        alive = high - low > 1e-4 * high
+        return torch.where(alive, (found - low) / torch.where(alive, high - low, 1.0), 0.0)
 
     return maps
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from cladec_companion.engine.runner import CellRun, Samples
 from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import ClassifierTraining
 from cladec_companion.papers.cladec.sanity.attack import Search, heat_map, largest, perturbed, relative_changes
 from cladec_companion.papers.cladec.sanity.trainings import (
     ChosenTraining,
@@ -23,7 +25,7 @@ from cladec_companion.papers.cladec.sanity.trainings import (
 from cladec_companion.papers.cladec.shared import LayeredSettings, rows_of, sample_indices, still_falling
 from cladec_companion.records.samples import as_uint8, below, places
 from cladec_companion.records.settings import SEEDS, classifiers, data_sets, epochs_of, images_used, parameter
-from cladec_core import measures, networks
+from cladec_core import measures, networks, training
 from cladec_core.data import SIZE
 from cladec_core.errors import UsageError
 
@@ -32,12 +34,11 @@ CHECKS = {
     TRAINED: "the classifier of the protocol, with the RefAE",
     SHUFFLED: "a classifier that was trained on labels in random order",
     POOLED: "a VGG with max-pooling, trained at the rate at which it learns best",
-    AGAIN: "another seed of the same classifier: how far explanations differ that should be the same",
+    AGAIN: "a classifier of another seed: how far explanations differ of networks of which neither is broken",
     CASCADE: "the weights of more and more layers drawn anew, from the output to the input",
     ATTACK: "perturbations too small to see that leave the prediction as it is",
 }
 POOLED_AS = {"vgg11": "vgg11_maxpool"}
-OTHER_SEED = 2**31 - 1  # of the second classifier, one for the runs of all seeds; no run is asked for it
 COMPARED = 500  # test images whose explanations are compared
 CLADEC, DIFFERENCE, GRADCAM = "cladec", "difference", "gradcam"
 
@@ -235,14 +236,15 @@ def _reconstructed(setup: Setup, model: nn.Module, judge: nn.Module) -> tuple[di
 
 
 def _compared(setup: Setup, part: Part) -> Any:
-    """Explain a classifier of other weights, and compare with the explanations of the trained one."""
+    """Explain a classifier of other weights, and compare with the explanations of the trained one.
+
+    Decoders begin with the same weights and see the images in the same order, so that the classifier alone differs.
+    """
     trained = [setup.classifier, setup.decoder(part.layer), setup.reference(part.layer)]
-    if part.check == AGAIN:
-        other = setup.changed(seed=OTHER_SEED)
-    else:
-        other = explaining(setup, RandomisedTraining(setup, part.randomised))
+    stand_in = another(setup) if part.check == AGAIN else RandomisedTraining(setup, part.randomised)
+    other = explaining(setup, stand_in)
     # What lies above the layer is nothing to ClaDec: the same code, and so the same decoder.
-    same = part.check == CASCADE and not _reaches(setup, part)
+    same = part.check == CASCADE and not reaches(setup.architecture, part.layer, part.randomised)
     classifier, decoder, reference, changed, *its_own = yield [
         *trained, other.classifier, *([] if same else [other.decoder(part.layer)])
     ]  # fmt: skip
@@ -251,17 +253,27 @@ def _compared(setup: Setup, part: Part) -> Any:
     values: Values = {"classifier": {"accuracy": measures.accuracy(setup.test(changed), setup.data.test_labels)}}
     for method, before in first.items():
         values[method] = similarity(before, second[method])
-    own = still_falling((its_own or [decoder])[0])
-    values[CLADEC] |= own
-    values[DIFFERENCE] |= max(own, still_falling(reference), key=lambda mark: mark["still_falling"])
+    values[CLADEC] |= any_falling(decoder, *its_own)
+    values[DIFFERENCE] |= any_falling(decoder, *its_own, reference)
     return values, {name: found for name, found in second.items() if name != DIFFERENCE}
 
 
-def _reaches(setup: Setup, part: Part) -> bool:
-    """Whether a cascade has come down to the layer that is explained."""
-    network = networks.classifier(setup.architecture, 1, 2, width=0.1)
-    random = layers_with_weights(network)[-part.randomised :]
-    return bool({*random} & {*dict(network.up_to(part.layer).named_children())})
+def another(setup: Setup) -> ClassifierTraining:
+    """A classifier like the one that is explained, of another seed: one for each run, that no run explains."""
+    return setup.changed(seed=training.derive_seed(setup.seed, "another classifier")).classifier
+
+
+@lru_cache
+def reaches(architecture: str, layer: str, randomised: int) -> bool:
+    """Whether a cascade of so many random layers has come down to a layer."""
+    network = networks.classifier(architecture, 1, 2, width=0.1)
+    random = layers_with_weights(network)[-randomised:]
+    return bool({*random} & {*dict(network.up_to(layer).named_children())})
+
+
+def any_falling(*models: nn.Module) -> dict[str, float]:
+    """The row that says whether the loss of any of these was still falling when its training ended."""
+    return {"still_falling": max(still_falling(model)["still_falling"] for model in models)}
 
 
 def explanations(

@@ -132,7 +132,20 @@ class Explanation(Shown):
     classes: tuple[str, ...] = ()
 
     def named(self, classes: Sequence[str], truth: Tensor | None = None) -> "Explanation":
-        """Give names to the classes, and true classes (n,) to the images, for `show`."""
+        """Give names to the classes, and true classes to the images, for `show`.
+
+        Parameters
+        ----------
+        classes
+            Names, in the order of the classifier's outputs.
+        truth
+            int64 (n,), or None if they are unknown.
+
+        Returns
+        -------
+        Explanation
+            The same one with names.
+        """
         return replace(self, classes=tuple(classes), truth=truth)
 
     def _name(self, label: Tensor) -> str:

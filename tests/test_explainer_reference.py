@@ -106,6 +106,8 @@ def test_a_reference_that_began_as_cladec_stays_in_doubt():
     assert "ΔRec on 8 images held out: 0.5, with an interval from 0.1 to 0.9" in explainer.doubts["conv1"]
     built.settings["held_out"]["low"] = -0.1
     assert "so not above 0" in explainer.doubts["conv1"]
+    built.settings["held_out"] = {"images": 8, "mean": 0.0, "low": 0.0, "high": 0.0}
+    assert "gained nothing in 23 epochs, and draws the same" in explainer.doubts["conv1"]
 
 
 def test_images_that_decide_when_a_training_ends_are_not_those_that_judge_it():

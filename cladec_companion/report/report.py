@@ -209,7 +209,7 @@ def _report(
     )
     page = _page(
         sections=sections, facts=facts | _versions(), notes=notes, skipped=folder.skipped,
-        table=None if table is None else summary(table).to_html(border=0),
+        table=None if table is None else _html(summary(table).T.rename_axis("measure")),
         accuracy=None if right is None else right.double().mean().item(),
         counts={"train": len(folder.images) - len(held_out), "held_out": len(held_out)}, classes=folder.classes,
         colour=folder.images.shape[1] == 3,
@@ -231,7 +231,7 @@ def _section(
     ]
     return {
         "layer": part.layer, "reference": part.reference_label, "mean": part.losses.mean(), "pictures": pictures,
-        "doubt": part.doubt, "agreement": agreement(part, truth, classes).to_html(border=0),
+        "doubt": part.doubt, "agreement": _html(agreement(part, truth, classes)),
         "inversion": inversion and {"webp": _drawn(inversion), "kept": inversion.kept, "steps": inversion.steps,
                                     "images": len(inversion.original)},
     }  # fmt: skip
@@ -245,6 +245,11 @@ def agreement(part: Explanation, truth: Tensor | None, classes: Sequence[str]) -
         ends = zip(found[method], found[f"{method}_low"], found[f"{method}_high"], strict=True)
         shown[title] = [f"{share:.0%} ({low:.0%} to {high:.0%})" for share, low, high in ends]
     return shown.rename(index=lambda at: classes[at] if at != "all" and at < len(classes) else at).rename_axis("class")
+
+
+def _html(table: pd.DataFrame) -> str:
+    """A table whose first column, the index, is named in the same line as the others."""
+    return table.reset_index().to_html(border=0, index=False)
 
 
 def _drawn(picture: Shown) -> str:

@@ -34,6 +34,11 @@ NOT_READABLE = (
     "with an interval from {low:.3g} to {high:.3g} (95 %), so not above 0: the layer keeps nearly all that matters for "
     "drawing, or the reference is not as good as it could be."
 )
+SAME_AS_CLADEC = (
+    "Layer {layer}: do not read the difference to the reference: there is none. From fresh weights the reference was not "
+    "surely better than ClaDec; this one began as ClaDec, gained nothing in {epochs} epochs, and draws the same. Give "
+    "it more time (time_budget), or more images."
+)
 BEGAN_AS_CLADEC = (
     "Layer {layer}: do not read the difference to the reference as what the layer lacks. From fresh weights the "
     "reference was not surely better than ClaDec; this one began as ClaDec and was trained for {epochs} epochs more, "
@@ -277,6 +282,8 @@ class LayerModules:
         if found is None or (found["low"] > 0 and "start" not in self.settings):
             return ""
         said = NOT_READABLE if found["low"] <= 0 else BEGAN_AS_CLADEC
+        if "start" in self.settings and found["low"] == found["high"] == 0:
+            said = SAME_AS_CLADEC
         return said.format(layer=layer, epochs=self.epochs["reference"], **found)
 
 

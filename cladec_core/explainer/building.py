@@ -35,8 +35,8 @@ NOT_READABLE = (
     "drawing, or the reference is not as good as it could be."
 )
 SAME_AS_CLADEC = (
-    "Layer {layer}: do not read the difference to the reference: there is none. From fresh weights the reference was not "
-    "surely better than ClaDec; this one began as ClaDec, gained nothing in {epochs} epochs, and draws the same. Give "
+    "Layer {layer}: do not read the difference to the reference: there is none. From fresh weights the reference was "
+    "not surely better than ClaDec; this one began as ClaDec, gained nothing in {epochs} epochs, and draws the same. Give "
     "it more time (time_budget), or more images."
 )
 BEGAN_AS_CLADEC = (

@@ -36,8 +36,8 @@ NOT_READABLE = (
 )
 SAME_AS_CLADEC = (
     "Layer {layer}: do not read the difference to the reference: there is none. From fresh weights the reference was "
-    "not surely better than ClaDec; this one began as ClaDec, gained nothing in {epochs} epochs, and draws the same. Give "
-    "it more time (time_budget), or more images."
+    "not surely better than ClaDec; this one began as ClaDec, gained nothing in {epochs} epochs, and draws the same. "
+    "Give it more time (time_budget), or more images."
 )
 BEGAN_AS_CLADEC = (
     "Layer {layer}: do not read the difference to the reference as what the layer lacks. From fresh weights the "

@@ -209,7 +209,7 @@ def test_labels_that_are_no_outputs_of_the_model_are_refused(options, untrained,
 def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypatch, capsys, tmp_path):
     folder = tmp_path / "report"
     monkeypatch.setattr(LayerModules, "doubt", lambda self, layer: f"do not read <{layer}>")
-    fit = ("--labels", "from-folders", "--epochs", "1", "--out", folder)
+    fit = ("--labels", "from-folders", "--epochs", "1", "--maps", "gradient, gradcam", "--out", folder)
     (photos / "=1+1.png").write_bytes((photos / "dog" / "00.png").read_bytes())
     try:
         code, out, err = cladec(monkeypatch, capsys, *options, *fit)
@@ -225,7 +225,8 @@ def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypa
     for text in (
         "What the layer keeps best", "cat/", "torchvision:mobilenet_v3_small", "Versions", "cat/broken.png: no image",
         "2 class folders, numbered in alphabetical order", "alphabetical by the names of the folders",
-        "Does the model keep its prediction?", "Without a decoder", "inversion keeps",
+        "Below the difference: Gradient, GradCAM.", "Does the model keep its prediction?",
+        "Without a decoder", "inversion keeps",
         '<div class="note" role="note"><p>do not read &lt;features.3&gt;</p>',
     ):  # fmt: skip
         assert text in page
@@ -234,6 +235,38 @@ def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypa
     code, _, told = cladec(monkeypatch, capsys, *options, "--out", folder)
     assert code == 2
     assert "exists" in told
+
+
+@pytest.mark.parametrize(
+    ("maps", "said"),
+    [("lrp", "Unknown method of --maps 'lrp'; valid: "), ("cladec", "'cladec'; valid: random"),
+     ("gradient,", "method of --maps ''"), ("patternnet", "valid for this network: gradient, ")],
+)  # fmt: skip
+def test_a_map_that_cannot_be_made_is_said_before_training(
+    options, untrained, monkeypatch, capsys, tmp_path, maps, said
+):
+    code, _, err = cladec(monkeypatch, capsys, *options, "--maps", maps, "--out", tmp_path / "report")
+    assert code == 2
+    assert said in err
+    assert not untrained
+
+
+def test_a_heat_map_has_a_scale_of_its_own_and_the_size_of_the_image():
+    labels = torch.zeros(2, dtype=torch.int64)
+    images = torch.rand(3, 2, 3, 16, 16)
+    one = Explanation("x", *images, labels, torch.ones(2), labels, labels, "RefAE", (0.0, 1.0))
+    asked = []
+
+    def method(model, taken, target, layer):
+        asked.append((model, taken.shape, target.tolist(), layer))
+        return torch.stack([torch.full((8, 8), 0.5), torch.full((8, 8), -20.0)])
+
+    mapper = report._Mapper("model", lambda batch: batch[..., :8, :8], {"mine": method})
+    drawn = [axis.images[0] for axis in mapper.beside(one).show().axes[-2:]]
+    assert asked == [("model", (2, 3, 8, 8), [0, 0], "x")]
+    assert [image.get_clim() for image in drawn] == [(-0.5, 0.5), (-20.0, 20.0)]
+    assert [image.get_array().shape for image in drawn] == [(16, 16)] * 2
+    assert report._Mapper("model", None, {}).beside(one) is one
 
 
 def test_the_order_of_classes_in_the_checkpoint_decides_the_accuracy(photos, monkeypatch, capsys, tmp_path):

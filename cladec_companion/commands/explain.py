@@ -4,13 +4,16 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cladec_companion.commands.shared import SEEDS, Device, check_number, parse_budget, path, text, told
 from cladec_companion.report import SIDES
 from cladec_core.errors import UsageError, one_of
+
+if TYPE_CHECKING:
+    from cladec_companion.report import report
 
 Model = Annotated[
     Path, typer.Option(parser=path, metavar="FILE", help="Weights: .safetensors, or a state dict saved by torch.save.")
@@ -40,6 +43,12 @@ Normalise = Annotated[str, typer.Option(help="auto (ImageNet's for torchvision),
 Alpha = Annotated[float, typer.Option(help="Weight of the classification loss, 0..1; above 0 needs labels.")]
 Decoder = Annotated[str, typer.Option(help="How it enlarges its maps: transposed, or upsampled (no checkerboards).")]
 Loss = Annotated[str, typer.Option(help="What is minimised: pixel, or perceptual (sharper, larger squared errors).")]
+Maps = Annotated[
+    str | None,
+    typer.Option(
+        parser=text, metavar="NAMES", help="Heat maps below the pictures, such as lrp_composite,gradcam (extra `book`)."
+    ),
+]
 Epochs = Annotated[int | None, typer.Option(help="Fixed number instead of one chosen from the data.")]
 Budget = Annotated[str | None, typer.Option(parser=text, metavar="TIME", help="Training time per layer, such as 5m.")]
 Seeds = Annotated[int, typer.Option(help="Repetitions for the table; 0: no table.")]
@@ -60,6 +69,7 @@ def explain(
     alpha: Alpha = 0.0,
     decoder: Decoder = "transposed",
     loss: Loss = "pixel",
+    maps: Maps = None,
     epochs: Epochs = None,
     time_budget: Budget = None,
     seeds: Seeds = 1,
@@ -86,6 +96,7 @@ def explain(
     from cladec_companion.report import report, weights
     from cladec_companion.report.labels import class_order
 
+    methods = heat_maps(maps) if maps else None
     report.check_new(out)
     loaded = weights.load_model(arch, model)
     channels = pictures.input_channels(loaded.model)
@@ -101,9 +112,33 @@ def explain(
     print(
         report.explain(
             loaded.model, folder, layer, out, preprocess=preprocess, facts=facts, epochs=epochs, time_budget=budget,
-            seeds=seeds, alpha=alpha, decoder=decoder, loss=loss, seed=seed, device=device,
+            seeds=seeds, alpha=alpha, decoder=decoder, loss=loss, seed=seed, device=device, maps=methods,
         )
     )  # fmt: skip
+
+
+def heat_maps(names: str) -> "dict[str, report.HeatMap]":
+    """Turn `lrp_composite,gradcam` into methods by their titles.
+
+    Raises
+    ------
+    UsageError
+        For an unknown method, or one that needs more than a model and a layer.
+    """
+    from cladec_companion.papers.xai.attribution import METHODS, Around, attribute
+
+    valid = [name for name, method in METHODS.items() if set(method.needs) <= {"layer"}]
+
+    def of(name: str) -> "report.HeatMap":
+        return lambda model, images, target, layer: attribute(
+            model, images, target, method=name, around=Around(images, layer=layer)
+        )
+
+    found = {}
+    for name in (part.strip() for part in names.split(",")):
+        one_of("method of --maps", name, valid)
+        found[METHODS[name].title] = of(name)
+    return found
 
 
 def parse_size(value: str | None) -> tuple[int, int] | None:

@@ -10,8 +10,9 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,11 @@ from cladec_core import ClaDec, Explanation
 from cladec_core.errors import RunError, UsageError
 from cladec_core.explainer import Inversion, invert
 from cladec_core.explainer.cladec import FEWEST
-from cladec_core.explainer.explanation import Shown
+from cladec_core.explainer.explanation import Shown, draw_signed
 from cladec_core.measures import over_seeds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MEASURED = 2 * FEWEST  # held-out images that a table needs
 SHOWN = 8  # images per figure, of up to 48 pixels
@@ -31,6 +35,8 @@ SHOWN_LARGE = {48: 6, 96: 4}  # of more than so many pixels, so that something c
 INVERTED = 4  # images that are inverted, which takes some hundred steps through the model
 HELD_OUT = 0.2  # share of the images that is explained and measured, and not trained on
 MOST_HELD_OUT = 1000
+# From the model, images as it takes them, the class of each and a layer to maps (n, height, width).
+HeatMap = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
 NO_TABLE = "No table: it needs {} held-out images, so {} in all; there are {}."
 
 
@@ -98,6 +104,7 @@ def explain(
     time_budget: float | None = None,
     seeds: int = 1,
     progress: bool = True,
+    maps: Mapping[str, HeatMap] | None = None,
     **options: Any,
 ) -> Path:
     """Fit an explainer, and write its report to a new folder: `index.html` and the losses of each image.
@@ -114,6 +121,8 @@ def explain(
         Lines for the report: the command, the model, the normalisation.
     seeds
         Repetitions for the table; 0 leaves it out.
+    maps
+        Methods by name whose heat maps of the predicted class stand below the pictures.
 
     Returns
     -------
@@ -136,6 +145,9 @@ def explain(
         notes.say(labels.outputs_doubt(folder.classes, folder.labels, outputs, folder.alphabetical))
     explainer = ClaDec(model, layers=list(layers), preprocess=preprocess, **options)
     train, held_out = split(len(folder.images), explainer.seed)
+    mapper = _Mapper(model, preprocess, maps or {})
+    for layer in layers:
+        mapper(folder.images[:2], torch.zeros(2, dtype=torch.int64), layer)  # what does not fit is said before training
     known = None if folder.labels is None or not explainer.alpha else folder.labels[train]
     budget = {} if time_budget is None else {"time_budget": time_budget}
     with warnings.catch_warnings():
@@ -153,7 +165,9 @@ def explain(
         elif seeds:
             notes.say(NO_TABLE.format(MEASURED, 3 * MEASURED, len(held_out)))
     inverted = _inverted(explainer, explanations, notes)
-    return _write(out, _report(explanations, folder, held_out, table, facts, [*notes, *explainer.notes], inverted))
+    return _write(
+        out, _report(explanations, folder, held_out, table, facts, [*notes, *explainer.notes], inverted, mapper)
+    )
 
 
 def _inverted(explainer: ClaDec, explanations: Mapping[str, Explanation], notes: "_Notes") -> Mapping[str, Inversion]:
@@ -165,6 +179,49 @@ def _inverted(explainer: ClaDec, explanations: Mapping[str, Explanation], notes:
     except (UsageError, RuntimeError) as error:  # torch's words where a model works in no way that has a gradient
         notes.say(f"No feature inversion: {error}")
         return {}
+
+
+class _Beside(Shown):
+    """Heat maps below the pictures of the same images, each map scaled by its largest value."""
+
+    def __init__(self, explanation: Explanation, maps: dict[str, Tensor]) -> None:
+        self.explanation, self.maps, self.value_range = explanation, maps, explanation.value_range
+
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        return self.explanation.rows | self.maps
+
+    @property
+    def captions(self) -> dict[str, list[str]]:
+        return self.explanation.captions
+
+    def _draw(self, axis: "Axes", name: str, image: np.ndarray) -> None:
+        if name in self.maps:
+            draw_signed(axis, image, float(np.abs(image).max()) or 1.0)
+        else:
+            super()._draw(axis, name, image)
+
+
+class _Mapper:
+    """Asks methods for heat maps of a model."""
+
+    def __init__(
+        self, model: nn.Module, preprocess: Callable[[Tensor], Tensor] | None, maps: Mapping[str, HeatMap]
+    ) -> None:
+        self.model, self.preprocess, self.maps = model, preprocess or (lambda images: images), maps
+
+    def __call__(self, images: Tensor, target: Tensor, layer: str) -> dict[str, Tensor]:
+        """Maps (n, height, width) of images in [0, 1], by the method's name."""
+        taken, size, found = self.preprocess(images), images.shape[-2:], {}
+        for name, method in self.maps.items():
+            maps = method(self.model, taken, target, layer)[:, None].float()
+            found[name] = nn.functional.interpolate(maps, size, mode="bilinear")[:, 0]  # where preprocessing resizes
+        return found
+
+    def beside(self, explanation: Explanation) -> Shown:
+        """Put the maps of the predicted classes below the pictures of some images."""
+        maps = self(explanation.original, explanation.prediction, explanation.layer)
+        return _Beside(explanation, maps) if maps else explanation
 
 
 class _Notes(list[str]):
@@ -195,12 +252,14 @@ def _report(
     facts: dict[str, str],
     notes: list[str],
     inverted: Mapping[str, Inversion],
+    mapper: "_Mapper",
 ) -> dict[str, str]:
     """The files of the report about the images held out: name -> text."""
     truth = None if folder.labels is None else folder.labels[held_out]
     names = [folder.names[at] for at in held_out]
     sections = [
-        _section(part, truth, names, folder.classes, inverted.get(layer)) for layer, part in explanations.items()
+        _section(part, truth, names, folder.classes, inverted.get(layer), mapper)
+        for layer, part in explanations.items()
     ]
     right = None if truth is None else next(iter(explanations.values())).prediction == truth
     losses = pd.concat(
@@ -218,20 +277,25 @@ def _report(
 
 
 def _section(
-    part: Explanation, truth: Tensor | None, names: list[str], classes: Sequence[str], inversion: Inversion | None
+    part: Explanation,
+    truth: Tensor | None,
+    names: list[str],
+    classes: Sequence[str],
+    inversion: Inversion | None,
+    mapper: "_Mapper",
 ) -> dict[str, Any]:
     """What the page shows of a layer."""
     pictures = [
         {
             "title": title,
             "names": ", ".join(names[at] for at in indices),
-            "webp": _drawn(part.named(classes, truth)[indices]),
+            "webp": _drawn(mapper.beside(part.named(classes, truth)[indices])),
         }
         for title, indices in choose(part, truth).items()
     ]
     return {
         "layer": part.layer, "reference": part.reference_label, "mean": part.losses.mean(), "pictures": pictures,
-        "doubt": part.doubt, "agreement": _html(agreement(part, truth, classes)),
+        "doubt": part.doubt, "maps": ", ".join(mapper.maps), "agreement": _html(agreement(part, truth, classes)),
         "inversion": inversion and {"webp": _drawn(inversion), "kept": inversion.kept, "steps": inversion.steps,
                                     "images": len(inversion.original)},
     }  # fmt: skip

@@ -20,6 +20,24 @@ if TYPE_CHECKING:
 DIFFERENCE_COLOURS = ("#0072b2", "white", "#d55e00")  # blue to orange, as everywhere in the book (reading C-26)
 
 
+def draw_signed(axis: Any, values: np.ndarray, bound: float) -> None:
+    """Draw values that have a sign: white where they are 0, orange up to a bound, blue down to its negative.
+
+    Parameters
+    ----------
+    axis
+        Of matplotlib.
+    values
+        (height, width).
+    bound
+        Values beyond it look like those at it.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    signed = LinearSegmentedColormap.from_list("signed", DIFFERENCE_COLOURS)
+    axis.imshow(values, cmap=signed, vmin=-bound, vmax=bound)
+
+
 class Shown:
     """Something with a figure of its own, which a notebook shows."""
 
@@ -69,17 +87,15 @@ class Shown:
             for axis, image, text in zip(line, batch.numpy(), self.captions.get(name, [""] * count), strict=False):
                 axis.set(xticks=[], yticks=[])
                 axis.set_xlabel(text, fontsize=7, labelpad=2)
-                self._draw(axis, image, difference="−" in name)
+                self._draw(axis, name, image)
         plt.close(figure)
         return figure
 
-    def _draw(self, axis: "Axes", image: np.ndarray, *, difference: bool) -> None:
-        from matplotlib.colors import LinearSegmentedColormap
-
+    def _draw(self, axis: "Axes", name: str, image: np.ndarray) -> None:
         low, high = self.value_range
+        difference = "−" in name
         if difference and len(image) != 3:
-            signed = LinearSegmentedColormap.from_list("signed", DIFFERENCE_COLOURS)
-            axis.imshow(image.mean(0), cmap=signed, vmin=(low - high) / 2, vmax=(high - low) / 2)
+            draw_signed(axis, image.mean(0), (high - low) / 2)
             return
         unit = (image / (high - low) + 0.5 if difference else (image - low) / (high - low)).clip(0, 1)
         axis.imshow(unit.transpose(1, 2, 0) if len(unit) == 3 else unit.mean(0), cmap="gray", vmin=0, vmax=1)

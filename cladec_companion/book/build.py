@@ -15,6 +15,7 @@ from typing import Any
 import nbformat
 import yaml
 
+from cladec_companion.book import unchanged
 from cladec_companion.engine import grid, runner, workers
 from cladec_companion.engine.plan import PlannedCell
 from cladec_companion.papers import CHAPTERS, settings_for
@@ -199,6 +200,7 @@ def build(profile: str = "quick", *, force: bool = False, report: Callable[[str]
     UsageError, RunError
         If a notebook fails, or Sphinx warns about anything; an earlier book stays as it was.
     """
+    unchanged.forget()
     names = notebook_names()
     waiting = [name for name in names if force or not _is_current(_output(name, profile, {}), _key(name, profile))]
     train(waiting, profile, {}, os.environ.get("CLADEC_DEVICE", "auto"))
@@ -214,7 +216,9 @@ def build(profile: str = "quick", *, force: bool = False, report: Callable[[str]
     for name in alone:
         execute_one(name)
     _stage(executed, profile)
-    return _render(force, report)
+    front = _render(force, report)
+    unchanged.keep(profile)
+    return front
 
 
 def _stage(executed: dict[str, Path], profile: str) -> None:

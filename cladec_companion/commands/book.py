@@ -66,12 +66,18 @@ def book(
     Example: `cladec book --profile quick --no-open`
     """
     check_profile(profile)
-    from cladec_companion.book import build
-    from cladec_core import training
+    from cladec_companion.book import unchanged
 
-    training.compute(device)
-    _environment(data_dir, device)
-    front = build.build(profile, force=force)
+    front = None if force or data_dir or device != "auto" else unchanged.front(profile)
+    if front:
+        print("book: nothing has changed")
+    else:
+        from cladec_companion.book import build
+        from cladec_core import training
+
+        training.compute(device)
+        _environment(data_dir, device)
+        front = build.build(profile, force=force)
     print(f"The book: {front.as_uri()}")
     if show if show is not None else sys.stdout.isatty() and not os.environ.get("CI"):
         webbrowser.open(front.as_uri())

@@ -1,0 +1,48 @@
+"""Whether the rendered book is up to date: asked before torch, papermill and Sphinx are imported, which takes long."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from cladec_companion.records.files import BUILT, RECORDED, ROOT
+
+FRONT = ROOT / "build" / "book" / "_build" / "html" / "index.html"
+STAMP = ROOT / "build" / "book.sha256"
+FILES = ("_config.yml", "CITATION.cff", "CHANGELOG.md", "uv.lock")
+FOLDERS = ("cladec_core", "cladec_companion", "notebooks", "book", "build/notebooks")
+BESIDE = ("results", "unfinished", "__pycache__")  # folders whose files are passed over; records have manifests
+
+
+def front(profile: str) -> Path | None:
+    """The front page of the book at a profile if it was made of the files as they are now; else None."""
+    current = FRONT.exists() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == digest(profile)
+    return FRONT if current else None
+
+
+def keep(profile: str) -> None:
+    """Note that the book was made of the files as they are now."""
+    STAMP.write_text(digest(profile), encoding="utf-8")
+
+
+def forget() -> None:
+    """Note that the book is not whole, such as before it is rendered."""
+    STAMP.unlink(missing_ok=True)
+
+
+def digest(profile: str) -> str:
+    """Digest of everything that the book at a profile depends on, and of the notebooks executed for it."""
+    found = hashlib.sha256(profile.encode())
+    for path in sorted(_files()):
+        found.update(str(path.relative_to(ROOT)).encode())
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def _files() -> Iterator[Path]:
+    yield from (ROOT / name for name in FILES if (ROOT / name).exists())
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and not set(path.relative_to(ROOT / folder).parts) & set(BESIDE):
+                yield path
+    for records in (RECORDED, BUILT):
+        yield from records.rglob("manifest.json")  # which has digests of the other files

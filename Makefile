@@ -21,8 +21,8 @@ setup: .venv/.synced ## Install the locked environment
 	.uv/bin/uv sync --frozen --quiet --extra book --python .uv/bin/python
 	@touch $@
 
-book: setup ## Run the notebooks and render the book (profile quick: digits, minutes on a CPU)
-	$(RUN) cladec book
+book: setup ## Run the notebooks and render the book (profile quick: digits, minutes on a CPU); STUDENT=1 leaves solutions out
+	$(RUN) cladec book $(if $(STUDENT),--student)
 
 pdf: setup ## Print every page of the book, slides included, to build/pdf
 	$(RUN) cladec book --no-open

@@ -37,6 +37,7 @@ def test_whatever_a_book_is_made_of_makes_it_old(root, name):
     unchanged.keep("quick")
     assert unchanged.front("quick") == unchanged.FRONT
     assert unchanged.front("laptop") is None
+    assert unchanged.front("quick", student=True) is None
     (root / name).write_text("changed")
     assert unchanged.front("quick") is None
     (root / name).write_text(WRITTEN[name])
@@ -69,16 +70,18 @@ def test_a_book_that_was_deleted_or_not_finished_is_made_again(root, monkeypatch
     assert unchanged.front("quick") is None
 
 
-@pytest.mark.parametrize("option", [(), ("--force",), ("--device", "cpu")])
+@pytest.mark.parametrize("option", [(), ("--force",), ("--device", "cpu"), ("--student",)])
 def test_the_command_builds_only_what_is_old_or_asked_for(root, monkeypatch, capsys, option):
     unchanged.keep("quick")
     built = []
-    monkeypatch.setattr(build, "build", lambda profile, force: built.append(force) or unchanged.FRONT)
+    monkeypatch.setattr(
+        build, "build", lambda profile, force, student: built.append((force, student)) or unchanged.FRONT
+    )
     monkeypatch.setattr(sys, "argv", ["cladec", "book", "--no-open", *option])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
-    assert built == ([] if not option else ["--force" in option])
+    assert built == ([] if not option else [("--force" in option, "--student" in option)])
     said = capsys.readouterr().out
     assert ("book: nothing has changed" in said) == (not option)
     assert unchanged.FRONT.as_uri() in said

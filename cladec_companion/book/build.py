@@ -187,8 +187,21 @@ def _digest(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def build(profile: str = "quick", *, force: bool = False, report: Callable[[str], None] = print) -> Path:
+def build(
+    profile: str = "quick", *, force: bool = False, student: bool = False, report: Callable[[str], None] = print
+) -> Path:
     """Execute every notebook at a profile and render the book.
+
+    Parameters
+    ----------
+    profile
+        One of the profiles.
+    force
+        Execute and render even what has not changed.
+    student
+        Leave out what is for instructors (`for_students`).
+    report
+        Is told what is done.
 
     Returns
     -------
@@ -215,13 +228,13 @@ def build(profile: str = "quick", *, force: bool = False, report: Callable[[str]
         list(pool.map(execute_one, [name for name in waiting if name not in alone]))
     for name in alone:
         execute_one(name)
-    _stage(executed, profile)
+    _stage(executed, profile, student)
     front = _render(force, report)
-    unchanged.keep(profile)
+    unchanged.keep(profile, student)
     return front
 
 
-def _stage(executed: dict[str, Path], profile: str) -> None:
+def _stage(executed: dict[str, Path], profile: str, student: bool = False) -> None:
     """Copy the sources to `build/site`, with each executed notebook at its own place, and write generated pages."""
     from cladec_companion.book import heads as chapters
     from cladec_companion.book import launch, pages
@@ -234,8 +247,27 @@ def _stage(executed: dict[str, Path], profile: str) -> None:
     (SITE / "notebooks").mkdir()
     for name, path in executed.items():
         shutil.copy(path, SITE / "notebooks" / f"{name}.ipynb")
+    if student:
+        for_students(SITE)
     pages.write(SITE / "book" / "generated", [RECORDED, BUILT])
     chapters.write(SITE, profile)
+
+
+def for_students(site: Path) -> None:
+    """Take the instructor's page, the notes of speakers and the solutions of exercises out of a staged book."""
+    (site / "book" / "instructor.md").unlink()
+    contents = site / "book" / "_toc.yml"
+    contents.write_text(contents.read_text(encoding="utf-8").replace("      - file: book/instructor\n", ""))
+    for page in (site / "book").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(re.sub(r":::\{admonition\} Speaker notes.*?\n:::\n", "", text, flags=re.S), encoding="utf-8")
+    for path in (site / "notebooks").glob("*.ipynb"):
+        book = nbformat.read(path, 4)
+        for cell in book.cells:
+            if cell.cell_type == "markdown":
+                cell.source = re.sub(r"(`{3,})\{solution\}.*?\n\1(\n|$)", "", cell.source, flags=re.S)
+        book.cells = [cell for cell in book.cells if cell.source.strip()]
+        nbformat.write(book, path)
 
 
 def _render(force: bool, report: Callable[[str], None]) -> Path:

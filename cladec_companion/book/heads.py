@@ -18,7 +18,10 @@ from cladec_companion.records.files import BUILT, RECORDED
 from cladec_companion.records.record import find_records
 
 WORDS_PER_MINUTE = 200
-WITHOUT_HEAD = ("book/index", "book/slides_layers", "book/slides_trust", "book/changes", "book/api", "book/references")
+WITHOUT_HEAD = (
+    "book/index", "book/slides_layers", "book/slides_trust", "book/instructor", "book/changes", "book/api",
+    "book/references",
+)  # fmt: skip
 TRUST = {"claims": "the ledger of claims", "deviations": "our readings and deviations", "status": "what ran"}
 
 

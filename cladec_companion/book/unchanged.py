@@ -13,15 +13,15 @@ FOLDERS = ("cladec_core", "cladec_companion", "notebooks", "book", "build/notebo
 BESIDE = ("results", "unfinished", "__pycache__")  # folders whose files are passed over; records have manifests
 
 
-def front(profile: str) -> Path | None:
+def front(profile: str, student: bool = False) -> Path | None:
     """The front page of the book at a profile if it was made of the files as they are now; else None."""
-    current = FRONT.exists() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == digest(profile)
+    current = FRONT.exists() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == digest(profile, student)
     return FRONT if current else None
 
 
-def keep(profile: str) -> None:
+def keep(profile: str, student: bool = False) -> None:
     """Note that the book was made of the files as they are now."""
-    STAMP.write_text(digest(profile), encoding="utf-8")
+    STAMP.write_text(digest(profile, student), encoding="utf-8")
 
 
 def forget() -> None:
@@ -29,9 +29,9 @@ def forget() -> None:
     STAMP.unlink(missing_ok=True)
 
 
-def digest(profile: str) -> str:
+def digest(profile: str, student: bool) -> str:
     """Digest of everything that the book at a profile depends on, and of the notebooks executed for it."""
-    found = hashlib.sha256(profile.encode())
+    found = hashlib.sha256(f"{profile} {student}".encode())
     for path in sorted(_files()):
         found.update(str(path.relative_to(ROOT)).encode())
         found.update(hashlib.sha256(path.read_bytes()).digest())

@@ -59,6 +59,9 @@ def book(
     data_dir: DataDir = None,
     device: Device = "auto",
     force: Annotated[bool, typer.Option(help="Execute and render even if nothing has changed.")] = False,
+    student: Annotated[
+        bool, typer.Option(help="Leave out the instructor's page, speaker notes and solutions of exercises.")
+    ] = False,
     show: Annotated[bool | None, typer.Option("--open/--no-open", help="Open the front page afterwards.")] = None,
 ) -> None:
     """Execute all notebooks and render the book.
@@ -68,7 +71,7 @@ def book(
     check_profile(profile)
     from cladec_companion.book import unchanged
 
-    front = None if force or data_dir or device != "auto" else unchanged.front(profile)
+    front = None if force or data_dir or device != "auto" else unchanged.front(profile, student)
     if front:
         print("book: nothing has changed")
     else:
@@ -77,7 +80,7 @@ def book(
 
         training.compute(device)
         _environment(data_dir, device)
-        front = build.build(profile, force=force)
+        front = build.build(profile, force=force, student=student)
     print(f"The book: {front.as_uri()}")
     if show if show is not None else sys.stdout.isatty() and not os.environ.get("CI"):
         webbrowser.open(front.as_uri())

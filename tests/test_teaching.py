@@ -1,0 +1,70 @@
+"""The lesson: minutes and marks that add up, votes without answers, and a book for students without solutions."""
+
+import re
+import shutil
+from itertools import pairwise
+
+import nbformat
+import pytest
+import yaml
+
+from cladec_companion.book import build
+from cladec_companion.records.files import ROOT
+
+DECKS = ("slides_layers", "slides_trust")
+OPTIONS = "**A** kept · **B** discarded · **C** replaced by what is typical · **D** nothing follows"
+
+
+def text(name):
+    return (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("deck", DECKS)
+def test_every_slide_has_notes_and_a_lecture_has_ninety_minutes(deck):
+    slides = re.split(r"(?m)^## ", text(deck))[1:]
+    minutes = [re.findall(r"Speaker notes · (\d+) min", slide) for slide in slides]
+    assert all(len(found) == 1 for found in minutes), deck
+    assert sum(int(found) for (found,) in minutes) == 90
+
+
+def test_votes_have_the_same_options_and_answers_stand_elsewhere():
+    slides = [slide for slide in re.split(r"(?m)^## ", text("slides_layers"))[1:] if slide.startswith("Vote")]
+    assert len(slides) == 5
+    assert all(OPTIONS in slide for slide in slides)
+    answers = re.findall(r"(?m)^\| (\d), .*? \| ([ABCD]) \|", text("instructor"))
+    assert [int(number) for number, _ in answers] == [1, 2, 3, 4, 5]
+
+
+def test_the_minutes_of_the_lab_and_the_marks_add_up():
+    spans = re.findall(r"(?m)^\* - (\d+) to (\d+)$", text("teaching"))
+    assert spans[0][0] == "0"
+    assert spans[-1][1] == "90"
+    assert all(end == start for (_, end), (start, _) in pairwise(spans))
+    weights = dict(re.findall(r"(?m)^\* - (\w+), (\d+) %$", text("teaching")))
+    assert sum(map(int, weights.values())) == 100
+    marks = re.findall(r"(?m)^\| (\w+), (\d+) \| (\d+) \|", text("instructor"))
+    given = {part: int(of) for part, of, _ in marks if part != "sum"}
+    assert given == {part: int(weight) for part, weight in weights.items()}
+    (total,) = [int(mark) for part, _, mark in marks if part == "sum"]
+    assert total == sum(int(mark) for part, _, mark in marks if part != "sum")
+
+
+def test_the_students_book_has_no_solution_and_no_note(tmp_path):
+    shutil.copytree(ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns("results", "unfinished"))
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    before = nbformat.read(tmp_path / "notebooks" / "layers.ipynb", 4)
+    build.for_students(tmp_path)
+    listed = yaml.safe_load((tmp_path / "book" / "_toc.yml").read_text(encoding="utf-8"))
+    files = [entry["file"] for part in listed["parts"] for entry in part["chapters"]]
+    assert "book/instructor" not in files
+    assert "book/slides_trust" in files
+    whole = "".join(
+        path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.suffix in (".md", ".ipynb")
+    )
+    assert "Speaker notes" not in whole
+    assert "{solution}" not in whole
+    assert "instructor.md" not in whole  # no link that leads nowhere
+    assert whole.count("{exercise}") == 3 * len(list((ROOT / "notebooks").glob("*.ipynb")))
+    after = nbformat.read(tmp_path / "notebooks" / "layers.ipynb", 4)
+    code = [[cell.source for cell in book.cells if cell.cell_type == "code"] for book in (before, after)]
+    assert code[0] == code[1]

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from cladec_companion.book import unchanged
+from cladec_companion.book import notebook, shown, unchanged
 from cladec_companion.engine import grid, runner, workers
 from cladec_companion.engine.plan import PlannedCell
 from cladec_companion.papers import CHAPTERS, settings_for
@@ -108,6 +108,7 @@ def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = F
             execution_timeout=CELL_SECONDS,
         )  # fmt: skip
         executed = nbformat.read(temporary, 4)
+        shown.decide(executed, notebook.saved(name) if name in CHAPTERS and CHAPTERS[name].trains else None)
         executed.metadata["cladec"] = {"inputs": key}
         executed.metadata.pop("papermill", None)  # holds this machine's paths
         nbformat.write(executed, temporary)

@@ -48,7 +48,7 @@ CASES = {
     "discarded": Case(31, "conv3"),
     "typical": Case(53, "penultimate"),
     "trap": Case(1, "penultimate"),
-    "drift": Case(290, "penultimate", "mnist"),
+    "drift": Case(259, "penultimate", "mnist"),
 }
 
 

@@ -70,7 +70,7 @@ def test_the_effect_that_is_shown_says_what_the_heading_says():
     assert mixed.verdict == HOLDS
     shown = found._effect(mixed)
     assert shown.startswith("Loss of RefAE higher in 2 of 5 (at 1.0: 1.00 (")
-    assert shown.endswith("the middle one of 2 comparisons of 5, those which say so).")
+    assert shown.endswith("the middle one of 2 that say so among 5).")
     failed = found._effect(judge(compared(-9.0, -8.0, -7.0, 1.0, 2.0), "loss higher"))
     assert "(at -8.0: -8.00 (" in failed
 

@@ -115,9 +115,11 @@ def _effect(verdict: Verdict) -> str:
     middle = sorted(agreeing, key=lambda c: c.effect)[(len(agreeing) - 1) // 2]
     where = f"{middle.what}: " if middle.what else ""
     of = ""
-    if len(known) > 1:
-        of = f", the middle one of {len(agreeing)} comparisons" if len(agreeing) > 1 else ""
-        of += f" of {len(known)}, those which say so" if len(agreeing) < len(known) else ""
+    if len(agreeing) < len(known):
+        which = "the only one that says" if len(agreeing) == 1 else f"the middle one of {len(agreeing)} that say"
+        of = f", {which} so among {len(known)}"
+    elif len(known) > 1:
+        of = f", the middle one of {len(known)} comparisons"
     return f"{_measured(part)} ({where}{middle.text}{of})."
 
 

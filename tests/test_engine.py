@@ -133,7 +133,7 @@ def test_a_batch_arrives_in_the_layout_and_precision_of_the_arithmetic(task, pre
     model[0].register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
     training.fit(job(task, Compute(CPU, precision), model=model, epochs=1))
     order = torch.randperm(45, generator=torch.Generator().manual_seed(3))[:40].split(10)
-    for batch, rows in zip(seen, order, strict=True):
+    for batch, rows in zip(seen[-4:], order, strict=True):  # before them, bf16 may be tried, once in a process
         assert torch.equal(batch, task.inputs[rows].to(precision))
         assert batch.is_contiguous(memory_format=torch.channels_last)
 

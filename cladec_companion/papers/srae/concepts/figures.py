@@ -240,7 +240,7 @@ def ranks(sources: dict[str, Evidence], metrics: dict[str, str]) -> pd.DataFrame
                 means = pd.Series({method: row["mean"] for method, row in found.items()}, dtype=float)
                 order = means.rank(ascending=not metric.startswith("f_cls"))
                 texts = {
-                    method: f"{order[method]:g}. ({tables.mean_sd(row['mean'], row['sd'])})"
+                    method: f"{order[method]:g}. {tables.mean_sd(row['mean'], row['sd'])}"
                     for method, row in found.items()
                 }
                 count = int(min((row["n"] for row in found.values()), default=0))

@@ -98,7 +98,7 @@ def test_figures_are_drawn(record):
     ):
         assert figure.axes
     table = figures.ranks(sources, claims.TABLE)
-    assert table.loc[("F_reg, test", "CUB", "published"), "NN"] == "1. (0.130)"
+    assert table.loc[("F_reg, test", "CUB", "published"), "NN"] == "1. 0.130"
     assert table.loc[("F_cls, test", "CUB", "published"), "NN"].startswith("1.")
     assert table.loc[("locality", "Places", "published"), "logit"].startswith("3.")
     masks = figures.masking(sources)

@@ -268,6 +268,15 @@ def test_trainings_that_draw_random_numbers_follow_one_another(monkeypatch, two_
     assert fitting.side_by_side(two_trainings()) == ["followed"] * 2  # a single core is not shared
 
 
+def test_trainings_in_bf16_run_side_by_side_too(two_threads):
+    """On a processor that has it, the activations are kept in bf16, and the weights in float32."""
+    how = {"on": replace(ON, dtype=torch.bfloat16), "inputs": GOOD.bfloat16()}
+    jobs, alone = ([replace(job, **how) for job in two_trainings()] for _ in range(2))
+    histories = fitting.side_by_side(jobs)
+    torch.set_num_threads(1)
+    assert [training.fit(job) for job in alone] == histories
+
+
 def test_a_training_that_diverges_stops_the_one_beside_it(two_threads):
     failing, endless = two_trainings(loss=lambda output, target: output.mean() / (GOOD * 0).sum())
     endless = replace(endless, loss=training.reconstruction_loss, epochs=10**6)

@@ -95,9 +95,10 @@ def _interrupted(stopped: threading.Event, job: Job) -> bool:
 
 def _draws(job: Job) -> bool:
     """Whether a step of a training draws random numbers, as one on a copy of the model does."""
+    some = job.inputs[:2]
     with torch.random.fork_rng([]), torch.no_grad():
         before = torch.get_rng_state()
-        copy.deepcopy(job.model).train()(job.inputs[:2])
+        copy.deepcopy(job.model).train()(some.float() if some.is_floating_point() else some)  # codes may be bf16
         return not torch.equal(before, torch.get_rng_state())
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,14 +117,17 @@ def test_an_unwritable_folder_is_refused_before_training(monkeypatch, capsys, tm
     assert not trained
 
 
-def test_interrupt_says_that_nothing_is_lost(monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_says_that_nothing_is_lost(monkeypatch, capsys, number):
     def stop(*_args, **_kwargs):
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
+    before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(training, "compute", stop)
     code, _, err = cladec(monkeypatch, capsys, "run", "layers")
     assert code == 130
     assert "goes on from there" in err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_help_of_every_command_has_an_example():

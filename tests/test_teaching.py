@@ -68,3 +68,16 @@ def test_the_students_book_has_no_solution_and_no_note(tmp_path):
     after = nbformat.read(tmp_path / "notebooks" / "layers.ipynb", 4)
     code = [[cell.source for cell in book.cells if cell.cell_type == "code"] for book in (before, after)]
     assert code[0] == code[1]
+
+
+def test_the_students_book_leaves_no_page_of_the_whole_one_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "SITE", tmp_path / "site")
+    monkeypatch.setattr(build, "HTML", tmp_path / "html")
+    kept = ("html/book/index.html", "html/_sources/book/index.md", "html/search.html", "html/notebooks/layers.html")
+    gone = ("html/book/instructor.html", "html/_sources/book/instructor.md")
+    for name in ("site/book/index.md", "site/notebooks/layers.ipynb", *kept, *gone):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    build._remove_stale()
+    assert all((tmp_path / name).exists() for name in kept)
+    assert not any((tmp_path / name).exists() for name in gone)

@@ -289,9 +289,19 @@ def _render(force: bool, report: Callable[[str], None]) -> Path:
         lines = re.sub(r"\x1b\[\d+(;\d+)*m", "", outcome.stderr + outcome.stdout).strip().splitlines()
         told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-15:]
         raise RunError("The book was not rendered without warnings:\n" + "\n".join(told))
+    _remove_stale()
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(key)
     return front
+
+
+def _remove_stale() -> None:
+    """Delete rendered pages without a source, such as the instructor's when the book for students follows the whole."""
+    for folder in ("book", "notebooks"):
+        sources = {path.stem for path in (SITE / folder).iterdir() if path.is_file()}
+        for page in (*(HTML / folder).glob("*.html"), *(HTML / "_sources" / folder).glob("*.*")):
+            if page.stem not in sources:
+                page.unlink()
 
 
 def sphinx(site: Path, toc: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:

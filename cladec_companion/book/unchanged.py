@@ -9,7 +9,7 @@ from cladec_companion.records.files import BUILT, RECORDED, ROOT
 FRONT = ROOT / "build" / "book" / "_build" / "html" / "index.html"
 STAMP = ROOT / "build" / "book.sha256"
 FILES = ("_config.yml", "CITATION.cff", "CHANGELOG.md", "uv.lock")
-FOLDERS = ("cladec_core", "cladec_companion", "notebooks", "book", "build/notebooks")
+FOLDERS = ("cladec_core", "cladec_companion", "notebooks", "book")
 BESIDE = ("results", "unfinished", "__pycache__")  # folders whose files are passed over; records have manifests
 
 
@@ -32,15 +32,15 @@ def forget() -> None:
 def digest(profile: str, student: bool) -> str:
     """Digest of everything that the book at a profile depends on, and of the notebooks executed for it."""
     found = hashlib.sha256(f"{profile} {student}".encode())
-    for path in sorted(_files()):
+    for path in sorted(_files(profile)):
         found.update(str(path.relative_to(ROOT)).encode())
         found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
 
 
-def _files() -> Iterator[Path]:
+def _files(profile: str) -> Iterator[Path]:
     yield from (ROOT / name for name in FILES if (ROOT / name).exists())
-    for folder in FOLDERS:
+    for folder in (*FOLDERS, f"build/notebooks/{profile}"):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and not set(path.relative_to(ROOT / folder).parts) & set(BESIDE):
                 yield path

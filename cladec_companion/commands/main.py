@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from typing import Any
 
@@ -32,6 +33,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # an α must not end a command whose output is ASCII
             stream.reconfigure(errors="backslashreplace")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end is interrupted, and says so
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -49,4 +51,6 @@ def main() -> None:
         if error.errno == errno.ENOSPC:
             tell(f"the output cannot be written: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more when it ends
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(code)

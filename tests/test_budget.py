@@ -9,10 +9,11 @@ from cladec_companion.engine.models import Models
 from cladec_companion.engine.plan import of_profile
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import CHAPTERS, settings_for
-from cladec_companion.papers.cladec.budget import experiment as budget
 from cladec_companion.papers.cladec.budget import figures
 from cladec_companion.papers.cladec.budget.claims import evidence, follows
-from cladec_companion.papers.cladec.budget.experiment import Part, spending
+from cladec_companion.papers.cladec.budget.experiment import spending
+from cladec_companion.papers.cladec.budget.settings import Part
+from cladec_companion.papers.cladec.budget.settings import cells as cells_of
 from cladec_companion.records.record import read_record
 from cladec_core.errors import UsageError
 
@@ -52,10 +53,10 @@ def test_the_whole_budget_trains_what_the_chapter_on_layers_trains(base):
 
 def test_the_cheapest_comes_first_and_lengths_divide_the_longest():
     settings = settings_for("budget", "smoke", layers=[-5], amounts=[160, 80])
-    found = [(part.images, part.epochs) for part in budget.cells(settings, "vgg11")]
+    found = [(part.images, part.epochs) for part in cells_of(settings, "vgg11")]
     assert found == [(80, 1), (80, 2), (80, 4), (160, 1), (160, 2), (160, 4)]
     paper = settings_for("budget", "paper", layers=[-5])
-    found = [(part.images, part.epochs) for part in budget.cells(paper, "vgg11")]
+    found = [(part.images, part.epochs) for part in cells_of(paper, "vgg11")]
     assert found == [(images, epochs) for images in (20_000, 60_000) for epochs in (4, 16, 64)]
 
 

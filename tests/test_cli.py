@@ -206,6 +206,9 @@ WITHOUT_TORCH = {
     "unknown profile of a run": ["run", "layers", "--profile", "nope"],
     "unknown profile of a study": ["study", "export", "--out", "s", "--profile", "nope"],
     "empty option": ["train", "--only", ""], "bad budget": ["train", "--time-budget", "soon"],
+    "list of cells": ["train", "--profile", "paper", "--list"], "unknown experiment": ["train", "--only", "nothing"],
+    "unknown parameter": ["run", "layers", "--set", "foo=1"], "bad workers": ["train", "--workers", "0"],
+    "value out of range": ["run", "srae", "--set", "targets=[10]"],
     "bad change": ["train", "--set", "seeds"], "bad size": ["explain", "--model", "m", "--arch", "a:b", "--layer", "l",
     "--images", "i", "--size", "1x1"],
 }  # fmt: skip

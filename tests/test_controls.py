@@ -14,7 +14,9 @@ from cladec_companion.papers.cladec.controls import figures
 from cladec_companion.papers.cladec.controls.claims import (
     runs,
 )
-from cladec_companion.papers.cladec.controls.experiment import BASELINE, CONTROLS, RUNS, halves, losses
+from cladec_companion.papers.cladec.controls.experiment import RUNS, halves, losses
+from cladec_companion.papers.cladec.controls.settings import BASELINE, CONTROLS
+from cladec_companion.papers.cladec.controls.settings import cells as cells_of
 from cladec_companion.records.record import read_record
 from cladec_core import data, networks, training
 from cladec_core.errors import UsageError
@@ -184,11 +186,11 @@ def test_max_pooling_takes_the_place_of_every_stride(digits):
 
 def test_controls_that_change_nothing_are_left_out():
     settings = settings_for("controls", "smoke", resize="bilinear", decoder_style="table1", layers=[-2])
-    assert {part.control for part in controls.cells(settings, "vgg11")} == {BASELINE, *CONTROLS} - {
+    assert {part.control for part in cells_of(settings, "vgg11")} == {BASELINE, *CONTROLS} - {
         "bilinear",
         "table1",
     }
-    assert "max_pooling" not in {part.control for part in controls.cells(settings, "resnet10")}
+    assert "max_pooling" not in {part.control for part in cells_of(settings, "resnet10")}
 
 
 def test_what_a_control_changes_names_its_trainings(base):

@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from cladec_core import data
+from cladec_core.data import files, reading
 from cladec_core.errors import RunError, UsageError
 
 
@@ -38,9 +39,9 @@ def write_idx(root: Path, class_name: str, sizes=(12, 6)) -> dict[str, np.ndarra
 
 
 def trust(monkeypatch, root: Path, class_name: str) -> None:
-    files = (root / class_name / "raw").iterdir()
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    monkeypatch.setitem(data.files._IDX_SHA256, class_name, digests)
+    paths = (root / class_name / "raw").iterdir()
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    monkeypatch.setitem(files._IDX_SHA256, class_name, digests)
 
 
 def standardised(unit: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -102,7 +103,7 @@ def test_a_data_set_is_what_it_says_it_is(name):
         and not (root / name.replace("fashion_mnist", "FashionMNIST").replace("mnist", "MNIST")).is_dir()
     ):
         pytest.skip(f"CLADEC_DATA has no {name}")
-    stored = said.read(data.files.Request(root, 32, skip_unreadable=False))
+    stored = reading.read(said, files.Request(root, 32, skip_unreadable=False))
     for (images, labels), count in ((stored.train, said.train_count), (stored.test, said.test_count)):
         assert images.shape == (count, said.channels, *said.stored_size)
         assert labels.unique().tolist() == list(range(len(said.classes)))
@@ -196,7 +197,7 @@ def test_mnist_in_the_place_of_fashion_mnist_is_refused_by_name(tmp_path, monkey
     with pytest.raises(RunError, match="differs from the published file") as caught:
         data.load("fashion_mnist", tmp_path)
     assert str(tmp_path / "FashionMNIST" / "raw") in str(caught.value)
-    assert all(name in str(caught.value) for name in data.files._IDX_SHA256["FashionMNIST"])
+    assert all(name in str(caught.value) for name in files._IDX_SHA256["FashionMNIST"])
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "cifar100"])

@@ -13,7 +13,7 @@ import pytest
 from cladec_companion.book import build as book
 from cladec_companion.book import notebook
 from cladec_companion.papers import settings_for
-from cladec_companion.papers.cladec.controls.experiment import BASELINE
+from cladec_companion.papers.cladec.controls.settings import BASELINE
 from tests.claims import test_budget, test_controls, test_prototypes, test_sanity, test_subsets
 from tests.made_up import as_claimed, made_up
 

@@ -163,7 +163,7 @@ def test_a_trial_leaves_no_trace(monkeypatch):
 
 def projects(images, labels, seed):
     """Every kind of training of the book: classifiers, decoders of every style, auto-encoders, narrow."""
-    for architecture in networks.ARCHITECTURES:
+    for architecture in networks.LAYOUTS:
         with training.seeded(seed):
             model = networks.classifier(architecture, 1, 10, 0.125)
         yield architecture, model, images, (labels,), training.classification_loss, SGD
@@ -220,7 +220,7 @@ def shapes_of_the_book():
         found[type(layer).__name__, layer.in_channels, layer.out_channels, geometry, tuple(inputs[0].shape[2:])] = None
 
     images = torch.zeros(1, 1, 32, 32)
-    for architecture in networks.ARCHITECTURES:
+    for architecture in networks.LAYOUTS:
         model = networks.classifier(architecture, 1, 10).eval()
         for layer in model.layers:
             code = model.up_to(layer)(images)

@@ -14,6 +14,7 @@ from cladec_companion.papers.xai.attribution.around import blurred
 from cladec_companion.papers.xai.criteria import axioms, deletion
 from cladec_companion.papers.xai.heatmaps import claims, figures, ranking
 from cladec_companion.papers.xai.heatmaps import experiment as heatmaps
+from cladec_companion.papers.xai.heatmaps.settings import SMOKE
 from cladec_companion.records.record import read_record
 from cladec_core import networks
 from cladec_core.errors import RunError, UsageError
@@ -248,7 +249,7 @@ def smoke_record(run_smoke):
 def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
     rows = smoke_record.rows
     pd.testing.assert_frame_equal(read_record(smoke_record.folder).rows, rows, check_dtype=False, rtol=1e-6)
-    assert set(rows["method"]) == {*heatmaps.SMOKE, "classifier"}
+    assert set(rows["method"]) == {*SMOKE, "classifier"}
     curves = rows[rows["metric"] == "curve_mean"]
     assert sorted(curves["flipped"].unique()) == list(deletion.SHARES)
     for end in (0.0, 1.0):
@@ -273,7 +274,7 @@ def test_a_smoke_run_is_a_record_that_reads_back_the_same(smoke_record):
 def test_every_method_has_numbers_of_the_same_images(smoke_record):
     rows = smoke_record.rows[smoke_record.rows["flipped"] == 0]
     wide = rows.pivot(index="method", columns="metric", values="value").astype(float)
-    slow = [name for name in heatmaps.SMOKE if METHODS[name].slow]
+    slow = [name for name in SMOKE if METHODS[name].slow]
     assert set(wide.loc[slow, "explained_images"]) == {2}
     per_image = [name for name in wide if f"{name}_few" in wide]
     for metric in per_image:  # of slow methods these are all images
@@ -295,7 +296,7 @@ def test_rows_are_means_of_all_images_and_of_the_first():
 
 def test_maps_and_ranks_are_kept_and_shown(smoke_record):
     samples = {name.removeprefix("digits/vgg11/"): array for name, array in smoke_record.samples.items()}
-    for name in heatmaps.SMOKE:
+    for name in SMOKE:
         assert samples[f"map/{name}"].shape == (heatmaps.SHOWN, 1, 32, 32)
     assert samples["map/gradient"].min() >= 127  # sizes have no sign
     assert samples["map/gradient_x_input"].min() < 127 < samples["map/gradient_x_input"].max()
@@ -313,7 +314,7 @@ def test_maps_and_ranks_are_kept_and_shown(smoke_record):
 def test_tables_and_figures_are_made_from_a_record(smoke_record):
     found = claims.evidence(smoke_record)
     table, order = ranking.table(found), ranking.overall(found)
-    assert len(table) == len(heatmaps.SMOKE)
+    assert len(table) == len(SMOKE)
     assert order["rank"].is_monotonic_increasing
     assert order["low"].isna().all()  # one run has no interval
     assert all(text.endswith(".") for text in ranking.which_when(found)["when"])

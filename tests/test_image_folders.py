@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from cladec_core import data
-from cladec_core.data import datasets, files, folders, pictures
+from cladec_core.data import datasets, files, folders, pictures, reading
 from cladec_core.errors import RunError, UsageError
 
 SIDES = {"train": {"cat": 6, "dog": 6, "owl": 6}, "test": {"cat": 2, "dog": 2, "owl": 2}}
@@ -466,7 +466,7 @@ def test_cifar100_is_read_from_image_folders(tmp_path, monkeypatch):
 
 def test_torchvisions_archive_of_cifar100_goes_before_the_folders(tmp_path, monkeypatch):
     cifar100(tmp_path, FOLDERS)
-    monkeypatch.setattr(datasets, "read_folder", never)
+    monkeypatch.setattr(reading, "read_folder", never)
     (tmp_path / "cifar-100-python").mkdir()
     monkeypatch.setattr(files, "_download", lambda dataset, root: pytest.fail(f"{dataset.__name__}"))
     with pytest.raises(pytest.fail.Exception, match="CIFAR100"):

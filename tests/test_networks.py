@@ -104,7 +104,7 @@ def test_each_index_names_its_layer_with_its_shape(architecture, index_map):
     assert shapes == SHAPES[architecture, index_map]
 
 
-@pytest.mark.parametrize("architecture", networks.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", networks.LAYOUTS)
 def test_classifier_of_larger_images_is_that_of_32x32_and_averages_its_last_map(architecture):
     model = trained_looking(networks.classifier(architecture, 1, 10, width=0.125))
     for size in ((64, 64), (48, 80)):

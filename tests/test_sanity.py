@@ -16,6 +16,7 @@ from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.papers.cladec.sanity import experiment as sanity
 from cladec_companion.papers.cladec.sanity import figures
 from cladec_companion.papers.cladec.sanity.attack import Search, heat_map, perturbed, relative_changes
+from cladec_companion.papers.cladec.sanity.settings import cells as cells_of
 from cladec_companion.papers.cladec.sanity.trainings import (
     ChosenTraining,
     RandomisedTraining,
@@ -265,10 +266,10 @@ def test_more_random_layers_than_there_are_is_one_line():
 
 def test_layers_without_maps_have_no_gradcam_to_compare_with():
     settings = settings_for("sanity", "smoke", layers=[-1, -5], randomised=[9])
-    found = [str(part) for part in sanity.cells(settings, "vgg11")]
+    found = [str(part) for part in cells_of(settings, "vgg11")]
     assert found[:3] == ["penultimate trained", "penultimate shuffled", "penultimate pooled"]
     assert found[3:] == [f"conv2 {name}" for name in ("trained", "shuffled", "pooled", "again", "cascade 9", "attack")]
-    assert not [part for part in sanity.cells(settings, "resnet10") if part.check == sanity.POOLED]
+    assert not [part for part in cells_of(settings, "resnet10") if part.check == sanity.POOLED]
 
 
 def test_a_plan_computes_nothing():

@@ -8,11 +8,11 @@ import pytest
 from cladec_companion.book import build as book
 from cladec_companion.book import notebook
 from cladec_companion.papers import CHAPTERS, settings_for
-from cladec_companion.papers.cladec.layers.experiment import LayersSettings
+from cladec_companion.papers.cladec.layers.settings import LayersSettings
 from cladec_companion.records.settings import PROFILES
 from cladec_core.data import DATASETS
 from cladec_core.errors import UsageError
-from cladec_core.networks import ARCHITECTURES
+from cladec_core.networks import LAYOUTS
 
 CODE_LAYERS = "-1, -2, -3, -4, -5"
 VGG11_LAYERS = "conv0, conv1, conv2a, conv2, conv3a, conv3, conv4a, conv4, penultimate, logits"
@@ -23,7 +23,7 @@ BAD = [
     ({"datasets": "digits"}, "datasets is 'digits'", "a list, such as ['digits']"),
     ({"datasets": []}, "datasets is [] (empty)", "at least one"),
     ({"datasets": [3]}, "3 (int)", "str"),
-    ({"architectures": ["vgg12"]}, "'vgg12'", ", ".join(ARCHITECTURES)),
+    ({"architectures": ["vgg12"]}, "'vgg12'", ", ".join(LAYOUTS)),
     ({"architectures": ["vgg11", "vgg11"]}, "['vgg11', 'vgg11'] (repeated)", "a list of different values"),
     ({"seeds": []}, "seeds is [] (empty)", "at least one"),
     ({"seeds": 0}, "seeds is 0", "a list, such as [0]"),

@@ -8,6 +8,7 @@ from cladec_companion import papers
 from cladec_companion.engine import runner
 from cladec_companion.papers import settings_for
 from cladec_companion.papers.srae.concepts import claims, figures
+from cladec_companion.papers.srae.domain import CHAINS, UNITS
 from cladec_companion.papers.srae.excitation import contrastive_maps
 from cladec_companion.papers.srae.explained import (
     FAITHFUL,
@@ -19,7 +20,7 @@ from cladec_companion.papers.srae.explained import (
     measured,
 )
 from cladec_companion.papers.srae.method import Embedding, Terms
-from cladec_companion.papers.srae.network import CHAINS, LAYER, UNITS, with_units
+from cladec_companion.papers.srae.network import LAYER, with_units
 from cladec_companion.papers.srae.samples import SHOWN, averaged
 from cladec_companion.papers.srae.scenes import Seen
 from cladec_core import networks, training

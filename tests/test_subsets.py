@@ -9,10 +9,10 @@ from cladec_companion.book.notebook import class_names
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import settings_for
-from cladec_companion.papers.cladec.shared import last_convolution
+from cladec_companion.papers.cladec.layered import last_convolution
 from cladec_companion.papers.cladec.subsets import claims, figures
 from cladec_companion.papers.cladec.subsets import experiment as subsets
-from cladec_companion.papers.cladec.subsets.experiment import Part
+from cladec_companion.papers.cladec.subsets.settings import Part
 from cladec_companion.records.record import read_record
 from cladec_core.errors import UsageError
 from cladec_core.measures import mean_image

@@ -14,6 +14,7 @@ from cladec_companion.commands.shared import (
     Device,
     Profile,
     check_notebook,
+    check_parameters,
     check_profile,
     of_a_checkout,
     parse_changes,
@@ -38,7 +39,7 @@ def run(
     values = parse_changes(changes)
     check_profile(profile)
     for name in notebooks:
-        check_notebook(name)
+        check_parameters(check_notebook(name), profile, values)
     from cladec_companion.book import build, own_page
     from cladec_core import training
 

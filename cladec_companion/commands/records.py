@@ -15,6 +15,7 @@ from cladec_companion.commands.shared import (
     of_a_checkout,
     parse_budget,
     parse_changes,
+    parse_workers,
     path,
     text,
     told,
@@ -53,13 +54,10 @@ def train(
     """
     check_profile(profile)
     budget, values = parse_budget(time_budget) if time_budget else float("inf"), parse_changes(changes)
-    from cladec_companion.engine import grid
     from cladec_companion.engine.plan import of_profile
-    from cladec_companion.engine.runner import default_root
-    from cladec_companion.engine.workers import check_count
     from cladec_companion.papers import CHAPTERS
 
-    count = check_count(workers)
+    count = parse_workers(workers)
     chosen = of_profile(CHAPTERS, profile, only, values)
     if names:
         # Once for each configuration: with thousands of seeds, a name of its record takes milliseconds.
@@ -67,6 +65,9 @@ def train(
         folders = {key: f"{one.record_name()}/{one.experiment}" for key, one in settings.items()}
         print(*(f"{folders[id(task.settings)]}\t{task}" for task in chosen), sep="\n")
         return
+    from cladec_companion.engine import grid
+    from cladec_companion.engine.runner import default_root
+
     grid.train(chosen, out or default_root(), data_dir=data_dir, device=device, budget=budget, count=count)
 
 

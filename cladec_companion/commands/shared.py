@@ -110,16 +110,31 @@ def check_profile(name: str) -> None:
     one_of("profile", name, PROFILES)
 
 
-def check_notebook(name: str) -> None:
-    """Refuse a notebook that does not exist, likewise.
+def check_notebook(name: str) -> str:
+    """Give a notebook's name without folder and ending.
 
     Raises
     ------
     UsageError
-        It names the valid ones.
+        If there is none; it names the valid ones.
     """
     found = sorted(path.stem for path in (CHECKOUT / "notebooks").glob("*.ipynb"))
-    one_of("notebook", name.removesuffix(".ipynb").removeprefix("notebooks/"), found)
+    plain = name.removesuffix(".ipynb").removeprefix("notebooks/")
+    one_of("notebook", plain, found)
+    return plain
+
+
+def check_parameters(chapter: str, profile: str, values: dict[str, Any]) -> None:
+    """Refuse parameters of a chapter before anything is imported that takes time.
+
+    Raises
+    ------
+    UsageError
+        For an unknown parameter, a wrong type or a value out of range.
+    """
+    from cladec_companion.papers import settings_for
+
+    settings_for(chapter, profile, **values)
 
 
 def parse_changes(changes: list[str] | None) -> dict[str, Any]:
@@ -143,6 +158,21 @@ def parse_changes(changes: list[str] | None) -> dict[str, Any]:
             shown = value if len(value) < 60 else f"{value[:60]} ..."
             raise UsageError(f"--set {name}: {shown!r} is not a YAML value, such as 3, 0.5 or [0, 1].") from error
     return parsed
+
+
+def parse_workers(text: str) -> int | None:
+    """Read `--workers`: a number, or None for auto.
+
+    Raises
+    ------
+    UsageError
+        For anything but auto and 1..256.
+    """
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 256:
+        raise UsageError(f"--workers is {text!r}; valid: auto, or a number from 1 to 256.")
+    return int(text)
 
 
 def parse_budget(value: str) -> float:

@@ -5,15 +5,83 @@ other, then the chapters that belong to none; in each, the first seed of everyth
 of a run stand together and share its classifier.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cladec_companion.engine import runner
-from cladec_companion.engine.runner import Cell, Experiment
 from cladec_companion.records.settings import Parameters, Settings, settings_for
+from cladec_core import data
 from cladec_core.errors import UsageError, one_of
+
+if TYPE_CHECKING:
+    from cladec_companion.engine.runner import CellRun
+    from cladec_companion.engine.setup import Setup
+
+
+CLASSIFIER = "classifier"  # label of the classifier to explain, and of the part that measures it alone
+
+
+class Experiment(Protocol):
+    """What the engine asks of a chapter (`papers.chapter.Chapter` is one)."""
+
+    @property
+    def name(self) -> str:
+        """Name in records."""
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """Parts that import a package beside those that training needs: name -> package."""
+
+    @property
+    def cells(self) -> Callable[[Any, str], Iterator[Any]] | None:
+        """`cells(settings, architecture)` gives the parts that are trained one by one."""
+
+    @property
+    def run_cell(self) -> Callable[[Setup, Any, bool], CellRun] | None:
+        """Asks for trainings, once, and returns rows and images."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trained configuration: the unit that is recorded, resumed and merged."""
+
+    seed: int
+    dataset: str
+    architecture: str
+    part: Any
+
+    def __str__(self) -> str:
+        return f"{self.prefix}/{self.part}/{self.seed}"
+
+    @property
+    def key(self) -> str:
+        """Name of the data set in a record; that of a folder of images is short and has no path."""
+        return data.record_key(self.dataset)
+
+    @property
+    def prefix(self) -> str:
+        """Where a record keeps its images."""
+        return f"{self.key}/{self.architecture}"
+
+    @property
+    def run(self) -> tuple[str, str, int]:
+        """What shares one classifier to explain: data set, architecture and seed."""
+        return self.dataset, self.architecture, self.seed
+
+
+def plan(experiment: Experiment, settings: Settings) -> list[Cell]:
+    """All cells of a configuration, the first seed of everything before the second of anything."""
+    assert experiment.cells is not None
+    return [
+        Cell(seed, dataset, architecture, part)
+        for seed in settings.seeds
+        for dataset in settings.datasets
+        for architecture in settings.architectures
+        for part in experiment.cells(settings, architecture)
+    ]
 
 
 class Planned(Experiment, Protocol):
@@ -88,7 +156,7 @@ def of_profile(
     for name in chosen:
         own = {key: changes[key] for key in changes if key in parameters[name]}
         settings = settings_for(trained[name].settings, profile, **own)
-        found += [PlannedCell(trained[name], settings, cell) for cell in runner.plan(trained[name], settings)]
+        found += [PlannedCell(trained[name], settings, cell) for cell in plan(trained[name], settings)]
     datasets, order = list(dict.fromkeys(task.cell.dataset for task in found)), list(tables.values())
 
     def place(task: PlannedCell) -> tuple[int, int]:

@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from cladec_companion.engine.code import training_code
 from cladec_companion.engine.models import Jobs, Models, side_by_side
+from cladec_companion.engine.plan import Cell, Experiment, plan
 from cladec_companion.engine.setup import Setup
 from cladec_companion.records.cells import Conditions, Cost, Misfit
 from cladec_companion.records.files import BUILT, locked, model_cache
@@ -27,66 +28,6 @@ Rows = list[dict[str, Any]]
 Samples = dict[str, np.ndarray]
 # A cell says which networks it needs, is given them trained, and returns what it measured.
 CellRun = Generator[list[Any], list[Any], tuple[Rows, Samples]]
-
-
-class Experiment(Protocol):
-    """What the engine asks of a chapter (`papers.chapter.Chapter` is one)."""
-
-    @property
-    def name(self) -> str:
-        """Name in records."""
-
-    @property
-    def needs(self) -> Mapping[str, str]:
-        """Parts that import a package beside those that training needs: name -> package."""
-
-    @property
-    def cells(self) -> Callable[[Any, str], Iterator[Any]] | None:
-        """`cells(settings, architecture)` gives the parts that are trained one by one."""
-
-    @property
-    def run_cell(self) -> Callable[[Setup, Any, bool], CellRun] | None:
-        """Asks for trainings, once, and returns rows and images."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One trained configuration: the unit that is recorded, resumed and merged."""
-
-    seed: int
-    dataset: str
-    architecture: str
-    part: Any
-
-    def __str__(self) -> str:
-        return f"{self.prefix}/{self.part}/{self.seed}"
-
-    @property
-    def key(self) -> str:
-        """Name of the data set in a record; that of a folder of images is short and has no path."""
-        return data.record_key(self.dataset)
-
-    @property
-    def prefix(self) -> str:
-        """Where a record keeps its images."""
-        return f"{self.key}/{self.architecture}"
-
-    @property
-    def run(self) -> tuple[str, str, int]:
-        """What shares one classifier to explain: data set, architecture and seed."""
-        return self.dataset, self.architecture, self.seed
-
-
-def plan(experiment: Experiment, settings: Settings) -> list[Cell]:
-    """All cells of a configuration, the first seed of everything before the second of anything."""
-    assert experiment.cells is not None
-    return [
-        Cell(seed, dataset, architecture, part)
-        for seed in settings.seeds
-        for dataset in settings.datasets
-        for architecture in settings.architectures
-        for part in experiment.cells(settings, architecture)
-    ]
 
 
 def run(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.code import training_code
+from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.records.settings import Settings
 from cladec_core import networks, training
 from cladec_core.data import ImageData
@@ -24,7 +25,6 @@ from cladec_core.training import Compute, Recipe
 
 ACTIVATION_BYTES = PAPER.keep_bytes or 0  # larger activations are computed per batch instead of being kept
 AT_ONCE = 1024  # images in a batch where nothing is trained
-CLASSIFIER = "classifier"  # label of the classifier to explain
 
 
 class Setup(Protocol):

@@ -273,21 +273,6 @@ def _reporting(connection: Connection) -> Any:
     return bar
 
 
-def check_count(text: str) -> int | None:
-    """Read `--workers`: a number, or None for auto.
-
-    Raises
-    ------
-    UsageError
-        For anything but auto and 1..256.
-    """
-    if text == "auto":
-        return None
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 256:
-        raise UsageError(f"--workers is {text!r}; valid: auto, or a number from 1 to 256.")
-    return int(text)
-
-
 def cores() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

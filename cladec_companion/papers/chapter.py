@@ -1,17 +1,37 @@
-"""What a chapter of the book declares; the machinery asks it and knows no chapter by name."""
+"""What a chapter of the book declares; the machinery asks it and knows no chapter by name.
+
+Importing the chapters imports no torch: what trains and measures is named by its module, and imported when it is asked
+for. So plans, lists of cells and refusals of a name come at once.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cladec_companion.engine.runner import CellRun
-from cladec_companion.engine.setup import Setup
 from cladec_companion.records.settings import Parameters, settings_for
 
+if TYPE_CHECKING:
+    from cladec_companion.engine.runner import CellRun
+    from cladec_companion.engine.setup import Setup
+
+    RunCell = Callable[[Setup, Any, bool], CellRun]
 Cells = Callable[[Any, str], Iterator[Any]]
-RunCell = Callable[[Setup, Any, bool], CellRun]
+
+
+@dataclass(frozen=True)
+class InModule:
+    """The function `run_cell` of a module that is imported when the first cell runs."""
+
+    name: str
+
+    def __call__(self, setup: Setup, part: Any, keep_samples: bool) -> CellRun:
+        """Call the function."""
+        found: RunCell = import_module(self.name).run_cell
+        return found(setup, part, keep_samples)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,12 +20,13 @@ and `predicted` (classes).
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from cladec_core.errors import RunError, one_of
+from cladec_core.networks import LAYER_INDEX, LAYOUTS
 
 if TYPE_CHECKING:  # torch takes seconds to import; names alone need none
     from torch import Tensor
@@ -296,7 +297,7 @@ class RunImages:
 
 def runs_of(record: HasImages) -> list[tuple[str, str]]:
     """Runs of which a record has images, in the order of data sets and of `LAYER_INDEX`."""
-    order = list(_layer_index())
+    order = list(LAYER_INDEX)
     found = {ImageName.read(name).run for name in record.samples}
     return sorted(found, key=lambda run: (run[0], order.index(run[1]) if run[1] in order else len(order), run[1]))
 
@@ -314,10 +315,10 @@ def by_depth(architecture: str, names: set[str], index_map: str = INDEX_MAP) -> 
     UsageError
         For an unknown architecture, or a layer that it does not have.
     """
-    chain = _chain(architecture)
+    chain = LAYOUTS[architecture].layers
     for name in names:
         one_of(f"layer of {architecture}", name, chain)
-    numbers = {name: index for index, name in _layer_index()[architecture][index_map].items()}
+    numbers = {name: index for index, name in LAYER_INDEX[architecture][index_map].items()}
     return [Layer(name, numbers.get(name)) for name in reversed(chain) if name in names]
 
 
@@ -338,17 +339,3 @@ def common(*runs: RunImages) -> list[np.ndarray]:
 
 def _tuple(parts: tuple[str, ...] | str) -> tuple[str, ...]:
     return (parts,) if isinstance(parts, str) else parts
-
-
-def _layer_index() -> dict[str, dict[str, dict[int, str]]]:
-    from cladec_core.networks import LAYER_INDEX  # imports torch, which takes seconds; names alone need none
-
-    return LAYER_INDEX
-
-
-@lru_cache
-def _chain(architecture: str) -> tuple[str, ...]:
-    """Names of a network's layers, from the input to the output; a thin one is built, as there is no other list."""
-    from cladec_core.networks import classifier
-
-    return classifier(architecture, 1, 2, width=0.1).layers

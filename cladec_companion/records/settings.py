@@ -69,7 +69,7 @@ def data_sets(laptop: Any, paper: Any, *, overnight: Any = AS_PAPER) -> Any:
 
 def classifiers(*values: Any, overnight: Any = AS_PAPER) -> Any:
     """Declare the classifiers to explain."""
-    return names_of(*values, help="classifiers to explain", of=networks.ARCHITECTURES, overnight=overnight)
+    return names_of(*values, help="classifiers to explain", of=networks.LAYOUTS, overnight=overnight)
 
 
 def epochs_of(smoke: int, quick: int, laptop: int, paper: int, *, of: str, overnight: int = NIGHT_EPOCHS) -> Any:
@@ -174,7 +174,7 @@ def settings_for(kind: type[Parameters], profile: str = "quick", **changes: Any)
     hints = get_type_hints(kind)
     values = {name: item.metadata["profiles"][profile] for name, item in declared.items()}
     for name, value in changes.items():
-        one_of("parameter", name, declared)
+        one_of(f"parameter of {kind.experiment}", name, declared)
         if type(None) in get_args(hints[name]) and value in (None, ALL):
             values[name] = None
         elif value is not None:

@@ -1,15 +1,16 @@
-"""What each data set is: its title, classes and sizes, and how it is read."""
+"""What each data set is: its title, classes and sizes. Importing this module imports no torch."""
 
 import re
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
-from cladec_core.data.files import EMBEDDED, Reader, Request, Stored, digits, torchvision_set
-from cladec_core.data.folders import read_folder
 from cladec_core.data.listing import Listing, list_folder
-from cladec_core.errors import RunError, one_of
+from cladec_core.errors import UsageError, one_of
 
+SIZE = 32  # of the papers' images (readings C-6, C-7)
+RESIZE_MODES = ("nearest", "bilinear")
+EMBEDDED = "digits"
 FOLDER = "folder:"
 DIGIT_CLASSES = tuple("0123456789")
 FASHION_CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -49,8 +50,8 @@ class DataSet:
         Height and width of the stored images in pixels; None for a folder.
     train_count, test_count
         How many images there are to train and to test.
-    read
-        Reads the images.
+    listing
+        The files of a folder; None for the others.
     """
 
     name: str
@@ -61,43 +62,24 @@ class DataSet:
     stored_size: tuple[int, int] | None
     train_count: int
     test_count: int
-    read: Reader
-
-
-def _cifar100(request: Request) -> Stored:
-    """Read CIFAR-100 from torchvision's archive, or from image folders where the archive is not there."""
-    folder = request.data_dir / "cifar100"
-    if (request.data_dir / "cifar-100-python").exists() or not folder.is_dir():
-        return torchvision_set("CIFAR100")(request)
-    listing, whole = list_folder(folder), DATASETS["cifar100"]
-    counts = len(listing.train), len(listing.test)
-    if tuple(name.replace("_", " ") for name in listing.classes) != whole.classes:
-        raise RunError(f"{folder} does not have the {len(whole.classes)} classes of CIFAR-100.")
-    if counts != (whole.train_count, whole.test_count):
-        raise RunError(
-            f"{folder} has {counts[0]} images to train and {counts[1]} to test; CIFAR-100 has {whole.train_count} and "
-            f"{whole.test_count}."
-        )
-    return read_folder(listing, request)
+    listing: Listing | None = None
 
 
 def _built_in(
-    name: str, title: str, classes: tuple[str, ...], channels: int, side: int, counts: tuple[int, int], read: Reader
+    name: str, title: str, classes: tuple[str, ...], channels: int, side: int, counts: tuple[int, int]
 ) -> DataSet:
-    return DataSet(name, name, title, classes, channels, (side, side), *counts, read)
+    return DataSet(name, name, title, classes, channels, (side, side), *counts)
 
 
 _MNIST_COUNTS, _CIFAR_COUNTS = (60_000, 10_000), (50_000, 10_000)
 DATASETS = {
     each.name: each
     for each in (
-        _built_in(EMBEDDED, "Digits", DIGIT_CLASSES, 1, 8, (1_437, 360), digits),
-        _built_in("mnist", "MNIST", DIGIT_CLASSES, 1, 28, _MNIST_COUNTS, torchvision_set("MNIST")),
-        _built_in(
-            "fashion_mnist", "Fashion-MNIST", FASHION_CLASSES, 1, 28, _MNIST_COUNTS, torchvision_set("FashionMNIST")
-        ),
-        _built_in("cifar10", "CIFAR-10", CIFAR10_CLASSES, 3, 32, _CIFAR_COUNTS, torchvision_set("CIFAR10")),
-        _built_in("cifar100", "CIFAR-100", CIFAR100_CLASSES, 3, 32, _CIFAR_COUNTS, _cifar100),
+        _built_in(EMBEDDED, "Digits", DIGIT_CLASSES, 1, 8, (1_437, 360)),
+        _built_in("mnist", "MNIST", DIGIT_CLASSES, 1, 28, _MNIST_COUNTS),
+        _built_in("fashion_mnist", "Fashion-MNIST", FASHION_CLASSES, 1, 28, _MNIST_COUNTS),
+        _built_in("cifar10", "CIFAR-10", CIFAR10_CLASSES, 3, 32, _CIFAR_COUNTS),
+        _built_in("cifar100", "CIFAR-100", CIFAR100_CLASSES, 3, 32, _CIFAR_COUNTS),
     )
 }
 
@@ -122,7 +104,7 @@ def data_set(name: str) -> DataSet:
     listing = list_folder(folder)
     counts = len(listing.train), len(listing.test)
     title = listing.root.name or str(listing.root)
-    return DataSet(name, _key(listing), title, listing.classes, None, None, *counts, partial(read_folder, listing))
+    return DataSet(name, _key(listing), title, listing.classes, None, None, *counts, listing)
 
 
 def record_key(name: str) -> str:
@@ -155,3 +137,15 @@ def _folder_key(folder: Path) -> str:
 def _key(listing: Listing) -> str:
     stem = re.sub(r"[^A-Za-z0-9]+", "_", listing.root.name).strip("_")[:40]
     return f"{stem or 'folder'}-{listing.digest[:8]}"
+
+
+def check_limit(name: str, limit: int | None) -> None:
+    """Refuse a number of images that is not a positive integer.
+
+    Raises
+    ------
+    UsageError
+        If it is below 1; None, for all images, is fine.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"{name} is {limit}; valid: an integer from 1, or None for all images.")

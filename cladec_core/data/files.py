@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cladec_core.data.datasets import EMBEDDED
 from cladec_core.errors import RunError
 
-EMBEDDED = "digits"
 # SHA-256 of the unpacked files. torchvision checks only that they exist, so a truncated file, or MNIST put
 # in Fashion-MNIST's place, would pass unseen.
 _IDX_SHA256 = {

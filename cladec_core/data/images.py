@@ -13,12 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cladec_core.data.datasets import data_set
+from cladec_core.data.datasets import RESIZE_MODES, SIZE, data_set
 from cladec_core.data.files import Request
+from cladec_core.data.reading import read
 from cladec_core.errors import UsageError, one_of
-
-SIZE = 32  # of the papers' images (readings C-6, C-7)
-RESIZE_MODES = ("nearest", "bilinear")
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def load(
     if size < 1:
         raise UsageError(f"size is {size}; valid: an integer from 1.")
     chosen = data_set(name)
-    stored = chosen.read(Request(Path(data_dir) if data_dir else default_data_dir(), size, skip_unreadable))
+    stored = read(chosen, Request(Path(data_dir) if data_dir else default_data_dir(), size, skip_unreadable))
     (train, train_labels), (test, test_labels) = (
         (_resized(images[:limit], size, resize), labels[:limit].long())
         for (images, labels), limit in zip((stored.train, stored.test), (train_limit, test_limit), strict=True)
@@ -154,15 +152,3 @@ def _resized(images: Tensor, size: int, mode: str) -> Tensor:
     if mode == "bilinear":
         return F.interpolate(unit, size=(size, size), mode=mode, align_corners=False)
     return F.interpolate(unit, size=(size, size), mode=mode)
-
-
-def check_limit(name: str, limit: int | None) -> None:
-    """Refuse a number of images that is not a positive integer.
-
-    Raises
-    ------
-    UsageError
-        If it is below 1; None, for all images, is fine.
-    """
-    if limit is not None and limit < 1:
-        raise UsageError(f"{name} is {limit}; valid: an integer from 1, or None for all images.")

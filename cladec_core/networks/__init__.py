@@ -1,11 +1,8 @@
-"""Networks: classifiers with named layers, decoders, and the convolutions that they are made of."""
+"""Networks: classifiers with named layers, decoders, and the convolutions that they are made of.
 
-from cladec_core.networks.classifiers import ARCHITECTURES, INDEX_MAPS, LAYER_INDEX, Classifier, classifier, layer_name
-from cladec_core.networks.decoders import DECODER_STYLES, WIDTHS, decoder, encoder, resize
-from cladec_core.networks.modules import Frozen, Select, activation_shape, capture, check_layer, in_eval_mode
+A name is imported when it is asked for: whoever wants only the names of things waits for no torch.
+"""
 
-__all__ = [
-    "ARCHITECTURES", "DECODER_STYLES", "INDEX_MAPS", "LAYER_INDEX", "WIDTHS", "Classifier", "Frozen", "Select",
-    "activation_shape", "capture", "check_layer", "classifier", "decoder", "encoder", "in_eval_mode", "layer_name",
-    "resize",
-]  # fmt: skip
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

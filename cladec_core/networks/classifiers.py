@@ -1,37 +1,16 @@
 """Classifiers with named layers.
 
-A classifier is an ordered chain of named layers; explaining a layer means cutting the chain there. The
-paper counts layers from the output; its text and its authors' code count differently, so both maps are kept
-(`LAYER_INDEX`, reading C-3).
+A classifier is an ordered chain of named layers, as its layout says; explaining a layer means cutting the chain there.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from cladec_core.errors import one_of
-from cladec_core.networks.convolutions import Conv2d
-
-INDEX_MAPS = ("code", "paper")
-# layer index counted from the output -> layer name. `code`: what the authors' program taps; `paper`: what the
-# text says (-1 are the logits). They differ because the program never reaches the logits (finding 1).
-LAYER_INDEX: dict[str, dict[str, dict[int, str]]] = {
-    "vgg11": {
-        "code": {-1: "penultimate", -2: "conv4a", -3: "conv3", -4: "conv3a", -5: "conv2"},
-        "paper": {-1: "logits", -2: "conv4", -3: "conv4a", -4: "conv3", -5: "conv3a"},
-    },
-    "resnet10": {
-        "code": {-1: "penultimate", -2: "block4", -3: "block3", -4: "block2", -5: "block1"},
-        "paper": {-1: "logits", -2: "block4", -3: "block3", -4: "block2", -5: "block1"},
-    },
-    "vgg5": {
-        "code": {-1: "penultimate", -2: "conv4", -3: "conv3", -4: "conv2", -5: "conv1"},
-        "paper": {-1: "logits", -2: "conv4", -3: "conv3", -4: "conv2", -5: "conv1"},
-    },
-}
-LAYER_INDEX["vgg11_maxpool"] = LAYER_INDEX["vgg11"]
+from cladec_core.networks.convolutions import SAFE_STRIDED_CHANNELS, Conv2d
+from cladec_core.networks.layouts import LAYOUTS
 
 
 class Classifier(nn.Sequential):
@@ -88,67 +67,13 @@ class _BasicBlock(nn.Module):
         self.second = nn.Sequential(Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            point = nn.Conv2d(inputs, outputs, 1, 1 if inputs < SAFE_STRIDED_CHANNELS else stride, bias=False)
+            self.shortcut = nn.Sequential(point, nn.BatchNorm2d(outputs))
+            if inputs < SAFE_STRIDED_CHANNELS:
+                self.shortcut.insert(0, nn.MaxPool2d(1, stride))  # every n-th pixel
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.relu(self.second(self.first(images)) + self.shortcut(images))
-
-
-def _vgg11(channels: int, classes: int, width: float, max_pool: bool = False) -> Classifier:
-    """VGG-11 as in the authors' code (reading C-1): 32x32 -> 16, 8, 8, 4, 4, 2, 2, 1.
-
-    Table 1 and the code have strides; section 6.6 speaks of max-pooling (inconsistency I10). The mean over the last map
-    makes a vector of larger images; over the single pixel of theirs it changes nothing.
-    """
-    rows = [
-        ("conv0", 32, 2), ("conv1", 64, 2), ("conv2a", 128, 1), ("conv2", 128, 2),
-        ("conv3a", 256, 1), ("conv3", 256, 2), ("conv4a", 512, 1), ("conv4", 512, 2),
-    ]  # fmt: skip
-    return _finish(rows, channels, classes, width, dropout=0.5, max_pool=max_pool)
-
-
-def _vgg5(channels: int, classes: int, width: float) -> Classifier:
-    """VGG-5 of the conference paper, which prints no layout; this one is our choice: 32x32 -> 16, 8, 4, 2."""
-    rows = [("conv1", 32, 2), ("conv2", 64, 2), ("conv3", 128, 2), ("conv4", 256, 2)]
-    return _finish(rows, channels, classes, width)
-
-
-def _resnet10(channels: int, classes: int, width: float) -> Classifier:
-    """ResNet-10 (reading C-2): a stem and four basic blocks, 32x32 -> 32, 16, 8, 4."""
-    rows = [("stem", 64, 1), ("block1", 64, 1), ("block2", 128, 2), ("block3", 256, 2), ("block4", 512, 2)]
-    return _finish(rows, channels, classes, width)
-
-
-def _finish(
-    rows: list[tuple[str, int, int]],
-    channels: int,
-    classes: int,
-    width: float,
-    *,
-    dropout: float = 0.0,
-    max_pool: bool = False,
-) -> Classifier:
-    """Chain convolutions or blocks, given as (name, channels at full width, stride), to a pooled vector and logits."""
-    chain = Classifier()
-    inputs = channels
-    for name, full, stride in rows:
-        outputs = max(4, round(full * width))
-        build = _BasicBlock if name.startswith("block") else partial(_conv, max_pool=max_pool)
-        chain.add_module(name, build(inputs, outputs, stride))
-        inputs = outputs
-    chain.add_module("penultimate", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    if dropout:
-        chain.add_module("dropout", nn.Dropout(dropout))
-    chain.add_module("logits", nn.Linear(inputs, classes))
-    return chain
-
-
-ARCHITECTURES: dict[str, Callable[[int, int, float], Classifier]] = {
-    "vgg11": _vgg11,
-    "resnet10": _resnet10,
-    "vgg5": _vgg5,
-    "vgg11_maxpool": partial(_vgg11, max_pool=True),
-}
 
 
 def classifier(architecture: str, channels: int, classes: int, width: float = 1.0) -> Classifier:
@@ -159,7 +84,7 @@ def classifier(architecture: str, channels: int, classes: int, width: float = 1.
     Parameters
     ----------
     architecture
-        One of `ARCHITECTURES`.
+        One of `LAYOUTS`.
     channels, classes
         Colour channels of the images and number of classes.
     width
@@ -175,37 +100,16 @@ def classifier(architecture: str, channels: int, classes: int, width: float = 1.
     UsageError
         For an unknown architecture.
     """
-    one_of("architecture", architecture, ARCHITECTURES)
-    return ARCHITECTURES[architecture](channels, classes, width)
-
-
-def layer_name(architecture: str, layer: int | str, index_map: str = "code") -> str:
-    """Name the layer that an index of the paper, or a name, refers to (reading C-3).
-
-    Parameters
-    ----------
-    architecture
-        One of `ARCHITECTURES`.
-    layer
-        -1 (the output) to -5, or the layer's name.
-    index_map
-        "code" (what the authors' program taps) or "paper" (what the text says).
-
-    Returns
-    -------
-    str
-        One of the `layers` of the architecture's classifier.
-
-    Raises
-    ------
-    UsageError
-        For an unknown architecture, index map, index or name.
-    """
-    one_of("architecture", architecture, ARCHITECTURES)
-    one_of("index map", index_map, INDEX_MAPS)
-    if isinstance(layer, int):
-        indices = LAYER_INDEX[architecture][index_map]
-        one_of(f"layer of {architecture}", layer, indices)
-        return indices[layer]
-    one_of(f"layer of {architecture}", layer, classifier(architecture, 1, 2, width=0.1).layers)
-    return layer
+    one_of("architecture", architecture, LAYOUTS)
+    layout = LAYOUTS[architecture]
+    chain = Classifier()
+    inputs = channels
+    for name, outputs, stride in layout.parts(width):
+        build = _BasicBlock if name.startswith("block") else partial(_conv, max_pool=layout.max_pool)
+        chain.add_module(name, build(inputs, outputs, stride))
+        inputs = outputs
+    chain.add_module("penultimate", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    if layout.dropout:
+        chain.add_module("dropout", nn.Dropout(layout.dropout))
+    chain.add_module("logits", nn.Linear(inputs, classes))
+    return chain

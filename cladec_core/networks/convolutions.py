@@ -20,6 +20,9 @@ FEW_PIXELS = 4  # in float32: over 2x2 pixels 3x3 taps meet the edge in 20 of 36
 NARROW_PIXELS = 8  # of a map that is not square, in bf16: stock kernels return garbage there on processors with AMX
 WINDOW_ELEMENTS = 4 << 20  # of the windows that are laid out at once: so they stay near a processor's cache
 
+# Of a 1x1 convolution with strides: with fewer, the stock gradient of PyTorch 2.13 with AVX2 writes past the end of its
+# memory where maps or weights are in channels-last order.
+SAFE_STRIDED_CHANNELS = 8
 Geometry = tuple[int, int, int]  # stride, padding and output padding, the same in both directions
 Index = tuple[int | slice, ...]
 

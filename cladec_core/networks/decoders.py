@@ -12,11 +12,11 @@ from torch import nn
 
 from cladec_core.errors import UsageError, one_of
 from cladec_core.networks.convolutions import Conv2d, ConvTranspose2d
+from cladec_core.networks.layouts import DECODER_STYLES
 
 WIDTHS = {"code": 64, "table1": 32}  # style -> channels of the last map before the image
 # style -> kernel, stride, padding and output padding of a transposed convolution that doubles the sides
 GEOMETRIES = {"code": (4, 2, 1, 0), "table1": (5, 2, 2, 1)}
-DECODER_STYLES = tuple(WIDTHS)
 WIDEST = 8  # times the width: 512 channels in the authors' program, 256 in Table 1
 WIDEST_ENTRY = 512  # channels
 ENTRY_WEIGHTS = 2**23  # at most so many in the layer that makes a map of a vector

@@ -19,7 +19,7 @@ from cladec_companion.papers.cladec.controls.claims import (
     survival,
     survival_table,
 )
-from cladec_companion.papers.cladec.controls.experiment import BASELINE
+from cladec_companion.papers.cladec.controls.settings import BASELINE
 from cladec_companion.records.record import Record
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from cladec_companion.commands import main as cli
+from cladec_companion.commands import shared
 from cladec_companion.engine import estimate, grid, runner, workers
 from cladec_companion.engine.plan import of_profile
 from cladec_companion.engine.runner import Workplace
@@ -350,7 +351,7 @@ def test_a_number_of_workers_that_cannot_be_is_refused_in_one_line(monkeypatch, 
 
 @pytest.mark.parametrize(("text", "count"), [("auto", None), ("1", 1), ("64", 64), ("256", 256)])
 def test_a_number_of_workers_is_read(text, count):
-    assert workers.check_count(text) == count
+    assert shared.parse_workers(text) == count
 
 
 def test_there_are_as_many_workers_as_cores_cells_and_memory_allow(monkeypatch):

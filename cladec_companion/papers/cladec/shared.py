@@ -1,57 +1,14 @@
-"""What several chapters of the paper share: layers as parameters, the images that are shown, rows of a record."""
+"""What several chapters of the paper share: the images that are shown, rows of a record."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.runner import Rows, Samples
-from cladec_companion.engine.trainings import CLASSIFIER
 from cladec_companion.records.samples import as_uint8, originals
-from cladec_companion.records.settings import Settings, parameter
-from cladec_core import networks, training
-from cladec_core.data import SIZE, ImageData
-from cladec_core.errors import UsageError
-
-
-@dataclass(frozen=True)
-class LayeredSettings(Settings):
-    """Parameters of every experiment that explains layers by their index in the paper, or by name."""
-
-    layers: tuple[int | str, ...] = parameter(
-        (-1, -5), (-1, -3, -5), (-1, -3, -5, -2, -4), (-1, -2, -3, -4, -5),
-        "layers to explain: the paper's index, or a name", overnight=(-1, -3, -5), axis=True,
-    )  # fmt: skip
-    index_map: Literal["code", "paper"] = parameter(
-        *("code",) * 4, "which layer an index means: as in the authors' code or in the paper's text"
-    )
-
-    def __post_init__(self) -> None:
-        """Check the layers against every architecture."""
-        super().__post_init__()
-        for architecture in self.architectures:
-            names = [networks.layer_name(architecture, layer, self.index_map) for layer in self.layers]
-            if len(set(names)) < len(names):
-                raise UsageError(f"layers {list(self.layers)} name the same layer of {architecture} twice: {names}.")
-
-
-@lru_cache
-def last_convolution(architecture: str, width: float = 1.0) -> tuple[str, int]:
-    """Name of the last convolution (or block), the layer of section 6.4, and how many channels it has."""
-    name = networks.layer_name(architecture, -2, "paper")
-    with torch.random.fork_rng(devices=[]):  # only shapes are of interest; the meta device takes seconds to import
-        encoder = networks.classifier(architecture, 1, 2, width).up_to(name)
-    return name, networks.activation_shape(encoder, (1, SIZE, SIZE))[0]
-
-
-def layer_cells(settings: LayeredSettings, architecture: str) -> Iterator[str]:
-    """Name the layers to explain, after the classifier itself."""
-    yield CLASSIFIER
-    for layer in settings.layers:
-        yield networks.layer_name(architecture, layer, settings.index_map)
+from cladec_core import training
+from cladec_core.data import ImageData
 
 
 def sample_indices(labels: Tensor, predicted: Tensor, wrong: int = 6, bags: int = 4) -> Tensor:

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cladec_companion.papers.srae.domain import DIGITS
 from cladec_core import training
 from cladec_core.data import ImageData
 from cladec_core.errors import UsageError
 
 CANVAS, TILE, CELL = 64, 28, 32  # pixels; a tile lies anywhere in its cell, and what is left are gaps
-DIGITS = 10
 CANVASES = 2  # for each digit of the data set, which has a tile on eight of them on average
 NOISE = 0.2  # of full ink: over the whole canvas, so that a map can fall into the gaps
 CLASSES = tuple(f"{digit} and {(digit + 1) % DIGITS}" for digit in range(DIGITS))

@@ -10,31 +10,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from cladec_companion.engine.trainings import ClassifierTraining, fresh_weights
+from cladec_companion.papers.srae.domain import UNITS
 from cladec_core import networks, training
-from cladec_core.errors import UsageError
 from cladec_core.networks import Classifier
 
 LAYER, BETWEEN = "units", "between"  # the layer that is explained, and the one between it and the logits
-UNITS, UNITS_BETWEEN = 128, 64
-CHAINS = ("vgg5", "vgg11", "vgg11_maxpool")  # all their layers are modules with a rule of excitation backprop
-
-
-def check_chain(architecture: str) -> None:
-    """Refuse a classifier through which excitation backprop does not conserve probability.
-
-    The sum at the end of a residual block is a function, not a module, so zennit has no rule for it: both of its inputs
-    would get all of the probability.
-
-    Raises
-    ------
-    UsageError
-        For any that is not in `CHAINS`.
-    """
-    if architecture not in CHAINS:
-        raise UsageError(
-            f"architectures is {architecture!r}; valid: {', '.join(CHAINS)}, whose layers all have a rule of "
-            "excitation backprop (sums of residual blocks have none)."
-        )
+UNITS_BETWEEN = 64
 
 
 def with_units(architecture: str, channels: int, classes: int, width: float, units: int = UNITS) -> Classifier:

@@ -7,28 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.setup import Setup
+from cladec_companion.papers.srae.domain import DIGITS, GARMENTS
 from cladec_companion.papers.srae.garments import Garments, garment_data
 from cladec_companion.papers.srae.method import Examples, one_in_nine
-from cladec_companion.papers.srae.mosaic import DIGITS, Mosaics, mosaic_data
+from cladec_companion.papers.srae.mosaic import Mosaics, mosaic_data
 from cladec_companion.papers.srae.network import BETWEEN, LAYER
 from cladec_core import training
-from cladec_core.errors import one_of
 from cladec_core.networks import Classifier
-
-GARMENTS = "fashion_mnist"
-MOSAICS = ("digits", "mnist")
-KNOWN = (*MOSAICS, GARMENTS)  # data sets whose parts are known, or can be made so
-
-
-def check_known(name: str) -> None:
-    """Refuse a data set of which nobody knows the parts.
-
-    Raises
-    ------
-    UsageError
-        For any that is not in `KNOWN`.
-    """
-    one_of("dataset with known parts", name, KNOWN)
 
 
 @dataclass(frozen=True, eq=False)

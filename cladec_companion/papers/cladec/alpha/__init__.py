@@ -1,10 +1,10 @@
 """Comprehensible or faithful? The weight of the classification loss, section 6.2, Tables 4 and 5."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.alpha.experiment import AlphaSettings, cells, run_cell
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.cladec.alpha.settings import AlphaSettings, cells
 
 CHAPTER = Chapter(
-    "alpha", AlphaSettings, cells=cells, run_cell=run_cell,
+    "alpha", AlphaSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.alpha.experiment"),
     judged_by="cladec_companion.papers.cladec.alpha.claims",
     headings="PRINTED", axis="alpha",
     tables={"table4": "vgg11", "table5": "resnet10"},

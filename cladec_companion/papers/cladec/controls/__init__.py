@@ -1,9 +1,9 @@
 """Would another choice change the answer? What a referee would ask."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.controls.experiment import ControlsSettings, cells, run_cell
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.cladec.controls.settings import ControlsSettings, cells
 
 CHAPTER = Chapter(
-    "controls", ControlsSettings, cells=cells, run_cell=run_cell,
+    "controls", ControlsSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.controls.experiment"),
     mark=(158, 80),
 )  # fmt: skip

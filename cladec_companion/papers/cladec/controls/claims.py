@@ -26,7 +26,7 @@ from cladec_companion.evidence.tables import (
 )
 from cladec_companion.evidence.thresholds import TRAINED
 from cladec_companion.papers.cladec import printed_tables
-from cladec_companion.papers.cladec.controls.experiment import BASELINE, CONTROLS
+from cladec_companion.papers.cladec.controls.settings import BASELINE, CONTROLS
 from cladec_companion.papers.cladec.printed_tables import DIFFERENCES, HEADINGS
 from cladec_companion.records.record import Record
 

@@ -10,7 +10,7 @@ from cladec_companion.evidence.lines import legend_below
 from cladec_companion.evidence.style import COLOURS, LABELS, grid, style
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.controls.claims import KEYS, ORDER, runs, survival
-from cladec_companion.papers.cladec.controls.experiment import BASELINE
+from cladec_companion.papers.cladec.controls.settings import BASELINE
 from cladec_companion.papers.cladec.printed_tables import DIFFERENCES, HEADINGS
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages

@@ -1,7 +1,7 @@
 """What does it cost to train?"""
 
 from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.cost.experiment import CostSettings
+from cladec_companion.papers.cladec.cost.settings import CostSettings
 
 CHAPTER = Chapter(
     "cost", CostSettings, measures_time=True,

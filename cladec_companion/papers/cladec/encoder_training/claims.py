@@ -21,7 +21,7 @@ from cladec_companion.evidence.tables import columns_of
 from cladec_companion.evidence.thresholds import ABOUT, PRESERVED, SAME_LOSS
 from cladec_companion.evidence.trends import LEAST, steps, trend, trends
 from cladec_companion.papers.cladec import printed_tables
-from cladec_companion.papers.cladec.encoder_training.experiment import CALIBRATED, INITIAL, REFERENCE, SLOW, TRAINED
+from cladec_companion.papers.cladec.encoder_training.settings import CALIBRATED, INITIAL, REFERENCE, SLOW, TRAINED
 from cladec_companion.records.record import Record
 
 KEYS = ["dataset", "architecture", "encoder_epochs"]

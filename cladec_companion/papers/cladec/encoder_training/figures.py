@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from cladec_companion.evidence.lines import legend_below, lines
 from cladec_companion.evidence.style import COLOURS, LABELS, drawn, grid, signed_difference, unit
 from cladec_companion.evidence.trends import Evidence
-from cladec_companion.papers.cladec.encoder_training.experiment import CALIBRATED, INITIAL, REFERENCE, TRAINED, Part
+from cladec_companion.papers.cladec.encoder_training.settings import CALIBRATED, INITIAL, REFERENCE, TRAINED, Part
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages
 

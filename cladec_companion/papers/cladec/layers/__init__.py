@@ -1,11 +1,11 @@
 """What does each layer keep? Section 6.1, Tables 2 and 3."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.layers.experiment import LayersSettings, run_cell
-from cladec_companion.papers.cladec.shared import layer_cells
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.cladec.layered import layer_cells
+from cladec_companion.papers.cladec.layers.settings import LayersSettings
 
 CHAPTER = Chapter(
-    "layers", LayersSettings, cells=layer_cells, run_cell=run_cell,
+    "layers", LayersSettings, cells=layer_cells, run_cell=InModule("cladec_companion.papers.cladec.layers.experiment"),
     judged_by="cladec_companion.papers.cladec.layers.claims", further="cladec_companion.papers.cladec.general",
     headings="HEADINGS", axis="layer", tables={"table2": "vgg11", "table3": "resnet10"},
     reason="The scale of Tables 2 and 3 is inferred (C-6), and so is the layer behind an index (C-3).",

@@ -1,25 +1,14 @@
 """E0-E3: what each layer keeps. Classifier; per layer decoder, RefAE and two evaluation classifiers."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor, nn
 
+from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
-from cladec_companion.engine.trainings import CLASSIFIER
-from cladec_companion.papers.cladec.shared import LayeredSettings, rows_of, sample_indices, still_falling
+from cladec_companion.papers.cladec.shared import rows_of, sample_indices, still_falling
 from cladec_companion.records.samples import as_uint8, originals, places
 from cladec_core import measures, training
 from cladec_core.networks import Classifier
-
-
-@dataclass(frozen=True)
-class LayersSettings(LayeredSettings):
-    """Parameters of the experiment `layers` (E0-E3)."""
-
-    experiment: ClassVar[str] = "layers"
-
 
 CODE_IMAGES = 2_000
 JUDGE_SEED = 2**31 - 1  # of the classifier that judges what misclassified images turn into; no run is asked for it

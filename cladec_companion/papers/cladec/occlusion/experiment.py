@@ -1,60 +1,27 @@
 """E9: which squares of an image matter. Occlude each, and see what the explanation and the classifier lose."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
-from cladec_companion.engine.trainings import CLASSIFIER
-from cladec_companion.papers.cladec.shared import LayeredSettings, layer_cells, sample_indices
+from cladec_companion.papers.cladec.occlusion.settings import OcclusionSettings
+from cladec_companion.papers.cladec.shared import sample_indices
 from cladec_companion.records.samples import as_uint8, places
-from cladec_companion.records.settings import check_axis, parameter
 from cladec_core import measures, training
 from cladec_core.data import SIZE
-from cladec_core.errors import UsageError
-
-
-@dataclass(frozen=True)
-class OcclusionSettings(LayeredSettings):
-    """Parameters of the experiment `occlusion` (E9); its trainings are those of `layers`."""
-
-    experiment: ClassVar[str] = "occlusion"
-    layers: tuple[int | str, ...] = parameter(
-        (-1, -5), *((-1, -3, -5),) * 3, "layers to explain: the paper's index, or a name", axis=True
-    )
-    square: int = parameter(*(12,) * 4, "side of the occluding square in pixels, 1..32", limits=(1, SIZE))
-    corners: tuple[int, ...] = parameter(
-        (0, 20), *((0, 6, 12, 20),) * 3, "rows and columns of the squares' upper left corners"
-    )
-
-    def __post_init__(self) -> None:
-        """Check that every square lies in the image."""
-        super().__post_init__()
-        check_axis("corners", self.corners)
-        for corner in self.corners:
-            if not 0 <= corner <= SIZE - self.square:
-                raise UsageError(
-                    f"corners has {corner}: a square of {self.square} pixels there leaves the image; "
-                    f"valid: from 0 to {SIZE - self.square}."
-                )
-
 
 CURVE_IMAGES = 1_000
 GRADCAM_BATCH = 256  # it keeps every layer's activations
 SHOWN = 6
 MOVED = 4  # shown images for which the square is kept at every position, at 4 x 4 positions if the run has fewer
-
-
-def cells(settings: OcclusionSettings, architecture: str) -> Iterator[str]:
-    """Name the classifier, where random relevance is the control, and the layers."""
-    yield from layer_cells(settings, architecture)
 
 
 def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:

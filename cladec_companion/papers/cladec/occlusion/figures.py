@@ -8,12 +8,12 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
+from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.evidence.explorer import Control, classes_of, explore
 from cladec_companion.evidence.lines import first_run, heading
 from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, show, signed_difference, unit
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.occlusion.claims import Evidence
-from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, by_depth, index_map_of, runs_of
 

@@ -1,10 +1,11 @@
 """Does a network that learns prototypes agree? Section 6.5."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.prototypes.experiment import PrototypesSettings, cells, run_cell
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.cladec.prototypes.settings import PrototypesSettings, cells
 
 CHAPTER = Chapter(
-    "prototypes", PrototypesSettings, cells=cells, run_cell=run_cell,
+    "prototypes", PrototypesSettings, cells=cells,
+    run_cell=InModule("cladec_companion.papers.cladec.prototypes.experiment"),
     judged_by="cladec_companion.papers.cladec.prototypes.claims",
     mark=(286, 80),
 )  # fmt: skip

@@ -1,6 +1,5 @@
 """E8: the prototypes that a network of its own kind learns, beside ClaDec's reconstructions (section 6.5)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -13,41 +12,12 @@ from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Setup as Described
 from cladec_companion.engine.trainings import Training, fresh_weights
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
-from cladec_companion.papers.cladec.shared import last_convolution, still_falling
+from cladec_companion.papers.cladec.prototypes.settings import Part, PrototypesSettings
+from cladec_companion.papers.cladec.shared import still_falling
 from cladec_companion.records.samples import as_uint8
-from cladec_companion.records.settings import Settings, classifiers, data_sets, epochs_of, parameter
 from cladec_core import measures, training
 
-
-@dataclass(frozen=True)
-class PrototypesSettings(Settings):
-    """Parameters of the experiment `prototypes` (E8); its classifier and decoder are those of `subsets`."""
-
-    experiment: ClassVar[str] = "prototypes"
-    datasets: tuple[str, ...] = data_sets(*(("mnist", "fashion_mnist"),) * 2)
-    architectures: tuple[str, ...] = classifiers(*(("vgg11",),) * 4)
-    decoder_epochs: int = epochs_of(1, 4, 4, 64, of="the decoders")
-    prototypes: tuple[int, ...] = parameter(
-        (3,), *((15,),) * 3, "how many prototypes to learn", axis=True, limits=(1, 1_000)
-    )
-    prototype_epochs: int = epochs_of(2, 32, 50, 1500, of="the prototype network", overnight=375)
-    prototype_batch_size: int = parameter(
-        32, 50, 250, 250, "images per training step of the prototype network", limits=(2, 65_536)
-    )
-
-
 ORDINARY_IMAGES = 1_000
-
-
-@dataclass(frozen=True)
-class Part:
-    """The layer that ClaDec explains, and how many prototypes the other network learns."""
-
-    layer: str
-    prototypes: int
-
-    def __str__(self) -> str:
-        return f"{self.layer} {self.prototypes} prototypes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +65,6 @@ class PrototypeTraining(Training):
 def _settings(setup: Described) -> PrototypesSettings:
     assert isinstance(setup.settings, PrototypesSettings)
     return setup.settings
-
-
-def cells(settings: PrototypesSettings, architecture: str) -> Iterator[Part]:
-    """One part for each number of prototypes."""
-    for count in settings.prototypes:
-        yield Part(last_convolution(architecture, settings.width)[0], count)
 
 
 def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:

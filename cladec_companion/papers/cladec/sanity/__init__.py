@@ -1,10 +1,10 @@
 """Would the explanations notice if the classifier were broken? What a referee asks of any explanation."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.sanity.experiment import SanitySettings, cells, run_cell
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.cladec.sanity.settings import SanitySettings, cells
 
 CHAPTER = Chapter(
-    "sanity", SanitySettings, cells=cells, run_cell=run_cell,
+    "sanity", SanitySettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.sanity.experiment"),
     judged_by="cladec_companion.papers.cladec.sanity.claims",
     mark=(98, 68),
 )  # fmt: skip

@@ -1,10 +1,10 @@
 """What do a few neurons say? Section 6.4."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.subsets.experiment import SubsetsSettings, cells, run_cell
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.cladec.subsets.settings import SubsetsSettings, cells
 
 CHAPTER = Chapter(
-    "subsets", SubsetsSettings, cells=cells, run_cell=run_cell,
+    "subsets", SubsetsSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.subsets.experiment"),
     judged_by="cladec_companion.papers.cladec.subsets.claims",
     mark=(122, 68),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Why? Linear models and principal components, section 4."""
 
 from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.theory.experiment import TheorySettings
+from cladec_companion.papers.cladec.theory.settings import TheorySettings
 
 CHAPTER = Chapter(
     "theory", TheorySettings,

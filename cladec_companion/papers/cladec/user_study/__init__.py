@@ -1,7 +1,7 @@
 """What do people see? The user study of section 6.7 as a kit."""
 
 from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.user_study.experiment import UserStudySettings
+from cladec_companion.papers.cladec.user_study.settings import UserStudySettings
 
 CHAPTER = Chapter(
     "user_study", UserStudySettings,

@@ -1,10 +1,10 @@
 """Somebody's model, and one that cheats: the explainer on a classifier with a known bias."""
 
-from cladec_companion.engine.trainings import CLASSIFIER
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.cladec.your_own.experiment import YourOwnSettings, cells, run_cell
+from cladec_companion.engine.plan import CLASSIFIER
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.cladec.your_own.settings import YourOwnSettings, cells
 
 CHAPTER = Chapter(
-    "your_own", YourOwnSettings, cells=cells, run_cell=run_cell,
+    "your_own", YourOwnSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.your_own.experiment"),
     needs={CLASSIFIER: "captum"}, mark=(146, 24),
 )  # fmt: skip

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.evidence.claims import RUN, Comparison, Evidence, judge
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
 from cladec_companion.evidence.measurements import MARK, evidence_of
 from cladec_companion.evidence.thresholds import CLEARLY, HALF
 from cladec_companion.papers.cladec import printed_tables
-from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.papers.cladec.your_own.experiment import BIASED, HONEST
 from cladec_companion.records.record import Record
 

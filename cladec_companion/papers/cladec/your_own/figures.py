@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.evidence.style import COLOURS, drawn, grid
-from cladec_companion.papers.cladec.shared import CLASSIFIER
 from cladec_companion.papers.cladec.your_own.experiment import BIASED, HONEST, MARKED, OTHERS
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, by_depth

@@ -1,11 +1,11 @@
 """Can a few numbers, with a place in the image each, say why? The SRAE paper's experiments."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.srae.concepts.experiment import Part, SraeSettings, cells, run_cell
-from cladec_companion.papers.srae.mosaic import DIGITS
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.srae.concepts.settings import Part, SraeSettings, cells
+from cladec_companion.papers.srae.domain import DIGITS
 
 CHAPTER = Chapter(
-    "srae", SraeSettings, cells=cells, run_cell=run_cell,
+    "srae", SraeSettings, cells=cells, run_cell=InModule("cladec_companion.papers.srae.concepts.experiment"),
     needs={str(Part(target)): "zennit" for target in range(DIGITS)},
     judged_by="cladec_companion.papers.srae.concepts.claims",
     mark=(194, 26),

@@ -31,8 +31,8 @@ from cladec_companion.evidence.thresholds import (
 )
 from cladec_companion.papers.srae import printed as paper
 from cladec_companion.papers.srae.baselines import CONSTANT, NO_PULL, NO_RECONSTRUCTION
+from cladec_companion.papers.srae.domain import MOSAICS
 from cladec_companion.papers.srae.printed import KEYS, lasso_sizes, name
-from cladec_companion.papers.srae.scenes import MOSAICS
 from cladec_companion.records.record import Record
 
 ALL = "all"  # what the third level of a summary is: numbers are means over targets

@@ -16,10 +16,10 @@ from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, s
 from cladec_companion.papers.srae.baselines import CAE, LASSO, NN, SAE, SRAE
 from cladec_companion.papers.srae.concepts.claims import GAMMAS, Evidence, titled
 from cladec_companion.papers.srae.decoding import STEPS
+from cladec_companion.papers.srae.domain import GARMENTS
 from cladec_companion.papers.srae.mosaic import CLASSES
 from cladec_companion.papers.srae.printed import name
 from cladec_companion.papers.srae.samples import EXAMPLES
-from cladec_companion.papers.srae.scenes import GARMENTS
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, runs_of
 from cladec_core.data import DATASETS

@@ -4,7 +4,6 @@ captum and zennit do the work where they have a method; PatternNet, meaningful p
 analysis are our own, since no maintained library for PyTorch has them.
 """
 
-from cladec_companion.papers.xai.attribution.around import FILLS, Around
-from cladec_companion.papers.xai.attribution.call import METHODS, Method, attribute
+import lazy_loader
 
-__all__ = ["FILLS", "METHODS", "Around", "Method", "attribute"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

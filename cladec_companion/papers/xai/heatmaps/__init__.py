@@ -1,10 +1,10 @@
 """Where does a network see a class, and which method says so best? Chapters 8 to 14 of the XAI book."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.xai.heatmaps.experiment import HeatmapsSettings, cells, run_cell
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.xai.heatmaps.settings import HeatmapsSettings, cells
 
 CHAPTER = Chapter(
-    "heatmaps", HeatmapsSettings, cells=cells, run_cell=run_cell,
+    "heatmaps", HeatmapsSettings, cells=cells, run_cell=InModule("cladec_companion.papers.xai.heatmaps.experiment"),
     judged_by="cladec_companion.papers.xai.heatmaps.claims",
     needs=dict.fromkeys(("lrp_0",), "zennit"),
 )  # fmt: skip

@@ -1,8 +1,12 @@
 """Which explanations change although the function does not? Chapters 13 and 14 of the XAI book."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.xai.shifts.experiment import ShiftsSettings, cells, run_cell
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.xai.shifts.settings import ShiftsSettings, cells
 
 CHAPTER = Chapter(
-    "shifts", ShiftsSettings, cells=cells, run_cell=run_cell, judged_by="cladec_companion.papers.xai.shifts.claims"
+    "shifts",
+    ShiftsSettings,
+    cells=cells,
+    run_cell=InModule("cladec_companion.papers.xai.shifts.experiment"),
+    judged_by="cladec_companion.papers.xai.shifts.claims",
 )

@@ -1,7 +1,6 @@
 """Input shift invariance (chapter 14) and neuron splitting (section 13.3.3): explanations of one function twice."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -15,20 +14,10 @@ from cladec_companion.engine.trainings import Training, fresh_weights
 from cladec_companion.papers.xai.attribution import Around, attribute
 from cladec_companion.papers.xai.criteria import axioms
 from cladec_companion.papers.xai.shifts import networks
+from cladec_companion.papers.xai.shifts.settings import INPUT, SPLIT, ShiftsSettings
 from cladec_companion.records.samples import as_uint8, below, originals
-from cladec_companion.records.settings import (
-    SEEDS,
-    Settings,
-    classifiers,
-    data_sets,
-    epochs_of,
-    images_used,
-    names_of,
-    parameter,
-)
 from cladec_core import training
 
-SPLIT, INPUT = "split", "input"
 # Name -> method of `attribute` and its options. "zero" is an image of zeros, which is grey for shifted images.
 EXPLAINED: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient": ("gradient", {}), "guided_backprop": ("guided_backprop", {}), "patternnet": ("patternnet", {}),
@@ -50,26 +39,6 @@ TITLES = {
 }  # fmt: skip
 NOISE = 0.15  # of SmoothGrad, as a share of the range of pixels before the shift
 SHOWN = 3
-
-
-@dataclass(frozen=True)
-class ShiftsSettings(Settings):
-    """Parameters of the experiment `shifts`."""
-
-    experiment: ClassVar[str] = "shifts"
-    datasets: tuple[str, ...] = data_sets(*(("mnist", "fashion_mnist"),) * 2)
-    architectures: tuple[str, ...] = classifiers(*(("vgg5",),) * 4)
-    seeds: tuple[int, ...] = parameter(
-        (0,), (0,), (0, 1, 2), (0, 1, 2, 3, 4), "one run for each", overnight=(0, 1, 2), axis=True, limits=SEEDS
-    )
-    classifier_epochs: int = epochs_of(1, 10, 10, 10, of="the perceptron", overnight=10)
-    decoder_epochs: int = epochs_of(1, 4, 5, 20, of="the decoders")
-    train_limit: int | None = images_used(160, None, 20_000, None)
-    hidden: int = parameter(32, 256, 1024, 1024, "neurons of each hidden layer", limits=(2, 8192))
-    explained: int = parameter(6, 40, 200, 200, "test images that are explained", limits=(2, 10_000))
-    changes: tuple[str, ...] = names_of(
-        *((*networks.SHIFTS, SPLIT),) * 4, help="what is done to input or network", of=(*networks.SHIFTS, SPLIT)
-    )
 
 
 def _settings(setup: Described) -> ShiftsSettings:
@@ -153,11 +122,6 @@ class CodeDecoderTraining(Training):
             seed=training.derive_seed(self.setup.seed, "code decoder", self.again, "order"),
             on=replace(self.setup.on, dtype=torch.float32), batch_size=settings.batch_size, label=self.title,
         )  # fmt: skip
-
-
-def cells(settings: ShiftsSettings, architecture: str) -> Iterator[str]:
-    """Name the changes."""
-    yield from settings.changes
 
 
 def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.papers.xai.shifts.settings import SHIFTS
 from cladec_core.errors import one_of
 
 CLIP = 0.3  # the largest value of a shift that is a picture (section 14.3)
@@ -28,7 +29,6 @@ FIGURE = """
 .....######.....
 ................
 """
-SHIFTS = ("constant", "chequered", "figure")
 
 
 def perceptron(pixels: int, classes: int, width: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Parameters of the chapter `user_study`."""
+"""What the chapter `user_study` can be asked for, and its cells."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Parameters of the chapter `theory`."""
+"""What the chapter `theory` can be asked for, and its cells."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Parameters of the chapter `cost`."""
+"""What the chapter `cost` can be asked for, and its cells."""
 
 from dataclasses import dataclass
 from typing import ClassVar

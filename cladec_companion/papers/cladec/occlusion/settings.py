@@ -1,0 +1,40 @@
+"""What the chapter `occlusion` can be asked for, and its cells."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from cladec_companion.papers.cladec.layered import LayeredSettings, layer_cells
+from cladec_companion.records.settings import check_axis, parameter
+from cladec_core.data import SIZE
+from cladec_core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class OcclusionSettings(LayeredSettings):
+    """Parameters of the experiment `occlusion` (E9); its trainings are those of `layers`."""
+
+    experiment: ClassVar[str] = "occlusion"
+    layers: tuple[int | str, ...] = parameter(
+        (-1, -5), *((-1, -3, -5),) * 3, "layers to explain: the paper's index, or a name", axis=True
+    )
+    square: int = parameter(*(12,) * 4, "side of the occluding square in pixels, 1..32", limits=(1, SIZE))
+    corners: tuple[int, ...] = parameter(
+        (0, 20), *((0, 6, 12, 20),) * 3, "rows and columns of the squares' upper left corners"
+    )
+
+    def __post_init__(self) -> None:
+        """Check that every square lies in the image."""
+        super().__post_init__()
+        check_axis("corners", self.corners)
+        for corner in self.corners:
+            if not 0 <= corner <= SIZE - self.square:
+                raise UsageError(
+                    f"corners has {corner}: a square of {self.square} pixels there leaves the image; "
+                    f"valid: from 0 to {SIZE - self.square}."
+                )
+
+
+def cells(settings: OcclusionSettings, architecture: str) -> Iterator[str]:
+    """Name the classifier, where random relevance is the control, and the layers."""
+    yield from layer_cells(settings, architecture)

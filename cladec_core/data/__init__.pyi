@@ -1,0 +1,15 @@
+from .cache import default_cache_dir as default_cache_dir
+from .datasets import DATASETS as DATASETS
+from .datasets import EMBEDDED as EMBEDDED
+from .datasets import RESIZE_MODES as RESIZE_MODES
+from .datasets import SIZE as SIZE
+from .datasets import DataSet as DataSet
+from .datasets import check_limit as check_limit
+from .datasets import data_set as data_set
+from .datasets import record_key as record_key
+from .images import ImageData as ImageData
+from .images import default_data_dir as default_data_dir
+from .images import load as load
+from .listing import list_folder as list_folder
+from .pictures import read_image as read_image
+from .pictures import resized as resized

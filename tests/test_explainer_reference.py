@@ -1,12 +1,14 @@
 """What an explainer says of its reference: whether it can be trusted, where it started, whether it learns at all."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from cladec_core import ClaDec
+from cladec_core import ClaDec, networks
 from cladec_core.errors import UsageError
-from cladec_core.explainer import building, fitting, taps, task
+from cladec_core.explainer import building, copying, fitting, taps, task
 from cladec_core.training import compute
 from tests.foreign import CLASSES, GOOD, batch, fitted, small_net
 
@@ -210,3 +212,39 @@ def test_finished_layers_stay_when_a_fit_is_interrupted_and_the_next_goes_on(mon
     seen.clear()
     explainer.fit(GOOD * 0.5, epochs=1, progress=False)  # other images: nothing of these is there yet
     assert len(seen) == 6
+
+
+class Strided(nn.Module):
+    """A network whose first layer skips pixels, as the stem of RepVGG."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 1, 2)
+        self.rest = nn.Sequential(nn.ReLU(), nn.Conv2d(16, 8, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, images):
+        return self.head(self.rest(self.stem(images)).mean((2, 3)))
+
+
+def test_strided_points_over_few_channels_are_trained_without_their_strides():
+    """PyTorch's own gradient of these ends the process on some processors."""
+    model = Strided().eval()
+    images = torch.rand(32, 3, 16, 16)
+    copied, _, _ = copying.private_copy(model, torch.nn.Identity())
+    for twin in (copied, copying.private_copy(copied, torch.nn.Identity())[0], copy.deepcopy(copied)):
+        assert twin.stem.stride == (1, 1)
+        assert list(twin.state_dict()) == list(model.state_dict())
+        torch.testing.assert_close(twin(images), model(images))
+    explainer = ClaDec(model, "rest", device="cpu").fit(images, epochs=1, progress=False)
+    assert explainer.references["rest"] == building.REFERENCES["copy"]
+    assert model.stem.stride == (2, 2)
+    assert explainer.explain(images[:2]).reference.isfinite().all()
+
+
+def test_a_narrow_residual_network_skips_pixels_before_its_shortcut():
+    block = networks.classifier("resnet10", 1, 3, width=0.05).block2
+    assert [type(part) for part in block.shortcut] == [nn.MaxPool2d, nn.Conv2d, nn.BatchNorm2d]
+    assert block.shortcut[1].stride == (1, 1)
+    block(torch.rand(2, 4, 8, 8).contiguous(memory_format=torch.channels_last)).square().sum().backward()
+    assert block.shortcut[1].weight.grad.isfinite().all()

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from cladec_core.errors import UsageError
 from cladec_core.explainer.taps import Preprocess
+from cladec_core.networks.convolutions import SAFE_STRIDED_CHANNELS
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 BESIDE = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
@@ -53,8 +54,33 @@ def private_copy(model: nn.Module, preprocess: Preprocess) -> tuple[nn.Module, P
         raise UsageError(f"The model cannot be copied ({reason}); load its weights into a new one.") from error
     for mine, part in zip(copied.modules(), model.modules(), strict=True):
         _drop(mine, [key for key, hook in _hooks(part).items() if not _own(hook, model)])
+    _make_safe_to_train(copied)
     names = ", ".join([name or "the model" for name in foreign][:4]) + (", ..." if len(foreign) > 4 else "")
     return copied.float().requires_grad_(False), preprocess, NOT_COPIED.format(names) if foreign else ""
+
+
+def _make_safe_to_train(model: nn.Module) -> None:
+    """Hand every n-th pixel to 1x1 convolutions with strides over few channels: the same numbers without the strides.
+
+    The convolutions are changed in place; their weights and names stay.
+    """
+    for part in model.modules():
+        if (
+            type(part) is nn.Conv2d and part.in_channels < SAFE_STRIDED_CHANNELS and part.kernel_size == (1, 1)
+            and part.stride != (1, 1) and part.padding == (0, 0) and part.groups == 1
+        ):  # fmt: skip
+            part.register_forward_pre_hook(_Every(part.stride))
+            part.stride = (1, 1)
+
+
+class _Every:
+    """A hook before a module: of its maps, the module is given every n-th row and column."""
+
+    def __init__(self, strides: tuple[int, ...]) -> None:
+        self.strides = strides
+
+    def __call__(self, part: nn.Module, given: tuple[Tensor]) -> Tensor:
+        return given[0][..., :: self.strides[0], :: self.strides[1]]
 
 
 def _refuse_strange(model: nn.Module) -> None:
@@ -92,10 +118,10 @@ def _hooks(part: nn.Module) -> dict[int, Callable[..., Any]]:
 
 
 def _own(hook: Callable[..., Any], model: nn.Module) -> bool:
-    """Whether torch made a hook (as of a spectral norm), or the model with a method of one of its modules."""
+    """Whether torch made a hook (as of a spectral norm), an earlier copy, or the model with a module's method."""
     owner = getattr(hook, "__self__", None)
     made_by = getattr(hook, "__module__", None) or type(hook).__module__
-    return made_by.startswith("torch.") or any(owner is part for part in model.modules())
+    return made_by.startswith("torch.") or isinstance(hook, _Every) or any(owner is part for part in model.modules())
 
 
 def _drop(part: nn.Module, keys: Sequence[int]) -> None:

@@ -47,8 +47,10 @@ def test_notebook_cells_are_short_and_define_no_class(notebook):
 
 def test_notebook_has_the_parts_of_its_contract(notebook):
     text = "\n".join(cell.source for cell in notebook[1].cells)
-    for part in ("you can", "## What the paper claims", "## What this does not show", "{exercise}", "{solution}"):
-        assert part in text, part
+    parts = ("you can", "## What the paper claims", "## What this does not show", "## Key takeaways")
+    places = [text.find(part) for part in (*parts, "**Use it when**", "**Do not use it when**", "{exercise}")]
+    assert -1 not in places
+    assert places == sorted(places)  # in this order
     assert text.count("```{exercise}") == text.count("```{solution}") >= 3
 
 

@@ -49,7 +49,7 @@ lint: setup ## Check style, directions of imports, types, and how notebooks and 
 	$(RUN) lint-imports --no-cache
 	$(RUN) mypy
 	$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/book.yml .github/workflows/release.yml .github/workflows/tests.yml
-	$(RUN) pytest tests/test_sources.py
+	$(RUN) pytest tests/test_sources.py tests/test_prose.py
 
 format: setup ## Bring the sources into the common format
 	$(RUN) ruff check --fix .

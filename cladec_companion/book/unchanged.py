@@ -20,12 +20,12 @@ def front(profile: str, student: bool = False) -> Path | None:
 
 
 def keep(profile: str, student: bool = False) -> None:
-    """Note that the book was made of the files as they are now."""
+    """Write down that the book was made of the files as they are now."""
     STAMP.write_text(digest(profile, student), encoding="utf-8")
 
 
 def forget() -> None:
-    """Note that the book is not whole, such as before it is rendered."""
+    """Write down that the book is not whole, such as before it is rendered."""
     STAMP.unlink(missing_ok=True)
 
 

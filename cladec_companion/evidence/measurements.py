@@ -99,7 +99,7 @@ class Evidence:
         Where all cells have two or more seeds in common, the interval is Student's t over these seeds, each of which
         gives one value of the contrast. Else the variances of the cells add up: over their own seeds where a cell has
         several (Welch), and for a single run the pooled seed-to-seed variance plus, for a share of test images, the
-        binomial one. The latter takes shares of the same images for independent of each other, which is cautious.
+        binomial one, which takes shares of the same images for independent of each other and so is cautious.
 
         Parameters
         ----------

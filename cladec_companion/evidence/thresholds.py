@@ -134,7 +134,7 @@ CARRIES = Threshold(
     "share of the positive contributions: midway between two equal reasons and a single one", "2026-11-22",
 )  # fmt: skip
 MUCH_LARGER = Threshold(
-    "far less faithful, or very bad",
+    "far less faithful, or far worse",
     2.0,
     ("S2", "S10", "S11"),
     "times as large an error F_reg: at least twice",

@@ -170,7 +170,7 @@ class Explanation(Shown):
 
     @property
     def captions(self) -> dict[str, list[str]]:
-        """Below an image its true class, if known, and what the classifier sees in it; below the others the latter."""
+        """Below an image its true class, if known, and what the classifier sees; below the others what it sees."""
         image, reference, cladec, _ = self.rows
         seen = {image: self.prediction, reference: self.prediction_reference, cladec: self.prediction_cladec}
         found = {row: [f"seen as {self._name(at)}" for at in labels] for row, labels in seen.items()}

@@ -78,7 +78,7 @@ def compute(device: str = "auto") -> Compute:
     if device not in [*available, "cuda"] or (device == "cuda" and "cuda:0" not in available):
         raise UsageError(f"No device {device!r} on this machine; valid: auto, {', '.join(available)}.")
     chosen = torch.device(device)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs in order to repeat its results
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to repeat its results
     native: dict[str, Callable[[], bool]] = {
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
         "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported,  # emulated bf16 is slower than float32

@@ -39,7 +39,7 @@ def evidence(record: Record, others: Iterable[Record] = ()) -> Evidence:
     """What the claims need from a record of the experiment `layers`."""
     columns = {**printed_tables.COLUMNS, **COLUMNS}
     runs = tables.columns_of(tables.numbered(record), columns | FALLING, [*tables.KEYS, "seed"])
-    # Correlations and relative changes differ from image to image; the former's error follows from their number.
+    # Correlations and relative changes differ from image to image; a correlation's error follows from their number.
     images = record.rows[record.rows["metric"] == "test_images"].groupby("dataset")["value"].first().astype(float)
     r, n = runs["rank_correlation"], runs.index.get_level_values("dataset").map(images)
     runs["rank_correlation_error"] = np.sqrt((1 - r**2) ** 2 * (1 + r**2 / 2) / (np.asarray(n, dtype=float) - 3))

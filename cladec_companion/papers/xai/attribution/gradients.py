@@ -94,7 +94,7 @@ def gradcam(model: nn.Module, images: Tensor, target: Tensor, around: Around) ->
 
 
 def contrast(model: nn.Module, images: Tensor, target: Tensor, around: Around) -> Tensor:
-    """A control without a network: how far each pixel is from the mean."""
+    """A control that asks no network: how far each pixel is from the mean."""
     return (images.detach() - around.mean).abs()
 
 

@@ -1,14 +1,18 @@
-"""The rendered book on paper: one PDF for each page, by the printing of a headless Chromium."""
+"""The rendered book on paper: one PDF for each page, by the printing of a headless Chromium, and one of them all."""
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
+from cladec_companion.book import binding
 from cladec_companion.book import build as book
 from cladec_companion.book import heads as chapters
 from cladec_core.errors import RunError
 
 PRINTED = book.ROOT / "build" / "pdf"
+WHOLE = "cladec-book.pdf"  # all pages
 MARGIN = "16mm"  # slides have a format and margins of their own
 
 
@@ -30,7 +34,8 @@ def print_book(report: Callable[[str], None] = print, only: list[str] | None = N
     Returns
     -------
     list of Path
-        `build/pdf/<page>.pdf`, with everything unfolded that is folded away on the screen.
+        `build/pdf/<page>.pdf`, with everything unfolded that is folded away on the screen; of all pages also
+        `build/pdf/cladec-book.pdf`, which has them in the order of the book.
 
     Raises
     ------
@@ -47,7 +52,7 @@ def print_book(report: Callable[[str], None] = print, only: list[str] | None = N
     except ImportError as error:
         raise RunError("Printing needs playwright, which is among the development tools (`make setup`).") from error
     PRINTED.mkdir(parents=True, exist_ok=True)
-    files = []
+    files: dict[str, Path] = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         page = browser.new_page()
@@ -55,11 +60,20 @@ def print_book(report: Callable[[str], None] = print, only: list[str] | None = N
             page.goto((book.HTML / f"{name}.html").as_uri(), wait_until="load")
             page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
             page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise")
-            files.append(PRINTED / f"{Path(name).name}.pdf")
+            files[name] = PRINTED / f"{Path(name).name}.pdf"
             page.pdf(
-                path=files[-1], format="A4", print_background=True, prefer_css_page_size=True,
-                margin={"top": MARGIN, "right": MARGIN, "bottom": MARGIN, "left": MARGIN},
+                path=files[name], format="A4", print_background=True, prefer_css_page_size=True, outline=True,
+                tagged=True, margin={"top": MARGIN, "right": MARGIN, "bottom": MARGIN, "left": MARGIN},
             )  # fmt: skip
-            report(str(files[-1]))
+            report(str(files[name]))
         browser.close()
-    return files
+    return [*files.values()] if only else [*files.values(), _whole(files, report)]
+
+
+def _whole(files: dict[str, Path], report: Callable[[str], None]) -> Path:
+    """Bind all printed pages."""
+    configuration = yaml.safe_load((book.SITE / "_config.yml").read_text(encoding="utf-8"))
+    about = {key: configuration[key] for key in ("title", "author")}
+    sheets = binding.bind(files, chapters.contents(book.SITE), book.HTML, PRINTED / WHOLE, about)
+    report(f"{PRINTED / WHOLE} ({sheets} sheets)")
+    return PRINTED / WHOLE

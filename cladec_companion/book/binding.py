@@ -1,6 +1,6 @@
 """One PDF of many pages: in the order of the book, with an outline, and with links that lead from page to page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,15 +48,31 @@ class Sheet:
     links: list[tuple[int, Any, str]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Printed:
+    """A page as it was printed.
+
+    Attributes
+    ----------
+    path
+        The PDF that Chromium made of it.
+    headings
+        Its headings of the first two levels.
+    """
+
+    path: Path
+    headings: Sequence[str]
+
+
 def bind(
-    files: Mapping[str, Path], parts: Mapping[str, str], root: Path, output: Path, about: Mapping[str, str]
+    pages: Mapping[str, Printed], parts: Mapping[str, str], root: Path, output: Path, about: Mapping[str, str]
 ) -> int:
     """Bind printed pages.
 
     Parameters
     ----------
-    files
-        Pages in their order, such as book/reading -> the PDF that Chromium printed of it.
+    pages
+        In their order, by name, such as book/reading.
     parts
         Page -> the part of the book it stands in; empty for those that stand in none.
     root
@@ -80,10 +96,10 @@ def bind(
         from pypdf import PdfReader, PdfWriter
     except ImportError as error:
         raise RunError("Binding needs pypdf, which is among the development tools (`make setup`).") from error
-    if not files:
+    if not pages:
         raise RunError("There is no printed page to bind.")
     writer = PdfWriter()
-    sheets = {name: _append(writer, PdfReader(path)) for name, path in files.items()}
+    sheets = {name: _append(writer, PdfReader(page.path), page.headings) for name, page in pages.items()}
     _outline(writer, sheets, parts)
     _join(writer, sheets, root)
     writer.add_metadata({f"/{key.capitalize()}": value for key, value in about.items()})
@@ -93,7 +109,7 @@ def bind(
     return len(writer.pages)
 
 
-def _append(writer: "PdfWriter", reader: "PdfReader") -> Sheet:
+def _append(writer: "PdfWriter", reader: "PdfReader", headings: Sequence[str]) -> Sheet:
     """Append a printed page without its outline and links, which name things that no longer are what they were."""
     first = len(writer.pages)
 
@@ -102,9 +118,10 @@ def _append(writer: "PdfWriter", reader: "PdfReader") -> Sheet:
         top = destination.top
         return Place(first + (number or 0), float(destination.left or 0), None if top is None else float(top))
 
-    headings = list(_headings(reader.outline))
-    sheet = Sheet(first, _once(headings[0].title) if headings else "")
-    sheet.sections = [(_once(one.title), place(one)) for one in headings[1:] if one.title != OWN_CONTENTS]
+    named_so = {_compact(heading): heading for heading in headings}
+    outline = [(_title(one.title, named_so), place(one)) for one in _headings(reader.outline)]
+    sheet = Sheet(first, outline[0][0] if outline else "")
+    sheet.sections = [(title, at) for title, at in outline[1:] if title != OWN_CONTENTS]
     sheet.places = {name.removeprefix("/"): place(one) for name, one in reader.named_destinations.items()}
     for number, page in enumerate(reader.pages):
         for annotation in page.get("/Annots", []):
@@ -126,10 +143,18 @@ def _headings(outline: Any) -> Iterator[Any]:
             yield item
 
 
-def _once(title: str) -> str:
-    """A heading that Chromium has read twice, as it stood at the break between two sheets, read once."""
-    half = len(title) // 2
-    return title[:half] if title[:half] == title[half:] else title
+def _title(read: str, named_so: Mapping[str, str]) -> str:
+    """A heading as it stands on the page.
+
+    Chromium leaves out the space at which a heading was broken into lines, and reads one at the end of a sheet twice.
+    """
+    compact = _compact(read)
+    half = compact[: len(compact) // 2]
+    return named_so.get(compact) or (named_so.get(half) if 2 * half == compact else None) or read
+
+
+def _compact(text: str) -> str:
+    return "".join(text.split())
 
 
 def _outline(writer: "PdfWriter", sheets: Mapping[str, Sheet], parts: Mapping[str, str]) -> None:

@@ -13,6 +13,18 @@ from cladec_core.errors import RunError
 
 PRINTED = book.ROOT / "build" / "pdf"
 WHOLE = "cladec-book.pdf"  # all pages
+HEADINGS = """[...document.querySelectorAll("article :is(h1, h2)")].map((heading) => {
+  const own = heading.cloneNode(true);
+  own.querySelectorAll(".headerlink").forEach((link) => link.remove());
+  return own.textContent.trim().replace(/\\s+/g, " ");
+})"""
+# Chromium notes in the PDF only the places to which the page itself has links; other pages lead to others of them.
+PLACES = """document.querySelectorAll("article [id]").forEach(({id}) => {
+  const link = document.createElement("a");
+  link.href = `#${encodeURIComponent(id)}`;
+  link.hidden = true;
+  document.querySelector("article").append(link);
+})"""
 MARGIN = "16mm"  # slides have a format and margins of their own
 
 
@@ -52,7 +64,7 @@ def print_book(report: Callable[[str], None] = print, only: list[str] | None = N
     except ImportError as error:
         raise RunError("Printing needs playwright, which is among the development tools (`make setup`).") from error
     PRINTED.mkdir(parents=True, exist_ok=True)
-    files: dict[str, Path] = {}
+    printed: dict[str, binding.Printed] = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         page = browser.new_page()
@@ -60,20 +72,23 @@ def print_book(report: Callable[[str], None] = print, only: list[str] | None = N
             page.goto((book.HTML / f"{name}.html").as_uri(), wait_until="load")
             page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
             page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise")
-            files[name] = PRINTED / f"{Path(name).name}.pdf"
+            page.evaluate(PLACES)
+            output = PRINTED / f"{Path(name).name}.pdf"
             page.pdf(
-                path=files[name], format="A4", print_background=True, prefer_css_page_size=True, outline=True,
+                path=output, format="A4", print_background=True, prefer_css_page_size=True, outline=True,
                 tagged=True, margin={"top": MARGIN, "right": MARGIN, "bottom": MARGIN, "left": MARGIN},
             )  # fmt: skip
-            report(str(files[name]))
+            printed[name] = binding.Printed(output, page.evaluate(HEADINGS))
+            report(str(output))
         browser.close()
-    return [*files.values()] if only else [*files.values(), _whole(files, report)]
+    files = [page.path for page in printed.values()]
+    return files if only else [*files, _whole(printed, report)]
 
 
-def _whole(files: dict[str, Path], report: Callable[[str], None]) -> Path:
+def _whole(printed: dict[str, binding.Printed], report: Callable[[str], None]) -> Path:
     """Bind all printed pages."""
     configuration = yaml.safe_load((book.SITE / "_config.yml").read_text(encoding="utf-8"))
     about = {key: configuration[key] for key in ("title", "author")}
-    sheets = binding.bind(files, chapters.contents(book.SITE), book.HTML, PRINTED / WHOLE, about)
+    sheets = binding.bind(printed, chapters.contents(book.SITE), book.HTML, PRINTED / WHOLE, about)
     report(f"{PRINTED / WHOLE} ({sheets} sheets)")
     return PRINTED / WHOLE

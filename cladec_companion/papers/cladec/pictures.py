@@ -16,22 +16,23 @@ from cladec_companion.evidence.style import (
     show,
     style,
 )
-from cladec_companion.papers.cladec import vote
-from cladec_companion.papers.cladec.cases import ARCHITECTURE, CASES, Case, explanation, found
-from cladec_companion.records.record import Record, recorded
+from cladec_companion.papers.cladec import front, vote
+from cladec_companion.papers.cladec.cases import CASES, Case, explanation, found
+from cladec_companion.records.files import RECORDED
+from cladec_companion.records.record import Record, find_records, recorded
 from cladec_core.data import DATASETS
-from cladec_core.networks import LAYER_INDEX
 
 EXPERIMENT, PROFILE = "layers", "laptop"  # of whose record the pictures are
 PICTURE_DPI = 200
-FRONT = 6  # the place in the test set of the image on the front page: a pale coat with stripes
 NAMES = {"refae": "RefAE", "cladec": "ClaDec", "difference": "difference"}
 
 
 def write(folder: Path) -> None:
     """Draw the pictures of the front page and of the page on reading, from the committed record of `EXPERIMENT`."""
     shown = _committed()
-    front_picture(shown).savefig(folder / "front.png", dpi=PICTURE_DPI)
+    chosen = front.choose(shown, find_records(RECORDED))
+    front_picture(shown, chosen.image).savefig(folder / "front.png", dpi=PICTURE_DPI)
+    (folder / "front.md").write_text(front.figure(shown, chosen), encoding="utf-8")
     for name, case in CASES.items():
         case_picture(shown, case).savefig(folder / f"case-{name}.png", dpi=PICTURE_DPI)
     (folder / "vote.html").write_text(str(vote.figure(shown).data) + "\n", encoding="utf-8")
@@ -48,7 +49,8 @@ def scheme() -> str:
 
     The image is that of the front page, and the explanation is made from the middle layer.
     """
-    images = explanation(_committed(), Case(FRONT, "conv3"))
+    shown = _committed()
+    images = explanation(shown, Case(front.choose(shown, find_records(RECORDED)).image, front.LAYERS[1]))
     drawn = [
         f'<image x="{x}" y="{y}" width="40" height="40" href="{data_url(picture(images[name]))}"/>'
         for name, x, y in (("original", 3, 20), ("cladec", 236, 76))
@@ -56,11 +58,9 @@ def scheme() -> str:
     return Path(__file__).with_name("scheme.svg").read_text(encoding="utf-8") + "".join(drawn)
 
 
-def front_picture(record: Record) -> Figure:
+def front_picture(record: Record, image: int) -> Figure:
     """The idea in one picture: an image beside what RefAE and ClaDec read back from three layers of it."""
-    numbers = LAYER_INDEX[ARCHITECTURE]["code"]
-    layers = [numbers[index] for index in (-5, -3, -1)]
-    cases = [explanation(record, Case(FRONT, layer)) for layer in layers]
+    cases = [explanation(record, Case(image, layer)) for layer in front.LAYERS]
     with style():
         figure = plt.figure(figsize=(5.6, 3.75))
         grid = figure.add_gridspec(3, 4, width_ratios=[1.8, 1, 1, 1])

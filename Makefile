@@ -5,7 +5,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 RUN = .uv/bin/uv run --frozen --no-sync
 
-.PHONY: help setup book pdf test bench workflow lint format lock clean
+.PHONY: help setup book pdf archive test bench workflow lint format lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,9 +24,13 @@ setup: .venv/.synced ## Install the locked environment
 book: setup ## Run the notebooks and render the book (profile quick: digits, minutes on a CPU); STUDENT=1 leaves solutions out
 	$(RUN) cladec book $(if $(STUDENT),--student)
 
-pdf: setup ## Print every page of the book, slides included, to build/pdf
+pdf: setup ## Print every page of the book, slides included, to build/pdf, and bind all to one PDF
 	$(RUN) cladec book --no-open
 	$(RUN) cladec pdf
+
+archive: setup ## Pack the book into one zip that is read without network, in build/archive
+	$(RUN) cladec book --no-open
+	$(RUN) cladec archive
 
 test: setup ## Run all tests
 	$(RUN) pytest

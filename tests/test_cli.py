@@ -136,7 +136,7 @@ def test_help_of_every_command_has_an_example():
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
     assert "Example" in told()
-    for command in ("explain", "run", "book", "pdf", "train", "merge", "status"):
+    for command in ("explain", "run", "book", "pdf", "archive", "train", "merge", "status"):
         assert f"cladec {command}" in told(command), command
     for command in ("export", "analyse"):
         assert f"cladec study {command}" in told("study", command), command
@@ -227,11 +227,13 @@ def test_help_and_refusals_answer_without_importing_torch(case):
     assert told.stderr.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["run", "layers"], ["book"], ["pdf"], ["train"], ["merge", "x"], ["status"], ["study", "export", "--out", "x"]],
-    ids=lambda arguments: arguments[0],
-)
+OF_A_CHECKOUT = [
+    ["run", "layers"], ["book"], ["pdf"], ["archive"], ["train"], ["merge", "x"], ["status"],
+    ["study", "export", "--out", "x"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", OF_A_CHECKOUT, ids=lambda arguments: arguments[0])
 def test_a_command_that_needs_a_checkout_says_so_in_one_line(arguments, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(shared, "CHECKOUT", tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -18,6 +18,8 @@ from cladec_companion.book import heads as chapters
 from cladec_companion.book import pdf as printing
 from cladec_companion.evidence.explorer import Control, explorer
 from cladec_companion.evidence.style import apart, signed_difference, unit
+from cladec_companion.papers.cladec import cases as worked
+from cladec_companion.papers.cladec import front as choice
 from cladec_companion.papers.cladec import pictures as front
 from cladec_companion.papers.cladec.alpha import figures as alpha
 from cladec_companion.papers.cladec.layers import figures as layers
@@ -26,8 +28,8 @@ from cladec_companion.papers.cladec.pictures import PICTURE_DPI
 from cladec_companion.papers.cladec.subsets import figures as subsets
 from cladec_companion.papers.cladec.theory import closed_forms as theory
 from cladec_companion.papers.cladec.theory import figures as theory_figures
-from cladec_companion.records.files import ROOT
-from cladec_companion.records.record import Record, recorded
+from cladec_companion.records.files import RECORDED, ROOT
+from cladec_companion.records.record import Record, find_records, recorded
 from cladec_companion.records.samples import RunImages
 from cladec_core.errors import RunError
 from tests.made_up import content
@@ -103,6 +105,39 @@ def test_every_choice_shows_the_image_of_the_record(made):
     assert data["controls"][1]["values"] == ["conv2 (-5)", "penultimate (-1)"]
     away = apart(unit(samples[f"{RUN}/original"])[2], unit(samples[f"{RUN}/penultimate/cladec"])[2])
     assert f"ClaDec's {away:.0%}" in data["notes"][5]
+    assert data["notes"][5].endswith("The classifier says Sandal; it is Ankle boot.")
+
+
+def test_figures_begin_where_the_difference_is_largest(made):
+    images = RunImages.of(made["layers"])
+    gaps = {
+        (at, place): apart(unit(images[layer, "refae"][at]), unit(images[layer, "cladec"][at]))
+        for at in range(3)
+        for place, layer in enumerate(("conv2", "penultimate"))
+    }
+    data, _ = content(layers.interactive(made["layers"]))
+    assert tuple(control["start"] for control in data["controls"]) == max(gaps, key=gaps.get)
+
+    images = RunImages.of(made["alpha"])
+    changed = [apart(*(unit(images[f"alpha={value}"][at]) for value in (0.0, 0.9))) for at in range(2)]
+    data, shown = content(alpha.interactive(made["alpha"]))
+    assert data["controls"][0]["values"] == ["1. Bag", "2. Pullover"]  # the third is misclassified
+    assert [control["start"] for control in data["controls"]] == [np.argmax(changed), 1]  # α = 0.9
+    assert np.array_equal(shown(1, 1, 2), ink(images["alpha=0.0"][1]))  # beside every α
+
+    images = RunImages.of(made["subsets"])
+    lost = [apart(*(unit(images["nested", size, "0"][at]) for size in ("1", "10"))) for at in range(3)]
+    data, shown = content(subsets.interactive(made["subsets"]))
+    assert [control["start"] for control in data["controls"]] == [np.argmax(lost), 0]
+    assert np.array_equal(shown(1, 1, 0), ink(images["nested", "10", "0"][1]))  # beside every size
+
+    samples = made["occlusion"].samples
+    before, after = (
+        unit(samples[f"{RUN}/conv2/{name} reconstruction"]) for name in ("clean", "moved")
+    )  # the square misleads the classifier once: at place 2 of the first image
+    data, _ = content(occlusion.interactive(made["occlusion"]))
+    assert [control["start"] for control in data["controls"]] == [0, 0, 2]
+    assert data["notes"][2].endswith(f"changes ClaDec's image by {apart(before[1], after[0, 2]):.0%}.")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +148,7 @@ def test_sliders_go_from_small_to_large(made, name, steps, of):
     assert data["controls"][-1]["values"] == steps
     for place, step in enumerate(steps):
         key = of.format(float(step) if name == "alpha" else step)
-        assert np.array_equal(shown(1, 1, place), ink(made[name].samples[f"{RUN}/{key}"][1]))
+        assert np.array_equal(shown(2, 1, place), ink(made[name].samples[f"{RUN}/{key}"][1]))
     assert "100%" in data["notes"][len(steps) - 1 if name == "alpha" else 0]
 
 
@@ -126,8 +161,8 @@ def test_square_covers_the_place_that_is_named(made):
     assert np.array_equal(shown(0, 0, 0, 2), ink(expected))
     assert np.array_equal(shown(1, 0, 0, 2), ink(samples[f"{RUN}/conv2/clean reconstruction"][1]))
     assert np.array_equal(shown(2, 1, 0, 3), ink(samples[f"{RUN}/conv2/moved reconstruction"][1, 3]))
-    assert data["notes"][2] == "The classifier says Dress, not Pullover."
-    assert data["notes"][1] == "The classifier says Pullover, as without the square."
+    assert data["notes"][2].startswith("The classifier says Dress, not Pullover. ")
+    assert data["notes"][1].startswith("The classifier says Pullover, as without the square. ")
     assert data["drag"] == {"corners": [0, 20], "square": 12}
 
 
@@ -164,14 +199,17 @@ def test_encoder_turns_by_the_numbers_of_python():
         [frame["e"] + frame["r"] for frame in data["frames"]], frames[["e1", "e2", "r1", "r2"]], atol=1e-4
     )
     assert f"Loss {frames['loss'][30]:.2f}" in data["notes"][1]
+    losses = frames["loss"].tolist()
+    half = next(place for place, loss in enumerate(losses) if loss - losses[0] >= (max(losses) - losses[0]) / 2)
+    assert data["controls"][0]["start"] == half > 0
 
 
 @pytest.fixture(scope="module")
 def cases():
     stored = recorded("layers", "laptop")
     distances = {}
-    for name, case in front.CASES.items():
-        shown = front.explanation(stored, case)
+    for name, case in worked.CASES.items():
+        shown = worked.explanation(stored, case)
         pairs = (("original", "refae"), ("original", "cladec"), ("refae", "cladec"))
         distances[name] = tuple(apart(shown[first], shown[second]) for first, second in pairs)
     return stored, distances
@@ -190,7 +228,7 @@ def test_worked_cases_are_what_the_page_says(cases):
 
 def test_the_letters_of_the_trap_are_gone_from_both_pictures(cases):
     """What is left of an image without its coarse tones: both reconstructions lack it, and are alike in that."""
-    shown = front.explanation(cases[0], front.CASES["trap"])
+    shown = worked.explanation(cases[0], worked.CASES["trap"])
     fine = {name: shown[name] - uniform_filter(shown[name], (0, 7, 7)) for name in ("original", "refae", "cladec")}
     letters = (slice(None), slice(8, 18), slice(8, 24))  # on the chest
     reference, explanation = (apart(fine["original"][letters], fine[name][letters]) for name in ("refae", "cladec"))
@@ -199,7 +237,7 @@ def test_the_letters_of_the_trap_are_gone_from_both_pictures(cases):
 
 def test_worked_case_of_drift_is_misclassified_and_the_others_are_not(cases):
     stored, _ = cases
-    for name, case in front.CASES.items():
+    for name, case in worked.CASES.items():
         images = RunImages.of(stored, case.dataset, case.architecture)
         wrong = (images.labels != images.predicted)[images.index == case.image]
         assert wrong[0] == (name == "drift")
@@ -290,7 +328,8 @@ def test_citation_names_the_version_of_the_project():
 
 
 def test_the_picture_of_the_readme_is_the_one_of_the_committed_record(cases, tmp_path):
-    front.front_picture(cases[0]).savefig(tmp_path / "front.png", dpi=PICTURE_DPI)
+    chosen = choice.choose(cases[0], find_records(RECORDED))
+    front.front_picture(cases[0], chosen.image).savefig(tmp_path / "front.png", dpi=PICTURE_DPI)
     kept = ROOT / "book" / "static" / "front.png"
     drawn, stored = (np.asarray(Image.open(path).convert("RGB"), float) for path in (tmp_path / "front.png", kept))
     assert drawn.shape == stored.shape

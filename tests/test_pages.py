@@ -11,22 +11,17 @@ from cladec_companion.book import build as book
 from cladec_companion.book import launch
 from cladec_companion.book import pdf as printing
 from cladec_companion.papers.cladec import printed_tables
+from tests.browsing import DESKTOP, PHONE, needs_chromium, offline
 
-CHROMIUM = printing.chromium()
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run", "--disable-quic",
-]  # fmt: skip
 pytestmark = [
     pytest.mark.xdist_group("pages"),  # one browser for all
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (Debian: apt-get install chromium)"),
+    needs_chromium,
     pytest.mark.skipif(not book.HTML.exists(), reason="the book was not built (make book)"),
 ]
 PAGES = sorted(str(path.relative_to(book.HTML)) for path in book.HTML.glob("*/*.html") if path.parent.name[0] != "_")
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 SLIDES = [page for page in PAGES if page.startswith("book/slides")]
 EXPLORERS = [page for page in CHAPTERS if 'class="explorer"' in (book.HTML / page).read_text(encoding="utf-8")]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 900}
 LARGEST = 1_500_000  # bytes of a page with its pictures
 BLOCKING = 2_500_000  # bytes of styles and scripts that are read before anything is painted
 SHEET = {"width": 673, "height": 1001}  # what the margins leave of A4, in CSS pixels
@@ -34,14 +29,8 @@ SHEET = {"width": 673, "height": 1001}  # what the margins leave of A4, in CSS p
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")), executable_path=CHROMIUM, headless=True, args=FLAGS, offline=True
-        )
+    with offline(tmp_path_factory.mktemp("profile")) as context:
         yield context
-        context.close()
 
 
 def load(browser, name):
@@ -275,24 +264,27 @@ def test_figure_is_operated_by_keyboard(name, open_page):
     page, _ = open_page(name)
     figure, slider, seen = explorer(page)
     before, said = seen(), slider.get_attribute("aria-valuetext")
+    start = slider.input_value()  # where the figure is of most interest, which may be an end
     slider.focus()
-    page.keyboard.press("End")
-    assert slider.input_value() == slider.get_attribute("max")
+    page.keyboard.press("Home" if start == slider.get_attribute("max") else "End")
+    assert slider.input_value() in ("0", slider.get_attribute("max"))
     assert slider.get_attribute("aria-valuetext") == figure.locator("output").last.inner_text() != said
     assert seen()[0] != before[0]
     page.keyboard.press("Home")
-    assert seen() == before
     page.keyboard.press("ArrowRight")
     assert slider.input_value() == "1"
+    for _ in range(abs(int(start) - 1)):
+        page.keyboard.press("ArrowRight" if int(start) > 1 else "ArrowLeft")
+    assert seen() == before
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_figure_is_operated_by_mouse(name, open_page):
     page, _ = open_page(name)
     figure, slider, seen = explorer(page)
-    before, box = seen(), slider.bounding_box()
-    page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
-    assert slider.input_value() == slider.get_attribute("max")
+    before, box, at_end = seen(), slider.bounding_box(), slider.input_value() == slider.get_attribute("max")
+    page.mouse.click(box["x"] + (4 if at_end else box["width"] - 4), box["y"] + box["height"] / 2)
+    assert slider.input_value() == ("0" if at_end else slider.get_attribute("max"))
     assert seen()[0] != before[0]
     for choice in figure.locator("select:visible").all():
         before = seen()

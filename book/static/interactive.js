@@ -53,6 +53,52 @@
     canvas.addEventListener("pointermove", follow);
   }
 
+  // Some panes stay covered until the reader has voted; then the answer stands beside the vote.
+  function vote(stage, data, choose) {
+    const root = stage.parentElement, paint = pictures(stage, data, choose), votes = {};
+    const panes = [...stage.children].map((pane, place) => {
+      const canvas = pane.querySelector("canvas"), frame = document.createElement("span");
+      frame.className = "explorer-frame";
+      canvas.replaceWith(frame);
+      frame.append(canvas);
+      return {pane, box: add(frame, "i"), hidden: data.hidden.includes(data.panes[place].name)};
+    });
+    const ballot = add(root, "div", {class: "explorer-votes", role: "group", "aria-label": "Your vote"});
+    const said = add(root, "p", {"aria-live": "polite"});
+    let state = 0, words = "";
+    const buttons = data.options.map((option, place) => {
+      const button = add(ballot, "button", {type: "button"});
+      button.addEventListener("click", () => { votes[state] = place; show(); next.focus(); });
+      return button;
+    });
+    const next = add(add(root, "div", {class: "explorer-votes"}), "button", {type: "button"}, "Next case");
+    next.addEventListener("click", () => choose((state + 1) % data.answers.length));
+    function show() {
+      const own = votes[state], right = data.answers[state], voted = own !== undefined, box = data.boxes[state];
+      for (const {pane, box: mark, hidden} of panes) {
+        pane.classList.toggle("veiled", hidden && !voted);
+        mark.hidden = !box;
+        if (box) {
+          const [top, bottom, left, end] = box.map((pixels) => pixels / data.side * 100);
+          mark.style.cssText = `top:${top}%;left:${left}%;width:${end - left}%;height:${bottom - top}%`;
+        }
+      }
+      buttons.forEach((button, place) => {
+        button.disabled = voted;
+        button.className = voted && place === right ? "right" : place === own ? "own" : "";
+        const mark = voted && place === right ? " ✓" : place === own ? " (your vote)" : "";
+        button.textContent = `${"ABCD"[place]}. ${data.options[place]}${mark}`;
+      });
+      const cast = Object.keys(votes), agreed = cast.filter((at) => votes[at] === data.answers[at]).length;
+      said.textContent = voted
+        ? `${own === right ? "The numbers agree" : "The numbers say"}: ${data.options[right]}. ${data.reasons[state]} `
+          + `(You and the numbers agree in ${agreed} of ${cast.length}.)`
+        : "Vote, and the reference appears.";
+      paint(state, words);
+    }
+    return (at, told) => { state = at; words = told; show(); };
+  }
+
   // Points in the plane, their reconstructions from one number, and the encoder as a line (chapter on theory).
   function plane(stage, {points, frames, colours}) {
     const svg = add(stage, "svg", {viewBox: "-6 -3.6 12 7.2", "aria-hidden": "true"});
@@ -61,16 +107,21 @@
     line({y1: -3.6, y2: 3.6});
     add(svg, "text", {x: 5.4, y: -0.15, "font-size": 0.4, fill: "currentColor"}, "x₁");
     add(svg, "text", {x: 0.12, y: -3.2, "font-size": 0.4, fill: "currentColor"}, "x₂");
+    const place = ({e, r}, x, y) => {
+      const code = e[0] * x + e[1] * y;
+      return {cx: r[0] * code, cy: -r[1] * code};
+    };
     const pairs = points.map(([x, y]) => {
       const joined = line({x1: x, y1: -y});
+      add(svg, "circle", {...place(frames[0], x, y), r: 0.08, fill: colours.refae, class: "reference"});
       add(svg, "circle", {cx: x, cy: -y, r: 0.09, fill: colours.original});
       return [x, y, joined, add(svg, "circle", {r: 0.11})];
     });
     const encoder = line({class: "encoder", stroke: "currentColor", "stroke-width": 0.08});
     return (state) => {
-      const {e, r} = frames[state], set = (node, values) => { for (const key in values) node.setAttribute(key, values[key]); };
+      const {e} = frames[state], set = (node, values) => { for (const key in values) node.setAttribute(key, values[key]); };
       for (const [x, y, joined, dot] of pairs) {
-        const code = e[0] * x + e[1] * y, cx = r[0] * code, cy = -r[1] * code;
+        const {cx, cy} = place(frames[state], x, y);
         set(joined, {x2: cx, y2: cy});
         set(dot, {cx, cy, fill: state ? colours.cladec : colours.refae});
       }
@@ -92,7 +143,7 @@
       return {input, values, shown: slider ? add(row, "output") : null};
     });
     const last = inputs[inputs.length - 1].input;
-    const draw = {pictures, plane}[data.kind](stage, data, (place) => { last.value = place; update(); });
+    const draw = {pictures, vote, plane}[data.kind](stage, data, (place) => { last.value = place; update(); });
     if (data.drag) last.addEventListener("keydown", (event) => { // up and down: a row of places
       const rows = {ArrowUp: -1, ArrowDown: 1}[event.key];
       if (!rows) return;

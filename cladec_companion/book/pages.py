@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cladec_companion.book import found, provenance
+from cladec_companion.book import found, provenance, what_if
 from cladec_companion.book.ledger import differences, ledger, of
 from cladec_companion.engine import runner
 from cladec_companion.evidence import noise, tables, thresholds
@@ -37,6 +37,7 @@ def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHA
         "status.md": status(records, chapters),
         "published.md": published_against_reproduced(records, chapters),
         "claims.md": ledger(chapters, records),
+        "what_if.html": what_if.page(chapters, records),
         "differences.md": differences(chapters, records),
         "thresholds.md": tables.markdown(thresholds.table().reset_index()),
         "noise.md": "\n\n".join(tables.markdown(noise.table(known()).reset_index()) for known in of_single_runs),

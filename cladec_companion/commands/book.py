@@ -1,4 +1,4 @@
-"""The commands of the book: `cladec run`, `cladec book` and `cladec pdf`."""
+"""The commands of the book: `cladec run`, `cladec book`, `cladec pdf` and `cladec archive`."""
 
 import os
 import sys
@@ -90,13 +90,25 @@ def book(
 @told
 @of_a_checkout
 def pdf() -> None:
-    """Print every page of the rendered book, slides included, to a PDF of its own.
+    """Print every page of the rendered book, slides included, to a PDF of its own, and bind all of them to one.
 
     Example: `cladec pdf`
     """
     from cladec_companion.book import pdf as printing
 
     printing.print_book()
+
+
+@told
+@of_a_checkout
+def archive() -> None:
+    """Pack the rendered book into one zip that is read without a server or network.
+
+    Example: `cladec archive`
+    """
+    from cladec_companion.book import archive as packing
+
+    print(packing.pack())
 
 
 def _environment(data_dir: Path | None, device: str) -> None:

@@ -74,6 +74,8 @@ class Verdict:
         Two-sided p-value of the claim, for the correction over all claims; NaN where nothing was tested.
     parts
         Of a claim that says several things at once, the verdict on each.
+    quantifier
+        How many of the comparisons it took; None where they were not counted.
     """
 
     verdict: str
@@ -81,6 +83,7 @@ class Verdict:
     comparisons: tuple[Comparison, ...] = ()
     p: float = np.nan
     parts: tuple["Verdict", ...] = ()
+    quantifier: Quantifier | None = None
 
     @property
     def n(self) -> int:
@@ -226,7 +229,8 @@ def judge(
     if not found:
         return undecided(lacking)
     if all(comparison.obstacle and comparison.too_short for comparison in found):
-        return replace(not_comparable(_joined(comparison.obstacle for comparison in found)), comparisons=found)
+        why = _joined(comparison.obstacle for comparison in found)
+        return replace(not_comparable(why), comparisons=found, quantifier=quantifier)
     m, needed = len(found), quantifier.needed(len(found))
     p_for, p_against = ([1.0 if c.obstacle else getattr(c, side) for c in found] for side in ("p_for", "p_against"))
     holds, fails = partial_conjunction(p_for, needed), partial_conjunction(p_against, m - needed + 1)
@@ -234,7 +238,7 @@ def judge(
     told = _told(found, what, needed)
     if verdict == UNDECIDED:
         told += f"; {_would_decide(found, needed)}"
-    return Verdict(verdict, told, found, min(1.0, 2 * min(holds, fails)))
+    return Verdict(verdict, told, found, min(1.0, 2 * min(holds, fails)), quantifier=quantifier)
 
 
 def _told(found: Sequence[Comparison], what: str, needed: int) -> str:

@@ -27,7 +27,7 @@ STYLE = """
 .explorer {text-align: left}
 .explorer-stage {display: grid; gap: .5rem; justify-content: center}
 .explorer-stage > div {text-align: center; font-size: .85rem; line-height: 1.3}
-.explorer-stage.pictures {grid-template-columns: repeat(var(--panes), minmax(0, 10.5rem))}
+.explorer-stage:not(.plane) {grid-template-columns: repeat(var(--panes), minmax(0, 10.5rem))}
 .explorer-stage canvas {width: 100%; image-rendering: pixelated; border: 3px solid; background: #fff}
 .explorer-stage canvas.draggable {cursor: move; touch-action: none}
 .explorer-stage svg {width: 40rem; max-width: 100%; max-height: 24rem}
@@ -35,10 +35,22 @@ STYLE = """
 .explorer-controls label[hidden] {display: none}
 .explorer-controls span, .explorer-controls output {flex: 0 0 8rem}
 .explorer-controls input, .explorer-controls select {flex: 1 1 14rem; min-width: 0; min-height: 2rem; font: inherit}
+.explorer-frame {display: block; position: relative; line-height: 0}
+.explorer-frame i {position: absolute; border: 2px dashed #009e73; pointer-events: none}
+.veiled canvas {visibility: hidden}
+.veiled .explorer-frame::after {content: "?"; position: absolute; inset: 0; display: grid; place-items: center;
+  border: 2px dashed; font-size: 2.5rem; line-height: 1}
+.explorer-votes {display: flex; flex-wrap: wrap; gap: .5rem; margin: .5rem 0}
+.explorer-votes button {flex: 1 1 9rem; min-height: 2.75rem; padding: .3rem .6rem; border: 2px solid #8a8f98;
+  border-radius: .3rem; background: transparent; color: inherit; font: inherit; cursor: pointer}
+.explorer-votes button:disabled {cursor: default; opacity: 1}
+.explorer-votes button.own {border-style: dashed; border-color: #d55e00}
+.explorer-votes button.right {border-style: solid; border-color: #009e73; box-shadow: 0 0 0 2px #009e73}
+.explorer-stage circle.reference {opacity: .35}
 .explorer p {min-height: 3em; margin: .3rem 0; font-size: .9rem}
 .explorer.ready > img {display: none}
 @media (max-width: 40rem) {
-  .explorer-stage.pictures {grid-template-columns: repeat(2, minmax(0, 10.5rem))}
+  .explorer-stage:not(.plane) {grid-template-columns: repeat(2, minmax(0, 10.5rem))}
   .explorer-controls input {order: 3}
 }
 @media print {
@@ -72,7 +84,7 @@ def explorer(
     about
         What there is to be seen, for readers who cannot see it.
     kind
-        The function of the script that draws a state: "pictures" or "plane".
+        The function of the script that draws a state: "pictures", "vote" or "plane".
     fallback
         What stands here in print, and without a script.
     **data
@@ -97,6 +109,49 @@ def explore(controls: list[Control], panes: dict[str, np.ndarray], notes: list[s
         Name -> images for each combination of values, (sizes..., side, side, 3) in [0, 1]. A size may be 1 where a
         control changes nothing.
     """
+    parts, rows = _pictures(controls, panes)
+    titles = [value.replace(" (", "\n(").replace(", ", "\n") for value in controls[-1].values]
+    fallback = grid(rows, titles, size=0.8 if len(titles) < 12 else 0.55)
+    return explorer(controls, notes, about, kind="pictures", fallback=fallback, **parts, **data)
+
+
+def vote(
+    cases: list[str], panes: dict[str, np.ndarray], hidden: Sequence[str], notes: list[str], options: Sequence[str],
+    answers: Sequence[int], reasons: list[str], boxes: Sequence[Sequence[int] | None], about: str,
+) -> HTML:  # fmt: skip
+    """Cases on which a reader votes before everything is shown.
+
+    Parameters
+    ----------
+    cases
+        Names of the cases.
+    panes
+        Name -> images, (cases, side, side, 3) in [0, 1].
+    hidden
+        Names of the panes that a vote uncovers.
+    notes
+        The question of each case.
+    options
+        What there is to vote for.
+    answers
+        Place of the right option of each case.
+    reasons
+        The numbers behind each answer.
+    boxes
+        What each question is about: top, bottom, left and right in pixels; None for the whole image.
+    """
+    controls = [Control("Case", [f"{place}. {name}" for place, name in enumerate(cases, 1)], slider=False)]
+    parts, rows = _pictures(controls, panes)
+    seen = [(name, images) for name, images in rows if name not in hidden]
+    fallback = grid(seen, [f"{place}" for place in range(1, len(cases) + 1)])
+    voted = {"hidden": list(hidden), "options": list(options), "answers": list(answers), "reasons": reasons}
+    return explorer(controls, notes, about, kind="vote", fallback=fallback, boxes=list(boxes), **parts, **voted)
+
+
+def _pictures(
+    controls: list[Control], panes: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], list[tuple[str, list[np.ndarray]]]]:
+    """What the script needs to draw some panes, and the rows of the static picture that stands for them."""
     sizes = tuple(len(control.values) for control in controls)
     tiles: dict[bytes, int] = {}
     shown, rows = [], []
@@ -108,17 +163,31 @@ def explore(controls: list[Control], panes: dict[str, np.ndarray], notes: list[s
         shown.append({"name": name, "colour": _colour(name), "tiles": numbers})
         rows.append((name, list(whole[tuple(control.start for control in controls[:-1])])))
     side = whole.shape[-2]
-    titles = [value.replace(" (", "\n(").replace(", ", "\n") for value in controls[-1].values]
-    fallback = grid(rows, titles, size=0.8 if sizes[-1] < 12 else 0.55)
     sprite, columns = _sprite([np.frombuffer(tile, np.uint8).reshape(side, side, 3) / 255 for tile in tiles])
-    parts = {"panes": shown, "sprite": sprite, "columns": columns, "side": side} | data
-    return explorer(controls, notes, about, kind="pictures", fallback=fallback, **parts)
+    return {"panes": shown, "sprite": sprite, "columns": columns, "side": side}, rows
 
 
-def images_control(images: RunImages, count: int) -> Control:
-    """The list of test images to choose from, each with its class and, if it is another, the predicted one."""
-    names = [title.replace("\n→ ", ", taken for ") for title in images.titles(classes_of(images), range(count))]
-    return Control("Image", [f"{place}. {name}" for place, name in enumerate(names, 1)], False, min(2, len(names) - 1))
+def images_control(images: RunImages, start: int, chosen: Sequence[int] | np.ndarray | None = None) -> Control:
+    """The list of test images to choose from (all by default), each with its class and, if it is another, the
+    predicted one.
+    """
+    names = images.titles(classes_of(images), range(len(images.labels)) if chosen is None else chosen)
+    told = [f"{place}. {name}".replace("\n→ ", ", taken for ") for place, name in enumerate(names, 1)]
+    return Control("Image", told, False, start)
+
+
+def largest(differences: np.ndarray) -> tuple[int, ...]:
+    """Where a figure begins: at the combination of values with the largest difference; the first of equal ones."""
+    return tuple(map(int, np.unravel_index(np.argmax(differences), differences.shape)))
+
+
+def said_of(images: RunImages) -> list[str]:
+    """For each test image, what the classifier says of it: the record keeps the class, but no scores."""
+    classes = classes_of(images)
+    return [
+        f"The classifier says {classes[predicted]}" + ("." if predicted == label else f"; it is {classes[label]}.")
+        for label, predicted in zip(images.labels, images.predicted, strict=True)
+    ]
 
 
 def classes_of(images: RunImages) -> Sequence[str]:

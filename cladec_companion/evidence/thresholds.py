@@ -171,6 +171,17 @@ REPEATED = Threshold(
 )  # fmt: skip
 CLEARLY = Threshold("points at (your own)", 2.0, (), "times as much as its area, or as the other has", "2026-11-21")
 HALF = Threshold("is there (your own)", 0.5, (), "share of a marker; with more of it, it is there", "2026-11-21")
+LOOKS_KEPT = Threshold(
+    "kept (a vote)", 0.1, (),
+    "distance from the image as a share of the way from white to black: faint noise, which nobody sees",
+    "2026-11-22", after_data=True,
+)  # fmt: skip
+LOST_BY_BOTH = Threshold(
+    "nothing follows (a vote)", 0.3, (),
+    "distance of the reference from ClaDec, as a share of ClaDec's from the image: less than a third, so that most of "
+    "what is missing is missing from both",
+    "2026-11-22", after_data=True,
+)  # fmt: skip
 
 ADDS_UP = Threshold(
     "adds up (attributions)", 0.05, ("L1",),

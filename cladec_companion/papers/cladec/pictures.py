@@ -1,6 +1,5 @@
 """Pictures of the front page and of the page on reading: single explanations, large enough for a phone."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,66 +14,28 @@ from cladec_companion.evidence.style import (
     data_url,
     picture,
     show,
-    signed_difference,
     style,
-    unit,
 )
-from cladec_companion.records.record import Record, recorded
-from cladec_companion.records.samples import RunImages
+from cladec_companion.papers.cladec import front, vote
+from cladec_companion.papers.cladec.cases import CASES, Case, explanation, found
+from cladec_companion.records.files import RECORDED
+from cladec_companion.records.record import Record, find_records, recorded
 from cladec_core.data import DATASETS
-from cladec_core.errors import RunError
-from cladec_core.networks import LAYER_INDEX
 
 EXPERIMENT, PROFILE = "layers", "laptop"  # of whose record the pictures are
 PICTURE_DPI = 200
-DATASET, ARCHITECTURE = "fashion_mnist", "vgg11"
-FRONT = 6  # the place in the test set of the image on the front page: a pale coat with stripes
 NAMES = {"refae": "RefAE", "cladec": "ClaDec", "difference": "difference"}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One explanation to be read: a test image, by its place in the test set, and a layer."""
-
-    image: int
-    layer: str
-    dataset: str = DATASET
-    architecture: str = ARCHITECTURE
-
-
-# What each shows is said on the page; `apart` measures it, and a test compares.
-CASES = {
-    "kept": Case(2, "conv2"),
-    "discarded": Case(31, "conv3"),
-    "typical": Case(53, "penultimate"),
-    "trap": Case(1, "penultimate"),
-    "drift": Case(259, "penultimate", "mnist"),
-}
-
-
-def explanation(record: Record, case: Case) -> dict[str, np.ndarray]:
-    """The images of a case: `original`, `refae` and `cladec` in [0, 1], channels first, `difference` as RGB."""
-    images, at = _found(record, case)
-    shown = {"original": unit(images.original[at])}
-    shown |= {name: unit(images.aligned(case.layer, name)[at]) for name in ("refae", "cladec")}
-    return shown | {"difference": signed_difference(shown["refae"], shown["cladec"])}
-
-
-def _found(record: Record, case: Case) -> tuple[RunImages, int]:
-    """The images of a case's run, and the place of its image among them."""
-    images = RunImages.of(record, case.dataset, case.architecture)
-    places = np.flatnonzero(images.index == case.image)
-    if not len(places):
-        raise RunError(f"The record does not show test image {case.image} of {'/'.join(images.run)}.")
-    return images, int(places[0])
 
 
 def write(folder: Path) -> None:
     """Draw the pictures of the front page and of the page on reading, from the committed record of `EXPERIMENT`."""
     shown = _committed()
-    front_picture(shown).savefig(folder / "front.png", dpi=PICTURE_DPI)
+    chosen = front.choose(shown, find_records(RECORDED))
+    front_picture(shown, chosen.image).savefig(folder / "front.png", dpi=PICTURE_DPI)
+    (folder / "front.md").write_text(front.figure(shown, chosen), encoding="utf-8")
     for name, case in CASES.items():
         case_picture(shown, case).savefig(folder / f"case-{name}.png", dpi=PICTURE_DPI)
+    (folder / "vote.html").write_text(str(vote.figure(shown).data) + "\n", encoding="utf-8")
 
 
 def _committed() -> Record:
@@ -88,7 +49,8 @@ def scheme() -> str:
 
     The image is that of the front page, and the explanation is made from the middle layer.
     """
-    images = explanation(_committed(), Case(FRONT, "conv3"))
+    shown = _committed()
+    images = explanation(shown, Case(front.choose(shown, find_records(RECORDED)).image, front.LAYERS[1]))
     drawn = [
         f'<image x="{x}" y="{y}" width="40" height="40" href="{data_url(picture(images[name]))}"/>'
         for name, x, y in (("original", 3, 20), ("cladec", 236, 76))
@@ -96,11 +58,9 @@ def scheme() -> str:
     return Path(__file__).with_name("scheme.svg").read_text(encoding="utf-8") + "".join(drawn)
 
 
-def front_picture(record: Record) -> Figure:
+def front_picture(record: Record, image: int) -> Figure:
     """The idea in one picture: an image beside what RefAE and ClaDec read back from three layers of it."""
-    numbers = LAYER_INDEX[ARCHITECTURE]["code"]
-    layers = [numbers[index] for index in (-5, -3, -1)]
-    cases = [explanation(record, Case(FRONT, layer)) for layer in layers]
+    cases = [explanation(record, Case(image, layer)) for layer in front.LAYERS]
     with style():
         figure = plt.figure(figsize=(5.6, 3.75))
         grid = figure.add_gridspec(3, 4, width_ratios=[1.8, 1, 1, 1])
@@ -129,8 +89,8 @@ def front_picture(record: Record) -> Figure:
 def case_picture(record: Record, case: Case) -> Figure:
     """One explanation in a row; below it the class, and how far the images are apart (`apart`)."""
     images = explanation(record, case)
-    (found, at), classes = _found(record, case), DATASETS[case.dataset].classes
-    label, predicted = (classes[int(found[name][at])] for name in ("label", "predicted"))
+    (shown, at), classes = found(record, case), DATASETS[case.dataset].classes
+    label, predicted = (classes[int(shown[name][at])] for name in ("label", "predicted"))
     below = {
         "original": label if label == predicted else f"{label}\n→ {predicted}",
         "refae": rf"{apart(images['original'], images['refae']):.0%} from $X$",

@@ -5,9 +5,9 @@ import numpy as np
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.explorer import Control, explore, images_control, measured
+from cladec_companion.evidence.explorer import Control, explore, images_control, largest, measured
 from cladec_companion.evidence.lines import legend_below, lines
-from cladec_companion.evidence.style import COLOURS, LABELS, drawn, grid, picture
+from cladec_companion.evidence.style import COLOURS, LABELS, apart, drawn, grid, picture, signed_difference, unit
 from cladec_companion.evidence.trends import Evidence
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, valued
@@ -62,25 +62,34 @@ def trade_off(sources: dict[str, Evidence]) -> Figure:
     return figure
 
 
-def interactive(record: Record, count: int = 12) -> HTML:
-    """Turn the weight of the classification loss.
+def interactive(record: Record) -> HTML:
+    """Turn the weight of the classification loss; beside it stays what α = 0 draws, as the record has no RefAE.
+
+    The images are those that the classifier gets right, as in Fig. 11. The figure begins at the largest weight below 1,
+    with the image that this weight changes most.
 
     Parameters
     ----------
     record
         Of the experiment `alpha`.
-    count
-        How many images there are to choose from.
     """
     images = RunImages.of(record)
-    values, originals = images.values("alpha"), images.original[:count, None]
-    made = np.stack([images.aligned(valued("alpha", value))[:count] for value in values], 1)
+    right = np.flatnonzero(images.labels == images.predicted)
+    values, originals = images.values("alpha"), images.original[right, None]
+    made = np.stack([images.aligned(valued("alpha", value))[right] for value in values], 1)
+    plain = made[:, :1]
     found = measured(record.rows, images.run, "alpha")
     notes = [
         f"All test images: reconstruction loss {found.loc[value, 'loss_raw_sum']:.1f} (raw sum per image); of "
         f"{found.loc[value, 'agreement']:.0%} the classifier says what it says of the original."
         for value in values
     ]
-    controls = [images_control(images, len(made)), Control("Weight α", [f"{value:g}" for value in values])]
+    panes = {
+        "X": picture(originals), f"ClaDec, α = {values[0]:g}": picture(plain), "ClaDec": picture(made),
+        "what α changed": signed_difference(unit(plain), unit(made)),
+    }  # fmt: skip
+    weight = max(place for place, value in enumerate(values) if value < 1)
+    (image,) = largest(apart(unit(plain[:, 0]), unit(made[:, weight])))
+    weights = Control("Weight α", [f"{value:g}" for value in values], start=weight)
     about = "An image and its explanation, for a weight of the classification loss that you choose"
-    return explore(controls, {"X": picture(originals), "ClaDec": picture(made)}, notes * len(made), about)
+    return explore([images_control(images, image, right), weights], panes, notes * len(right), about)

@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.explorer import Control, explore, images_control
+from cladec_companion.evidence.explorer import Control, explore, images_control, largest, said_of
 from cladec_companion.evidence.style import (
     COLOURS,
     LABELS,
@@ -165,28 +165,31 @@ def recorded_layers(record: Record, dataset: str | None = None, architecture: st
     return [layer.name for layer in RunImages.of(record, dataset, architecture).layers()]
 
 
-def interactive(record: Record, count: int = 16) -> HTML:
+def interactive(record: Record) -> HTML:
     """Move through the layers of one image: RefAE, ClaDec and their difference.
+
+    The figure begins where RefAE and ClaDec differ most.
 
     Parameters
     ----------
     record
         Of the experiment `layers`.
-    count
-        How many images there are to choose from.
     """
     images = RunImages.of(record)
     layers = images.layers()[::-1]
-    shown = {"X": images.original[:count, None]}
+    shown = {"X": images.original[:, None]}
     for name, method in (("RefAE", "refae"), ("ClaDec", "cladec")):
-        shown[name] = np.stack([images.aligned(layer.name, method)[:count] for layer in layers], 1)
+        shown[name] = np.stack([images.aligned(layer.name, method) for layer in layers], 1)
     original, refae, cladec = map(unit, shown.values())
     panes = {name: picture(part) for name, part in shown.items()}
     panes["RefAE − ClaDec"] = signed_difference(refae, cladec)
-    distances = zip(apart(original, refae).flat, apart(original, cladec).flat, apart(refae, cladec).flat, strict=True)
+    between = apart(refae, cladec)
+    distances = zip(apart(original, refae).flat, apart(original, cladec).flat, between.flat, strict=True)
+    said = np.repeat(said_of(images), len(layers))
     notes = [
-        f"RefAE's image is {first:.0%} away from X, ClaDec's {second:.0%}; the two are {both:.0%} apart."
-        for first, second, both in distances
+        f"RefAE's image is {first:.0%} away from X, ClaDec's {second:.0%}; the two are {both:.0%} apart. {told}"
+        for (first, second, both), told in zip(distances, said, strict=True)
     ]
-    controls = [images_control(images, len(shown["X"])), Control("Layer", [layer.label for layer in layers])]
+    image, layer = largest(between)
+    controls = [images_control(images, image), Control("Layer", [layer.label for layer in layers], start=layer)]
     return explore(controls, panes, notes, "An image, and what two decoders read back from a layer that you choose")

@@ -9,9 +9,9 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from cladec_companion.engine.plan import CLASSIFIER
-from cladec_companion.evidence.explorer import Control, classes_of, explore
+from cladec_companion.evidence.explorer import Control, classes_of, explore, largest
 from cladec_companion.evidence.lines import first_run, heading
-from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, show, signed_difference, unit
+from cladec_companion.evidence.style import COLOURS, apart, close_up, drawn, picture, show, signed_difference, unit
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.occlusion.claims import Evidence
 from cladec_companion.records.record import Record
@@ -159,6 +159,8 @@ def _bars(axis: plt.Axes, wide: pd.DataFrame) -> None:
 def interactive(record: Record) -> HTML:
     """Drag a grey square over an image, and see what the explanation and the classifier make of it.
 
+    The figure begins where the square changes ClaDec's image most, of the places at which it misleads the classifier.
+
     Parameters
     ----------
     record
@@ -181,17 +183,22 @@ def interactive(record: Record) -> HTML:
     }
     classes = classes_of(images)
     labels = [classes[label] for label in images.labels[-count:]]
+    changed = apart(unit(before), unit(after))
     notes = [
         f"The classifier says {classes[said]}"
-        + (", as without the square." if classes[said] == label else f", not {label}.")
-        for label, line in zip(labels, predicted, strict=True)
-        for said in np.tile(line, len(layers))
+        + (", as without the square" if classes[said] == label else f", not {label}")
+        + f". The square changes ClaDec's image by {far:.0%}."
+        for label, line, images_far in zip(labels, predicted, changed, strict=True)
+        for layer_far in images_far
+        for said, far in zip(line, layer_far, strict=True)
     ]
+    misled = predicted != images.labels[-count:, None]
+    image, layer, place = largest(changed * np.where(misled.any(), misled[:, None], True))
     places = [f"row {top}, column {left}" for top, left in product(corners, corners)]
     controls = [
-        Control("Image", labels, slider=False),
-        Control("Layer", [layer.label for layer in layers], start=len(layers) - 1),
-        Control("Square", places),
+        Control("Image", labels, slider=False, start=image),
+        Control("Layer", [layer.label for layer in layers], start=layer),
+        Control("Square", places, start=place),
     ]
     about = "A grey square over an image, which you move, and the reconstruction before and after"
     return explore(controls, panes, notes, about, drag={"corners": corners, "square": square})

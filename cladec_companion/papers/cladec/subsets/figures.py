@@ -7,9 +7,9 @@ import numpy as np
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.explorer import Control, explore, images_control, measured
+from cladec_companion.evidence.explorer import Control, explore, images_control, largest, measured
 from cladec_companion.evidence.lines import first_run, heading
-from cladec_companion.evidence.style import COLOURS, drawn, grid, picture
+from cladec_companion.evidence.style import COLOURS, apart, drawn, grid, picture, signed_difference, unit
 from cladec_companion.papers.cladec.subsets.claims import Evidence, improvement
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages
@@ -112,19 +112,20 @@ def classes_by_subset(record: Record, classes: tuple[str, ...], run: tuple[str, 
     return figure
 
 
-def interactive(record: Record, count: int = 10) -> HTML:
-    """Give the decoder more and more channels.
+def interactive(record: Record) -> HTML:
+    """Give the decoder more and more channels; beside it stays what it draws from all of them.
+
+    The figure begins with a single channel (the fewest), and the image that loses most by it.
 
     Parameters
     ----------
     record
         Of the experiment `subsets`.
-    count
-        How many images there are to choose from.
     """
     images = RunImages.of(record)
-    subsets, originals = images.numbers("nested"), images.original[:count, None]
-    made = np.stack([images.aligned("nested", *map(str, numbers))[:count] for numbers in subsets], 1)
+    subsets, originals = images.numbers("nested"), images.original[:, None]
+    made = np.stack([images.aligned("nested", *map(str, numbers)) for numbers in subsets], 1)
+    whole = made[:, -1:]
     rows = record.rows[(record.rows["subset"] == "nested") & (record.rows["class"].astype(str) == "")]
     found = measured(rows, images.run, "size")
     notes = [
@@ -132,6 +133,11 @@ def interactive(record: Record, count: int = 10) -> HTML:
         f"classifier recognises {found.loc[size, 'accuracy']:.0%} of the reconstructions."
         for size, _ in subsets
     ]
-    controls = [images_control(images, len(made)), Control("Channels", [str(size) for size, _ in subsets])]
+    panes = {
+        "X": picture(originals), f"ClaDec, {subsets[-1][0]} channels": picture(whole), "ClaDec": picture(made),
+        "what is lacking": signed_difference(unit(whole), unit(made)),
+    }  # fmt: skip
+    (image,) = largest(apart(unit(whole[:, 0]), unit(made[:, 0])))
+    controls = [images_control(images, image), Control("Channels", [str(size) for size, _ in subsets])]
     about = "An image and what is read back from as many channels as you choose"
-    return explore(controls, {"X": picture(originals), "ClaDec": picture(made)}, notes * len(made), about)
+    return explore(controls, panes, notes * len(made), about)

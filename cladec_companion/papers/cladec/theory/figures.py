@@ -190,6 +190,9 @@ def convergence(trained: dict[str, tuple[pd.DataFrame, float]]) -> Figure:
 def interactive(points: np.ndarray, frames: pd.DataFrame) -> HTML:
     """Turn the encoder of the paper's Fig. 4; nothing is computed in the page.
 
+    The figure begins at the first angle at which half of the largest rise of the loss is reached; the reconstructions
+    of the first angle, the best encoder, stay as the reference.
+
     Parameters
     ----------
     points
@@ -201,7 +204,9 @@ def interactive(points: np.ndarray, frames: pd.DataFrame) -> HTML:
     notes = [
         f"Loss {row.loss:.2f}; kept of x₁: {row.kept1:.0%}, kept of x₂: {row.kept2:.0%}" for row in frames.itertuples()
     ]
-    controls = [Control("Angle from u₁", [f"{angle:g}°" for angle in frames.index])]
+    rise = (frames["loss"] - frames["loss"].iloc[0]).to_numpy()
+    start = int(np.argmax(rise >= rise.max() / 2))
+    controls = [Control("Angle from u₁", [f"{angle:g}°" for angle in frames.index], start=start)]
     shown = [{"e": list(pair[:2]), "r": list(pair[2:])} for pair in rows[["e1", "e2", "r1", "r2"]].to_numpy().tolist()]
     about = "Inputs in the plane and their reconstructions from one number, for an angle of the encoder that you choose"
     parts = {"points": points.round(3).tolist(), "frames": shown, "colours": COLOURS}

@@ -16,7 +16,7 @@ from cladec_companion.evidence.style import (
     show,
     style,
 )
-from cladec_companion.papers.cladec import front, vote
+from cladec_companion.papers.cladec import coat, front, vote
 from cladec_companion.papers.cladec.cases import CASES, Case, explanation, found
 from cladec_companion.records.files import RECORDED
 from cladec_companion.records.record import Record, find_records, recorded
@@ -36,6 +36,10 @@ def write(folder: Path) -> None:
     for name, case in CASES.items():
         case_picture(shown, case).savefig(folder / f"case-{name}.png", dpi=PICTURE_DPI)
     (folder / "vote.html").write_text(str(vote.figure(shown).data) + "\n", encoding="utf-8")
+    series = coat.series(find_records(RECORDED))
+    coat.static(series, coat.garments(series)[0]).savefig(folder / "coat.png", dpi=PICTURE_DPI)
+    (folder / "coat.html").write_text(str(coat.figure(series).data) + "\n", encoding="utf-8")
+    (folder / "coat.md").write_text(coat.told(series) + "\n", encoding="utf-8")
 
 
 def _committed() -> Record:

@@ -49,7 +49,7 @@ const Verdicts = (() => {
   const comparisons = (claim, rule) => claim.parts
     ? claim.parts.flatMap((part) => comparisons(part, rule))
     : (claim.comparisons ?? []).map(([what, text, inside, outside, barred]) => ({
-      what, text, reading: barred ? "open" : inside <= rule.tail ? "for" : outside <= rule.tail ? "against" : "open",
+      what, text, p: Math.min(inside, outside), reading: barred ? "open" : inside <= rule.tail ? "for" : outside <= rule.tail ? "against" : "open",
     }));
 
   return {of, comparisons};
@@ -88,7 +88,8 @@ document.addEventListener("DOMContentLoaded", () => {
       (kind) => `${told.filter(({reading}) => reading === kind).length} ${kind}`);
     add(details, "summary", `${told.length === 1 ? "One comparison" : `${told.length} comparisons`}: ${counts.join(", ")}`);
     const lines = add(details, "ul");
-    for (const {what, text, reading} of told) add(lines, "li", `${what ? `${what}: ` : ""}${text}, ${reading}`);
+    for (const {what, text, p, reading} of told) // an effect with its 95 % interval
+      add(lines, "li", `${reading}: ${what ? `${what}, ` : ""}${text}, p = ${Number(p.toPrecision(2))}`);
   }
 
   function show() {

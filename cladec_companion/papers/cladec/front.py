@@ -19,7 +19,6 @@ from cladec_core.data import DATASETS
 from cladec_core.networks import LAYER_INDEX
 
 LAYERS = [LAYER_INDEX[ARCHITECTURE]["code"][index] for index in (-5, -3, -1)]  # of the picture: early, middle, last
-SHAPES = ("an early layer", "the middle one", "the last one")
 
 
 @dataclass(frozen=True)
@@ -111,38 +110,38 @@ def figure(shown: Record, chosen: Chosen) -> str:
     name = DATASETS[DATASET].classes[int(images.labels[at])].lower()
     network = ARCHITECTURE_NAMES[images.architecture]
     original = unit(images.original[at])
-    told = []
-    for layer, shape in zip(LAYERS, SHAPES, strict=True):
-        refae, cladec = (unit(images.aligned(layer, method)[at]) for method in ("refae", "cladec"))
-        far = f"{apart(original, refae):.0%} and {apart(original, cladec):.0%} from it"
-        told.append(f"from {shape} {far}, and {apart(refae, cladec):.0%} apart")
+    layers = [[unit(images.aligned(layer, name)[at]) for name in ("refae", "cladec")] for layer in LAYERS]
+    refae, cladec = layers[-1]
     tone = "darker" if (refae - cladec).mean() < 0 else "paler"
     alternative = (
         f"A test image ({name}), and three columns of reconstructions of it, from an early, a middle and the last "
         f"layer; RefAE's in the first row, ClaDec's in the second, their differences in the third."
     )
     caption = (
-        f"A test image of {DATASET_NAMES[DATASET]} ({name}), read back from three layers of a {network}. The images of "
-        f"the reference and of ClaDec are {'; '.join(told)}. From the last layer, ClaDec's is on the whole {tone} than "
-        f"the reference's. What both of them lack, such as fine patterns, says nothing about the classifier.\n\n"
-        f"{_rule(chosen)} A real image, from the committed record named on the page [](status.md)."
+        f"A test image of {DATASET_NAMES[DATASET]} ({name}), read back from three layers of a {network}. From the last "
+        f"layer, the reference's image is {apart(original, refae):.0%} away from it and ClaDec's "
+        f"{apart(original, cladec):.0%}, on the whole {tone}; the two are {apart(refae, cladec):.0%} apart, and "
+        f"{apart(*layers[0]):.0%} at the early layer. What both lack, such as fine patterns, says nothing about the "
+        f"classifier.\n\n{_rule(chosen)} The record is named on the page [](status.md)."
     )
     return f"```{{figure}} generated/front.png\n:name: fig-front\n:alt: {alternative}\n:width: 38em\n\n{caption}\n```\n"
 
 
 def _rule(chosen: Chosen) -> str:
     """By which rule the example was chosen, and from what."""
-    if len(chosen.runs) == 1:
-        looked = "in the only run that is recorded"
-    else:
-        looked = f"by what all {len(chosen.runs)} recorded runs share of it ({_trained(chosen.runs)})"
-    rule = (
-        f"A rule chose the image: of {chosen.of} that the classifier takes for what they are, the one with the largest "
-        f"difference between the two at the last layer, {looked}: {chosen.shared:.0%}."
-    )
     networks = {run.images.architecture for run in chosen.runs}
+    if len(chosen.runs) == 1:
+        rule = f"A rule chose the image: of {chosen.of} that this classifier gets right, it has the largest difference "
+        rule += f"between the two at the last layer ({chosen.shared:.0%}), in the only run that is recorded."
+    else:
+        many = "both" if len(chosen.runs) == 2 else f"all {len(chosen.runs)}"
+        rule = (
+            f"A rule chose the image: of {chosen.of} that every recorded run shows and this classifier gets right, it "
+        )
+        rule += f"has the largest difference at the last layer that {many} runs share ({chosen.shared:.0%}). The runs: "
+        rule += f"{_trained(chosen.runs)}."
     if len(networks) == 1:
-        rule += f" All are of one network, {ARCHITECTURE_NAMES[networks.pop()]}; another may keep what this one loses."
+        rule += f" Another network than {ARCHITECTURE_NAMES[networks.pop()]} may keep what this one loses."
     return rule
 
 

@@ -28,8 +28,8 @@ pdf: setup ## Print every page of the book, slides included, to build/pdf, and b
 	$(RUN) cladec book --no-open
 	$(RUN) cladec pdf
 
-archive: setup ## Pack the book into one zip that is read without network, in build/archive
-	$(RUN) cladec book --no-open
+archive: setup ## Pack the book into one zip that is read without network, in build/archive; STUDENT=1 as above
+	$(RUN) cladec book --no-open $(if $(STUDENT),--student)
 	$(RUN) cladec archive
 
 test: setup ## Run all tests

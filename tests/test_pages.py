@@ -92,7 +92,9 @@ def test_page_is_accessible(opened):
     assert not violations(page)
 
 
-@pytest.mark.parametrize("name", ["book/index.html", "book/reading.html", "notebooks/layers.html"])
+@pytest.mark.parametrize(
+    "name", [f"{name}.html" for name in ("book/index", "book/reading", "book/claims", "notebooks/layers")]
+)
 def test_dark_mode_is_legible(name, open_page):
     page, _ = open_page(name)
     page.add_style_tag(content="* { transition: none !important }")  # colours are judged when they have arrived

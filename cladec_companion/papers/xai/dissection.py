@@ -20,6 +20,7 @@ SEAM = 2  # pixels on each side
 PERIOD = 4  # pixels between stripes
 DARK = 0.1  # grey value in [0, 1] up to which a pixel is background, where images are grey on black
 UNITS_AT_ONCE = 16
+STRIDE = 2  # pixels: every other one of every other row is counted, a quarter of the work for the same shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,15 +125,20 @@ def thresholds(maps: Tensor, share: float = SHARE) -> Tensor:
     return maps.topk(above + 1, dim=1).values[:, -1]
 
 
-def unit_masks(activation: Tensor, size: Sequence[int]) -> Tensor:
+def unit_masks(activation: Tensor, size: Sequence[int], stride: int = 1) -> Tensor:
     """M_k: where the upsampled activation of each unit exceeds its threshold, (units, n, height, width).
 
     Parameters
     ----------
     activation
         (n, units, height', width').
+    size
+        (height, width) of the scenes.
+    stride
+        Of the pixels that are counted; the mask has so many fewer rows and columns.
     """
     up = F.interpolate(activation, size=tuple(size), mode="bilinear", align_corners=False).transpose(0, 1)
+    up = up[..., ::stride, ::stride]
     limits = thresholds(up.flatten(1))
     return up > limits.view(-1, 1, 1, 1)
 
@@ -149,15 +155,15 @@ def overlaps(activation: Tensor, scenes: Scenes) -> Tensor:
         For the scenes, (n, units, height', width').
     """
     found = torch.zeros(activation.shape[1], len(scenes.concepts))
-    size = scenes.images.shape[-2:]
+    size, counted = scenes.images.shape[-2:], scenes.masks[..., ::STRIDE, ::STRIDE]
     kinds = []
     for name in dict.fromkeys(scenes.categories):
         places = [place for place, own in enumerate(scenes.categories) if own == name]
-        labelled = scenes.masks[places].any(0).flatten(1).any(1)
-        kinds.append((places, labelled, scenes.masks[places][:, labelled].flatten(1).float()))
+        labelled = counted[places].any(0).flatten(1).any(1)
+        kinds.append((places, labelled, counted[places][:, labelled].flatten(1).float()))
     for start in range(0, activation.shape[1], UNITS_AT_ONCE):
         part = slice(start, start + UNITS_AT_ONCE)
-        selected = unit_masks(activation[:, part], size)
+        selected = unit_masks(activation[:, part], size, STRIDE)
         for places, labelled, truth in kinds:
             own = selected[:, labelled].flatten(1).float()
             both = own @ truth.T

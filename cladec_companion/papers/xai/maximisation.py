@@ -50,14 +50,15 @@ class Prior:
         )  # fmt: skip
 
 
+# Set on MNIST with 3,000 training images, before anything was recorded.
 PRIORS = {
     "none": Prior("no prior"),
-    "l2": Prior("L2", decay=0.05),
-    "tv": Prior("total variation", variation=0.02),
-    "blur": Prior("Gaussian blur", blur=0.5),
+    "l2": Prior("L2", decay=0.1),
+    "tv": Prior("total variation", variation=0.04),
+    "blur": Prior("Gaussian blur", blur=0.7),
     "jitter": Prior("jitter", jitter=2),
     "mean_start": Prior("mean-image start", mean_start=True),
-    "all": Prior("all of these", decay=0.05, variation=0.01, blur=0.4, jitter=2, mean_start=True),
+    "all": Prior("all of these", decay=0.05, variation=0.02, blur=0.5, jitter=2, mean_start=True),
 }
 OF_CODES = Prior("L2 of the code", decay=0.01)  # "a small amount" (section 4.3)
 
@@ -141,7 +142,7 @@ class Climb:
     size: Sequence[int]
     samples: Tensor
     generator: nn.Module | None = None
-    selective: bool = True
+    selective: bool = False
     steps: int = 100
     rate: float = 0.1
     seed: int = 0
@@ -244,9 +245,10 @@ def regularised(images: Tensor, prior: Prior) -> Tensor:
     return kept - prior.decay * images.detach()
 
 
-def distance_to_nearest(images: Tensor, real: Tensor) -> Tensor:
-    """Root mean square difference to the nearest of some real images, (n,)."""
-    return torch.cdist(images.flatten(1), real.flatten(1)).amin(1) / images[0].numel() ** 0.5
+def nearest(images: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Root mean square difference to the nearest of some real images, and which one that is: (n,) each."""
+    distance, place = torch.cdist(images.flatten(1), real.flatten(1)).min(1)
+    return distance / images[0].numel() ** 0.5, place
 
 
 def pairs_of(images: Tensor, starts: int, compare: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
 """What a neuron wants: maximised images of class units and of hidden units, and how recognisable they are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from cladec_companion.papers.xai.maximisation import (
     OF_CODES,
     PRIORS,
     Climb,
-    distance_to_nearest,
+    nearest,
     pairs_of,
     part_of,
     total_variation,
@@ -76,7 +76,7 @@ class Bench:
         low, high = self.real.amin((0, 2, 3), keepdim=True), self.real.amax((0, 2, 3), keepdim=True)
         return torch.minimum(torch.maximum(images, low), high)
 
-    def climb(self, network: nn.Module, generator: str = "", *, selective: bool) -> Climb:
+    def climb(self, network: nn.Module, generator: str = "") -> Climb:
         """A search over pixels, or over codes of a generator."""
         settings = settings_of(self.setup)
         samples, decoder = self.real, None
@@ -84,7 +84,7 @@ class Bench:
             encoder, decoder = (self.decoder if generator == "dgn_cladec" else self.reference).children()
             samples = self.setup.test(encoder, self.real[:CODES])
         seed = training.derive_seed(self.setup.seed, "units", generator)
-        return Climb(network, self.size, samples, decoder, selective, settings.steps, seed=seed)
+        return Climb(network, self.size, samples, decoder, steps=settings.steps, seed=seed)
 
 
 @dataclass(eq=False)
@@ -146,8 +146,9 @@ class Question:
         """What images are judged by: a number for each image, or for each unit."""
         found, bench = self.values(images), self.bench
         reached = found.gather(1, self.every.unsqueeze(1)).squeeze(1)
+        distance, place = nearest(images, bench.real)
         values: dict[str, Value] = {
-            "nearest": distance_to_nearest(images, bench.real),
+            "nearest": distance,
             "variation": total_variation(images) / total_variation(bench.real).mean(),
             "reached": (reached - self.on_real.amax(0).repeat_interleave(self.starts)).double(),
             "highest": (found.argmax(1) == self.every).double(),
@@ -156,6 +157,7 @@ class Question:
         }
         if self.at == CLASSES:
             values["judged"] = (bench.setup.test(bench.judge, images).argmax(1) == self.every).double()
+            values["neighbour"] = (bench.setup.data.train_labels[place] == self.every).double()
         return values
 
     def answer(self, made: dict[str, Tensor], keep_samples: bool) -> tuple[Rows, Samples]:
@@ -197,14 +199,15 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
 
 
 def _classes(bench: Bench, keep_samples: bool) -> tuple[Rows, Samples]:
-    """Class units by each prior and in each latent space: the logarithm of the class's probability is maximised."""
+    """Class units by each prior and in each latent space, and once by the logarithm of the class's probability."""
     units = evenly(len(bench.setup.data.classes), settings_of(bench.setup).classes)
     asked = Question.of(bench, CLASSES, OUTPUT, units)
-    pixels = bench.climb(asked.network, selective=True)
+    pixels = bench.climb(asked.network)
     sizes = pixels.step_sizes(asked.every)
     made = {name: pixels.maximise(asked.every, prior, sizes=sizes) for name, prior in PRIORS.items()}
+    made[SELECTIVE] = replace(pixels, selective=True).maximise(asked.every, PRIORS["none"])
     for name in GENERATORS:
-        made[name] = bench.climb(asked.network, name, selective=True).maximise(asked.every, OF_CODES)
+        made[name] = bench.climb(asked.network, name).maximise(asked.every, OF_CODES)
     rows, samples = asked.answer(made | asked.decoded(), keep_samples)
     if keep_samples:
         samples["units"] = asked.units[:SHOWN].cpu().numpy().astype(np.uint8)
@@ -217,11 +220,11 @@ def _hidden(bench: Bench, single: nn.Module, keep_samples: bool) -> tuple[Rows, 
     width = networks.activation_shape(bench.classifier.up_to(bench.layer), bench.size)[0]
     units = torch.arange(min(settings_of(bench.setup).hidden, width))
     asked = Question.of(bench, HIDDEN, bench.layer, units)
-    pixels, selective = (bench.climb(asked.network, selective=chosen) for chosen in (False, True))
+    pixels = bench.climb(asked.network)
     made = {name: pixels.maximise(asked.every, PRIORS[name]) for name in HIDDEN_PRIORS}
-    made[SELECTIVE] = selective.maximise(asked.every, PRIORS["none"])
+    made[SELECTIVE] = replace(pixels, selective=True).maximise(asked.every, PRIORS["none"])
     for name in GENERATORS:
-        made[name] = bench.climb(asked.network, name, selective=False).maximise(asked.every, OF_CODES)
+        made[name] = bench.climb(asked.network, name).maximise(asked.every, OF_CODES)
     rows, samples = asked.answer(made | asked.decoded(), keep_samples)
     if keep_samples:  # the first unit alone, at the highest activation of any test image
         alone = bench.setup.test(single, asked.best_real[:1])
@@ -232,7 +235,7 @@ def _hidden(bench: Bench, single: nn.Module, keep_samples: bool) -> tuple[Rows, 
 def _swept(bench: Bench, network: nn.Module, units: Tensor) -> Samples:
     """Images of class units at several strengths of a prior, (units, strengths, ...), and how sure networks are."""
     setup, samples = bench.setup, {}
-    climb = bench.climb(network, selective=True)
+    climb = bench.climb(network)
     sizes = climb.step_sizes(units)
     for name in SWEPT:
         images = [bench.shown(climb.maximise(units, PRIORS[name].scaled(by), sizes=sizes)) for by in FACTORS]

@@ -31,7 +31,9 @@ class UnitsSettings(Settings):
     seeds: tuple[int, ...] = parameter(
         (0,), (0,), (0, 1, 2), (0, 1, 2, 3, 4), "one run for each", overnight=(0, 1, 2), axis=True, limits=SEEDS
     )
-    decoder_epochs: int = epochs_of(1, 2, 4, 64, of="the decoders and of the RefAE")
+    decoder_epochs: int = epochs_of(1, 4, 4, 64, of="the decoders and of the RefAE")
+    # As few images as `quick` has make a decoder only in many small steps.
+    batch_size: int = parameter(32, 16, 128, 128, "images per training step", limits=(2, 65_536))
     train_limit: int | None = images_used(160, 800, 20_000, None)
     width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
     layer: int | str = parameter(*(-1,) * 4, "layer of hidden units and of decoders: the paper's index, or a name")

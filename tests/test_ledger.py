@@ -19,7 +19,7 @@ from tests.made_up import as_claimed, made_up
 
 CLAIMED = [f"B{number}" for number in range(1, 56)]
 OURS = [f"Q{number}" for number in range(1, 10)]  # questions of ours, which no paper asks
-OTHERS = [f"S{number}" for number in range(1, 21)] + [f"L{number}" for number in range(1, 36)]  # of the other sources
+OTHERS = [f"S{number}" for number in range(1, 21)] + [f"L{number}" for number in range(1, 55)]  # of the other sources
 ALL = CLAIMED + OURS + OTHERS
 RUN = {"device": "cpu (test)", "commit": "0123", "started": "2026-01-02", "versions": {"torch": "2"}}
 
@@ -96,7 +96,7 @@ def test_every_claim_says_what_decides_it():
 @pytest.mark.parametrize("experiment", [name for name, found in CHAPTERS.items() if found.claims and found.trains])
 def test_a_record_that_has_just_begun_decides_nothing(experiment):
     by_construction = {"B22", "B29", "B44", "B46", "B47", "S19", "S20"}
-    by_construction |= {"L2", "L3", "L5", "L22", "L24", "L25", "L28", "L31", "L33"}
+    by_construction |= {"L2", "L3", "L5", "L22", "L24", "L25", "L28", "L31", "L33", "L49"}
     for _, claim, _, verdicts in ledger.judged(CHAPTERS, [begun(experiment)]):
         for _, verdict in verdicts.values():
             level = claim.key in ("B14", "B18")  # after four epochs, whatever was measured

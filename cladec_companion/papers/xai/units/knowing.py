@@ -9,7 +9,7 @@ from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai import dissection
 from cladec_companion.papers.xai.dissection import OBJECT, Detectors, Scenes
-from cladec_companion.papers.xai.units.parameters import UnitsSettings, settings_of
+from cladec_companion.papers.xai.units.parameters import settings_of
 from cladec_companion.papers.xai.units.rows import Value, evenly, rows_of
 from cladec_companion.records.samples import as_uint8, below
 from cladec_core import networks, training
@@ -20,6 +20,8 @@ OWN, TURNED, CHANCE = "units", "turned", "chance"
 SNAPSHOT, TRAINING = "snapshot", "training"
 OBJECTS = 20  # classes that are concepts, at most
 SHOWN = 5
+DISSECTED = 64  # units of each layer, or as many as the narrowest has: layers are compared by equal numbers
+ROTATIONS = 3  # random bases of each layer
 
 
 def layers_of(classifier: Classifier, size: tuple[int, ...]) -> list[str]:
@@ -54,10 +56,10 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
     found = dissection.scenes(data.test_images, data.test_labels, shown, data.classes, settings.scenes, seed)
     layers = layers_of(classifier, tuple(found.images.shape[1:]))
     encoders = {name: setup.test(classifier.up_to(name), found.images) for name in layers}
-    count = min(settings.dissected, *(len(maps[0]) for maps in encoders.values()))
+    count = min(DISSECTED, *(len(maps[0]) for maps in encoders.values()))
     rows: Rows = []
     for name, maps in encoders.items():
-        rows += _layer(settings, name, maps, found, count, seed)
+        rows += _layer(name, maps, found, count, seed)
     last = layers[-1]
     own = dissection.overlaps(encoders[last][:, :count], found)
     moments = {f"{epochs} epochs": model for epochs, model in zip(settings.snapshots, snapshots, strict=True)}
@@ -77,13 +79,13 @@ def _counted(overlap: Tensor, scenes: Scenes) -> dict[str, Value]:
     }  # fmt: skip
 
 
-def _layer(settings: UnitsSettings, name: str, maps: Tensor, scenes: Scenes, count: int, seed: int) -> Rows:
+def _layer(name: str, maps: Tensor, scenes: Scenes, count: int, seed: int) -> Rows:
     """The first so many units of a layer: as they are, by chance, and in turned bases of the whole layer."""
     rows = rows_of(name, OWN, _counted(dissection.overlaps(maps[:, :count], scenes), scenes))
     others = scenes.of_others(training.derive_seed(seed, "others"))
     rows += rows_of(name, CHANCE, _counted(dissection.overlaps(maps[:, :count], others), others))
     turned = []
-    for place in range(settings.rotations):
+    for place in range(ROTATIONS):
         matrix = dissection.rotation(maps.shape[1], training.derive_seed(seed, "rotation", name, place))
         turned.append(_counted(dissection.overlaps(dissection.rotated(maps, matrix[:count]), scenes), scenes))
     means: dict[str, Value] = {metric: float(np.mean([one[metric] for one in turned])) for metric in turned[0]}

@@ -40,11 +40,8 @@ class UnitsSettings(Settings):
     questions: tuple[str, ...] = names_of(*(PARTS,) * 4, help="what is asked", of=PARTS)
     classes: int = parameter(2, 5, 10, 20, "classes whose units are maximised", limits=(1, 1000))
     hidden: int = parameter(2, 3, 6, 20, "units of the layer that are maximised", limits=(1, 1000))
-    starts: int = parameter(2, 2, 3, 5, "starts of each search", limits=(2, 100))
     steps: int = parameter(3, 30, 60, 200, "steps of each search", limits=(1, 10_000))
     scenes: int = parameter(40, 200, 1000, 2000, "mosaics for dissection", limits=(4, 100_000))
-    dissected: int = parameter(4, 16, 64, 64, "units of each layer that are dissected", limits=(1, 10_000))
-    rotations: int = parameter(1, 2, 3, 5, "random bases that each layer is turned to", limits=(1, 100))
     snapshots: tuple[int, ...] = parameter(
         (0,),
         (0, 1),

@@ -45,6 +45,7 @@ TITLES = {
 HIDDEN_PRIORS = ("none", "all")  # of hidden units; those of class units have all
 SWEPT = ("l2", "tv", "blur")  # priors whose strength a reader changes
 FACTORS = (0.0, 0.5, 1.0, 2.0, 4.0)
+STARTS = 3  # of the search for each unit
 NEIGHBOURS = 2000  # training images among which the nearest is looked for
 CODES = 1000  # of training images, that say what codes are like
 SHOWN = 5
@@ -97,27 +98,26 @@ class Question:
         `CLASSES` or `HIDDEN`.
     network
         The classifier up to the layer.
-    units, starts
-        Their places in the layer, (units,), and how many images each has.
+    units
+        Their places in the layer, (units,); each has `STARTS` images.
     """
 
     bench: Bench
     at: str
     network: nn.Module
     units: Tensor
-    starts: int
 
     @classmethod
     def of(cls, bench: Bench, at: str, layer: str, units: Tensor) -> "Question":
         """Units of a layer of the bench's classifier."""
         units = units.to(bench.real.device)
         network = part_of(bench.classifier, layer, units, bench.size)
-        return cls(bench, at, network, units, settings_of(bench.setup).starts)
+        return cls(bench, at, network, units)
 
     @cached_property
     def every(self) -> Tensor:
-        """The unit of each image, (units x starts,), all images of a unit one after the other."""
-        return self.units.repeat_interleave(self.starts)
+        """The unit of each image, (units x STARTS,), all images of a unit one after the other."""
+        return self.units.repeat_interleave(STARTS)
 
     def values(self, images: Tensor | None = None) -> Tensor:
         """Activations of the whole layer, (n, its units), for some images or for the test images."""
@@ -131,8 +131,8 @@ class Question:
 
     @cached_property
     def best_real(self) -> Tensor:
-        """Test images that activate each unit most, (units x starts, ...)."""
-        best = self.on_real.topk(self.starts, dim=0).indices.T.flatten()
+        """Test images that activate each unit most, (units x STARTS, ...)."""
+        best = self.on_real.topk(STARTS, dim=0).indices.T.flatten()
         return self.bench.setup.data.test_images[best]
 
     def decoded(self) -> dict[str, Tensor]:
@@ -150,10 +150,10 @@ class Question:
         values: dict[str, Value] = {
             "nearest": distance,
             "variation": total_variation(images) / total_variation(bench.real).mean(),
-            "reached": (reached - self.on_real.amax(0).repeat_interleave(self.starts)).double(),
+            "reached": (reached - self.on_real.amax(0).repeat_interleave(STARTS)).double(),
             "highest": (found.argmax(1) == self.every).double(),
-            "alike": pairs_of(images, self.starts, correlation),
-            "spread": pairs_of(images, self.starts, lambda one, other: (one - other).pow(2).flatten(1).mean(1).sqrt()),
+            "alike": pairs_of(images, STARTS, correlation),
+            "spread": pairs_of(images, STARTS, lambda one, other: (one - other).pow(2).flatten(1).mean(1).sqrt()),
         }
         if self.at == CLASSES:
             values["judged"] = (bench.setup.test(bench.judge, images).argmax(1) == self.every).double()
@@ -168,7 +168,7 @@ class Question:
             shown = self.bench.shown(images)
             rows += rows_of(self.at, name, self.judged(shown))
             if keep_samples:
-                kept = self.bench.setup.data.to_unit(shown[:: self.starts][:SHOWN])
+                kept = self.bench.setup.data.to_unit(shown[::STARTS][:SHOWN])
                 samples[below(KEPT[self.at], name)] = as_uint8(kept)
         return rows, samples
 

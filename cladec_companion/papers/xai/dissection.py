@@ -19,7 +19,7 @@ TEXTURED = 1 / 3  # chance that a tile has a texture, not an object
 SEAM = 2  # pixels on each side
 PERIOD = 4  # pixels between stripes
 DARK = 0.1  # grey value in [0, 1] up to which a pixel is background, where images are grey on black
-UNITS_AT_ONCE = 16
+UNITS_AT_ONCE = 8
 STRIDE = 2  # pixels: every other one of every other row is counted, a quarter of the work for the same shares
 
 

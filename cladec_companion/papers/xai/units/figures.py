@@ -17,7 +17,7 @@ from cladec_companion.papers.xai.units.claims import CHANCE_RIGHT, column, layer
 from cladec_companion.papers.xai.units.claims import EPOCHS as MOMENT
 from cladec_companion.papers.xai.units.knowing import CHANCE, OWN, SNAPSHOT, TURNED
 from cladec_companion.papers.xai.units.seeing import AT, BUG, EXPLAINED, RIGHT
-from cladec_companion.papers.xai.units.wanting import CLASSES, FACTORS, HIDDEN, KEPT, SWEPT, TITLES
+from cladec_companion.papers.xai.units.wanting import CLASSES, FACTORS, HIDDEN, KEPT, SELECTIVE, SWEPT, TITLES
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, runs_of
 
@@ -53,7 +53,7 @@ def hidden(record: Record, run: tuple[str, str] | None = None) -> Figure:
     images = RunImages.of(record, *(run or first_run(record)))
     rows = _rows(images, HIDDEN)
     count = max(len(row) for _, row in rows)
-    figure, axes = plt.subplots(len(rows), count, figsize=(0.8 * count + 1.6, 0.8 * len(rows) + 0.35), squeeze=False)
+    figure, axes = plt.subplots(len(rows), count, figsize=(0.8 * count + 2.1, 0.8 * len(rows) + 0.35), squeeze=False)
     for line, (name, row) in zip(axes, rows, strict=True):
         for axis in line[len(row) :]:
             axis.axis("off")
@@ -77,10 +77,10 @@ def recognised(evidence: Evidence) -> Figure:
     for axis, (metric, title) in zip(axes, JUDGED.items(), strict=True):
         for place, name in enumerate(names[::-1]):
             values = runs[column(name, metric)].dropna() if column(name, metric) in runs else pd.Series(dtype=float)
-            colour = GREY if name == "real" else COLOURS["refae"] if name in PRIORS else COLOURS["cladec"]
+            colour = GREY if name == "real" else COLOURS["refae"] if name in {*PRIORS, SELECTIVE} else COLOURS["cladec"]
             axis.plot(values, [place] * len(values), "o", color=colour, markersize=3, alpha=0.25)
             axis.plot(values.mean(), place, "o", color=colour, markersize=5)
-        axis.set_title(title, fontsize=8)
+        axis.set_title(title, fontsize=7)
     axes[0].set_yticks(range(len(names)), [TITLES[name] for name in names[::-1]], fontsize=7)
     return figure
 

@@ -31,16 +31,13 @@ KEPT = {CLASSES: "wanted", HIDDEN: "hidden"}  # names of their images in a recor
 OUTPUT = "logits"
 JUDGE = "vgg5"  # another architecture than that of the classifier, so that habits of one do not please the other
 GENERATORS = {"dgn_cladec": "in ClaDec's latent space", "dgn_refae": "in the RefAE's latent space"}
-DECODED = {
-    "cladec": "ClaDec of the best image",
-    "refae": "RefAE of the best image",
-    "real": "best test image",
-}
 SINGLE = "single"  # ClaDec trained on one unit alone, as in the chapter `subsets`
 SELECTIVE = "selective"
 TITLES = {
-    **{name: prior.title for name, prior in PRIORS.items()}, **GENERATORS, **DECODED,
-    SINGLE: "ClaDec of this unit alone", SELECTIVE: "no prior, log-softmax",
+    "none": PRIORS["none"].title, SELECTIVE: "no prior, log-softmax",
+    **{name: prior.title for name, prior in PRIORS.items() if name != "none"}, **GENERATORS,
+    "cladec": "ClaDec of the best image", "refae": "RefAE of the best image", SINGLE: "ClaDec of this unit alone",
+    "real": "best test image",
 }  # fmt: skip
 HIDDEN_PRIORS = ("none", "all")  # of hidden units; those of class units have all
 SWEPT = ("l2", "tv", "blur")  # priors whose strength a reader changes

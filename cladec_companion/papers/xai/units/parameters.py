@@ -39,13 +39,13 @@ class UnitsSettings(Settings):
     layer: int | str = parameter(*(-1,) * 4, "layer of hidden units and of decoders: the paper's index, or a name")
     questions: tuple[str, ...] = names_of(*(PARTS,) * 4, help="what is asked", of=PARTS)
     classes: int = parameter(2, 5, 10, 20, "classes whose units are maximised", limits=(1, 1000))
-    hidden: int = parameter(2, 3, 6, 20, "units of the layer that are maximised", limits=(1, 1000))
+    hidden: int = parameter(2, 3, 10, 20, "units of the layer that are maximised", limits=(1, 1000))
     steps: int = parameter(3, 30, 60, 200, "steps of each search", limits=(1, 10_000))
-    scenes: int = parameter(40, 200, 1000, 2000, "mosaics for dissection", limits=(4, 100_000))
+    scenes: int = parameter(40, 200, 500, 2000, "mosaics for dissection", limits=(4, 100_000))
     snapshots: tuple[int, ...] = parameter(
         (0,),
         (0, 1),
-        (0, 1, 2),
+        (0, 1),
         (0, 1, 4, 16),
         "epochs after which the classifier is dissected, too",
         limits=(0, 10_000),

@@ -183,11 +183,13 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
     layer = networks.layer_name(setup.architecture, settings_of(setup).layer)
     wanted: list[Training] = [setup.classifier, setup.decoder(layer), setup.reference(layer)]
     other = setup.changed(architecture=JUDGE)
-    wanted += [other.judge(None, "units"), setup.decoder(layer, channels=[0])]
-    classifier, decoder, reference, judge, single = yield wanted
+    wanted.append(other.judge(None, "units"))
+    if setup.seed == settings_of(setup).seeds[0]:  # the one whose images are kept: no number is taken of this decoder
+        wanted.append(setup.decoder(layer, channels=[0]))
+    classifier, decoder, reference, judge, *single = yield wanted
     bench = Bench(setup, classifier, decoder.eval(), reference.eval(), judge.eval(), layer)
     rows, samples = _classes(bench, keep_samples)
-    more, hidden = _hidden(bench, single.eval(), keep_samples)
+    more, hidden = _hidden(bench, single if keep_samples else [], keep_samples)
     predicted = setup.test(classifier).argmax(1)
     judged = setup.test(judge).argmax(1) == setup.data.test_labels
     rows += rows_of(CLASSES, "test", {"judged": judged.double()})
@@ -212,8 +214,11 @@ def _classes(bench: Bench, keep_samples: bool) -> tuple[Rows, Samples]:
     return rows, samples
 
 
-def _hidden(bench: Bench, single: nn.Module, keep_samples: bool) -> tuple[Rows, Samples]:
-    """Hidden units: their raw activation, and once the log-softmax over the layer."""
+def _hidden(bench: Bench, single: list[nn.Module], keep_samples: bool) -> tuple[Rows, Samples]:
+    """Hidden units: their raw activation, and once the log-softmax over the layer.
+
+    `single` has ClaDec of the first unit alone, if there is one; it is shown at the unit's highest activation.
+    """
     width = networks.activation_shape(bench.classifier.up_to(bench.layer), bench.size)[0]
     units = torch.arange(min(settings_of(bench.setup).hidden, width))
     asked = Question.of(bench, HIDDEN, bench.layer, units)
@@ -223,8 +228,8 @@ def _hidden(bench: Bench, single: nn.Module, keep_samples: bool) -> tuple[Rows, 
     for name in GENERATORS:
         made[name] = bench.climb(asked.network, name).maximise(asked.every, OF_CODES)
     rows, samples = asked.answer(made | asked.decoded(), keep_samples)
-    if keep_samples:  # the first unit alone, at the highest activation of any test image
-        alone = bench.setup.test(single, asked.best_real[:1])
+    for model in single:
+        alone = bench.setup.test(model, asked.best_real[:1])
         samples[below(KEPT[HIDDEN], SINGLE)] = as_uint8(bench.setup.data.to_unit(alone))
     return rows, samples
 

@@ -11,7 +11,6 @@ from cladec_companion.evidence.claims import (
     Comparison,
     Evidence,
     Verdict,
-    by_construction,
     claims_of,
     every_part,
     judge,
@@ -25,6 +24,7 @@ from cladec_companion.evidence.thresholds import (
     RESEMBLES,
     STRONG,
     UNNOTICED,
+    UNTOLD,
 )
 from cladec_companion.papers.xai.units.knowing import CHANCE, OWN, SNAPSHOT, TRAINING, TURNED
 from cladec_companion.papers.xai.units.seeing import AT as COLOURS
@@ -181,8 +181,9 @@ def l48(evidence: Evidence) -> Verdict:
 
 
 def l49(evidence: Evidence) -> Verdict:
-    """A decoder draws the colours of the images that it was trained on, whatever the network was fed."""
-    return by_construction("decoders learn the colours of their targets", _told(evidence, ("cladec", "refae")))
+    """Colours of reconstructions by ClaDec and by the RefAE tell the right order in less than 0.6 of the classes."""
+    found = _told(evidence, ("cladec", "refae"), (float("-inf"), UNTOLD.value))
+    return judge(found, "hardly the right order", lacking="needs images in colour")
 
 
 def _moments(evidence: Evidence, run: tuple[str, str]) -> list[str]:
@@ -271,7 +272,10 @@ CLAIMS = [
     _claim("L46", "Swapped colour channels are hard to notice by the accuracy", l46, "4.5"),
     _claim("L47", "Activation maximisation with a generator shows the colours that a network was fed", l47, "4.5"),
     _claim("L48", "Activation maximisation without a generator shows them, too", l48, "4.5"),
-    claims_of("ours")("L49", "Reconstructions by ClaDec and by the RefAE do not show them", l49),
+    replace(
+        claims_of("ours", PICTURED)("L49", "Reconstructions by ClaDec and by the RefAE do not show them", l49),
+        after_data="the limit, after a first try on CIFAR-100 with 4,000 images",
+    ),
     _claim("L50", "Detectors emerge in the course of training", l50, "12.3.2"),
     _claim("L51", "Accuracy and the emergence of object detectors are strongly correlated", l51, "12.3.2"),
     _bau("L52", "Deeper layers have more unique detectors", l52),

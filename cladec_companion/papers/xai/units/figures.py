@@ -169,14 +169,13 @@ def told_apart(evidence: Evidence) -> Figure:
     assert evidence.runs is not None
     runs = evidence.runs.xs(AT, level="at")
     figure, axis = plt.subplots(figsize=(5.6, 2.3))
-    for place, (name, title) in enumerate(reversed(EXPLAINED.items())):
+    for place, name in enumerate(reversed(EXPLAINED)):
         values = runs[column(name, "right")].dropna()
         axis.plot(values, [place] * len(values), "o", color=COLOURS["cladec"], markersize=3, alpha=0.4)
         axis.plot(values.mean(), place, "o", color=COLOURS["cladec"], markersize=6)
-        axis.text(-0.02, place, title, ha="right", va="center", fontsize=7)
     axis.axvline(CHANCE_RIGHT, color="#4d4d4d", lw=0.8, ls=":")
-    axis.set(xlim=(0, 1.02), xlabel="share of classes whose colours are those that the network was fed")
-    axis.set_yticks([])
+    axis.set(xlim=(0, 1.02), xlabel="share of classes with the colours that were fed")
+    axis.set_yticks(range(len(EXPLAINED)), list(EXPLAINED.values())[::-1], fontsize=7)
     return figure
 
 

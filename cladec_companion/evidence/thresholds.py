@@ -36,7 +36,7 @@ class Threshold:
 
 
 ALMOST_ALWAYS = Threshold(
-    "almost always", 0.9, ("B2",), "share of the cells; one exception in ten is the usual reading", "2026-11-21"
+    "almost always", 0.9, ("B2", "L36"), "share of the cells; one exception in ten is the usual reading", "2026-11-21"
 )
 CONSTANT = Threshold(
     "fairly constant", 0.01, ("B7",),
@@ -103,7 +103,7 @@ SMALL = Threshold(
     "small (ΔAcc)", 0.05, ("B40", "B43"), "the largest of Tables 7 and 8 are six times as large", "2026-11-21"
 )
 VERY_LARGE = Threshold("very large (an sd)", 2.0, ("B48",), "times the sd of the other data sets, pooled", "2026-11-21")
-STRONG = Threshold("strong (a correlation)", 0.5, ("B49", "B52"), "large by Cohen's convention", "2026-11-21")
+STRONG = Threshold("strong (a correlation)", 0.5, ("B49", "B52", "L51"), "large by Cohen's convention", "2026-11-21")
 ALIKE = Threshold(
     "about the same (a cost)", 2.0, ("B50",), "neither takes more than so many times as long as the other", "2026-11-21"
 )
@@ -199,7 +199,7 @@ APPROXIMATES = Threshold(
     "a good approximation (maps)", 0.9, ("L15",), "correlation of pixels: four fifths of the variance", "2026-11-21"
 )
 RESEMBLES = Threshold(
-    "similar, or heavily affected (maps)", 0.5, ("L8", "L11", "L12", "L14"),
+    "similar, or heavily affected (maps)", 0.5, ("L8", "L11", "L12", "L14", "L44"),
     "correlation of pixels: large by Cohen's convention, so that similar maps are above and affected ones below it",
     "2026-11-21",
 )  # fmt: skip
@@ -208,6 +208,21 @@ UNMOVED = Threshold(
     "unchanged, or changed (maps)", 0.01, ("L26", "L27", "L29", "L30", "L32", "L34", "L35"),
     "distance as a share of the map's length: what nobody sees in a picture", "2026-11-21",
 )  # fmt: skip
+
+NOT_RECOGNISED = Threshold(
+    "cannot be recognised", 0.5, ("L36",), "share of what another network recognises of test images: less than half",
+    "2026-11-22",
+)  # fmt: skip
+UNNOTICED = Threshold(
+    "hard to notice (an accuracy)", 0.02, ("L46",), "two points, which another seed may bring", "2026-11-22"
+)
+UNTOLD = Threshold(
+    "do not show (colours)", 0.6, ("L49",), "share of classes with the right order: nearer to one half than to 0.7",
+    "2026-11-22", after_data=True,
+)  # fmt: skip
+BY_CHANCE = Threshold(
+    "no chance (detectors)", 0.05, ("L54",), "share of the units: one in twenty, as of tests", "2026-11-22"
+)
 
 
 def table() -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Explainable AI: Interpreting, Explaining and Visualizing Deep Learning (Samek et al., LNAI 11700)."""
 
 from cladec_companion.papers.chapter import Paper
-from cladec_companion.papers.xai import heatmaps, shifts
+from cladec_companion.papers.xai import heatmaps, shifts, units
 
-PAPER = Paper((heatmaps.CHAPTER, shifts.CHAPTER))
+PAPER = Paper((heatmaps.CHAPTER, shifts.CHAPTER, units.CHAPTER))

@@ -1,0 +1,284 @@
+"""Claims L36-L54: what units want (chapter 4 of the book), and what they detect (chapter 12), on our networks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from cladec_companion.evidence import tables
+from cladec_companion.evidence.claims import (
+    MOST,
+    Comparison,
+    Evidence,
+    Verdict,
+    claims_of,
+    every_part,
+    judge,
+)
+from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
+from cladec_companion.evidence.measurements import evidence_of, where
+from cladec_companion.evidence.thresholds import (
+    ALMOST_ALWAYS,
+    BY_CHANCE,
+    NOT_RECOGNISED,
+    RESEMBLES,
+    STRONG,
+    UNNOTICED,
+    UNTOLD,
+)
+from cladec_companion.papers.xai.units.knowing import CHANCE, OWN, SNAPSHOT, TRAINING, TURNED
+from cladec_companion.papers.xai.units.seeing import AT as COLOURS
+from cladec_companion.papers.xai.units.seeing import BUG, RIGHT
+from cladec_companion.papers.xai.units.wanting import CLASSES, GENERATORS, HIDDEN, TITLES
+from cladec_companion.records.record import Record
+from cladec_companion.records.samples import by_depth
+
+PICTURED = "the book shows pictures of other networks, and no number of these"
+HAND_DESIGNED = ("l2", "tv", "blur", "jitter", "mean_start")
+SMOOTHING = ("tv", "blur")
+CHANCE_RIGHT = 0.5  # of two orders of the channels, one is right
+EPOCHS = " epochs"  # ends the third level of what was dissected in the course of a training
+
+
+def column(method: str, metric: str) -> str:
+    """The column of a number in the evidence."""
+    return f"{method}:{metric}"
+
+
+def evidence(record: Record) -> Evidence:
+    """What the claims need from a record of the experiment `units`: a column for each method and metric."""
+    rows = record.rows.assign(at=record.rows["layer"])
+    found = dict.fromkeys(zip(rows["method"], rows["metric"], strict=True))
+    columns = {column(*pair): pair for pair in found}
+    wide = tables.columns_of(rows, columns, ["dataset", "architecture", "at", "seed"])
+    return evidence_of(record, wide, columns)
+
+
+def printed() -> Evidence:
+    """The book prints no number about these networks."""
+    return Evidence(pd.DataFrame())
+
+
+Terms = Mapping[tuple[str, str, str], float]  # (third level, method, metric) -> weight
+
+
+def _runs(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """Data sets and architectures."""
+    if not evidence.summary.empty:
+        yield from dict.fromkeys(key[:2] for key in evidence.summary.index)
+
+
+def _compared(
+    evidence: Evidence, what: str, terms: Terms, claimed: Region, offset: float = 0.0, only: Sequence[tuple] = ()
+) -> list[Comparison]:
+    """A weighted sum of numbers against a region, in every run that has them all, or in some runs only."""
+    found = []
+    for run in only or _runs(evidence):
+        weights = {(*run, at, column(method, metric)): weight for (at, method, metric), weight in terms.items()}
+        if evidence.has(*weights):
+            found.append(evidence.contrast(where(run, what), weights, claimed, offset=offset))
+    return found
+
+
+def _less(
+    evidence: Evidence, at: str, first: str, other: str, metric: str, claimed: Region = ABOVE
+) -> list[Comparison]:
+    """A number of one method less that of another, in every run."""
+    terms = {(at, first, metric): 1.0, (at, other, metric): -1.0}
+    return _compared(evidence, f"{TITLES[first]} less {TITLES[other]}", terms, claimed)
+
+
+def l36(evidence: Evidence) -> Verdict:
+    """Over 90 % are of the class for the network; another recognises less than half of its share of test images."""
+    own = _compared(evidence, "", {(CLASSES, "none", "highest"): 1.0}, (ALMOST_ALWAYS.value, float("inf")))
+    share = {(CLASSES, "none", "judged"): 1.0, (CLASSES, "test", "judged"): -NOT_RECOGNISED.value}
+    return every_part({
+        "the network": judge(own, "the class in over 90 %"),
+        "another": judge(_compared(evidence, "", share, BELOW), "recognises less than half"),
+    })  # fmt: skip
+
+
+def l37(evidence: Evidence) -> Verdict:
+    """Another network recognises more of the images with a prior than without, in most pairs of prior and data set."""
+    found = [c for name in HAND_DESIGNED for c in _less(evidence, CLASSES, name, "none", "judged")]
+    return judge(found, "more recognised", MOST)
+
+
+def l38(evidence: Evidence) -> Verdict:
+    """With total variation or blur as a prior, the images have less total variation than without, in every data set."""
+    found = [c for name in SMOOTHING for c in _less(evidence, CLASSES, name, "none", "variation", BELOW)]
+    return judge(found, "less variation")
+
+
+def l39(evidence: Evidence) -> Verdict:
+    """Images are nearer to their nearest real image with a prior than without, in most pairs of prior and data set."""
+    found = [c for name in HAND_DESIGNED for c in _less(evidence, CLASSES, name, "none", "nearest", BELOW)]
+    return judge(found, "nearer to real images", MOST)
+
+
+def l40(evidence: Evidence) -> Verdict:
+    """Another network recognises more of the images that were made with jitter than without a prior."""
+    return judge(_less(evidence, CLASSES, "jitter", "none", "judged"), "more recognised")
+
+
+def l41(evidence: Evidence) -> Verdict:
+    """Images that began as the mean image are nearer to their nearest real image than those that began as noise."""
+    return judge(_less(evidence, CLASSES, "mean_start", "none", "nearest", BELOW), "nearer to real images")
+
+
+def l42(evidence: Evidence) -> Verdict:
+    """In both latent spaces, images are nearer to their nearest real image than with all hand-designed priors."""
+    found = [c for name in GENERATORS for c in _less(evidence, CLASSES, name, "all", "nearest", BELOW)]
+    return judge(found, "nearer to real images")
+
+
+def l43(evidence: Evidence) -> Verdict:
+    """In both latent spaces, images of a unit differ less from start to start than its best real images do."""
+    found = [c for name in GENERATORS for c in _less(evidence, CLASSES, name, "real", "spread", BELOW)]
+    return judge(found, "less spread")
+
+
+def l44(evidence: Evidence) -> Verdict:
+    """Images of a unit from different starts correlate by more than 0.5, without a prior and with all of them."""
+    region = (RESEMBLES.value, float("inf"))
+    found = [
+        c for name in ("none", "all")
+        for c in _compared(evidence, TITLES[name], {(CLASSES, name, "alike"): 1.0}, region)
+    ]  # fmt: skip
+    return judge(found, "similar from all starts")
+
+
+def l45(evidence: Evidence) -> Verdict:
+    """More hidden units are the highest of their layer if the log-softmax is maximised than if the activation is."""
+    return judge(_less(evidence, HIDDEN, "selective", "none", "highest"), "more selective")
+
+
+def l46(evidence: Evidence) -> Verdict:
+    """Networks that were fed RGB and BRG differ by less than two points of accuracy."""
+    terms = {(COLOURS, f"fed_{RIGHT}", "accuracy"): 1.0, (COLOURS, f"fed_{BUG}", "accuracy"): -1.0}
+    found = _compared(evidence, "", terms, (-UNNOTICED.value, UNNOTICED.value))
+    return judge(found, "as accurate", lacking="needs images in colour")
+
+
+def _told(
+    evidence: Evidence, methods: Sequence[str], claimed: Region = (CHANCE_RIGHT, float("inf"))
+) -> list[Comparison]:
+    """Share of the classes for which the nearer order of channels is the right one, over both networks."""
+    return [
+        c for name in methods
+        for c in _compared(evidence, TITLES[name], {(COLOURS, name, "right"): 1.0}, claimed)
+    ]  # fmt: skip
+
+
+def l47(evidence: Evidence) -> Verdict:
+    """In both latent spaces, colours tell the order that a network was fed in more than half of the classes."""
+    return judge(_told(evidence, tuple(GENERATORS)), "the right order", lacking="needs images in colour")
+
+
+def l48(evidence: Evidence) -> Verdict:
+    """The same of images that were made without a generator, without a prior and with all of them."""
+    return judge(_told(evidence, ("none", "all")), "the right order", lacking="needs images in colour")
+
+
+def l49(evidence: Evidence) -> Verdict:
+    """Colours of reconstructions by ClaDec and by the RefAE tell the right order in less than 0.6 of the classes."""
+    found = _told(evidence, ("cladec", "refae"), (float("-inf"), UNTOLD.value))
+    return judge(found, "hardly the right order", lacking="needs images in colour")
+
+
+def _moments(evidence: Evidence, run: tuple[str, str]) -> list[str]:
+    """Lengths of training of which a run has snapshots, from the shortest."""
+    cells = evidence.cells(column(SNAPSHOT, "unique"))
+    names = [key[2] for key in cells.index if key[:2] == run]
+    return sorted((name for name in names if name.endswith(EPOCHS)), key=lambda name: int(name.removesuffix(EPOCHS)))
+
+
+def l50(evidence: Evidence) -> Verdict:
+    """At the end of training the last convolution detects more different concepts than before it."""
+    found = []
+    for run in _runs(evidence):
+        moments = _moments(evidence, run)
+        if len(moments) > 1 and moments[0] == f"0{EPOCHS}":
+            terms = {(moments[-1], SNAPSHOT, "unique"): 1.0, (moments[0], SNAPSHOT, "unique"): -1.0}
+            found += _compared(evidence, f"{moments[-1]} less {moments[0]}", terms, ABOVE, only=[run])
+    return judge(found, "more concepts")
+
+
+def l51(evidence: Evidence) -> Verdict:
+    """Over the snapshots of a training, accuracy and the number of detected objects correlate by more than 0.5."""
+    terms = {(TRAINING, SNAPSHOT, "correlation"): 1.0}
+    return judge(_compared(evidence, "", terms, (STRONG.value, float("inf"))), "a strong correlation")
+
+
+def layers_of(evidence: Evidence, run: tuple[str, str]) -> list[str]:
+    """Layers that a run dissected, from the input."""
+    cells = evidence.cells(column(OWN, "unique"))
+    names = {key[2] for key in cells.index if key[:2] == run}
+    return [layer.name for layer in by_depth(run[1], names)][::-1]
+
+
+def l52(evidence: Evidence) -> Verdict:
+    """As many units of the last convolution as of the first dissected layer detect more different concepts."""
+    found = []
+    for run in _runs(evidence):
+        layers = layers_of(evidence, run)
+        if len(layers) > 1:
+            terms = {(layers[-1], OWN, "unique"): 1.0, (layers[0], OWN, "unique"): -1.0}
+            found += _compared(evidence, f"{layers[-1]} less {layers[0]}", terms, ABOVE, only=[run])
+    return judge(found, "more concepts")
+
+
+def l53(evidence: Evidence) -> Verdict:
+    """Directions of a random basis of the last convolution detect fewer different concepts than as many units."""
+    found = []
+    for run in _runs(evidence):
+        for last in layers_of(evidence, run)[-1:]:
+            terms = {(last, TURNED, "unique"): 1.0, (last, OWN, "unique"): -1.0}
+            found += _compared(evidence, f"{last}, turned less units", terms, BELOW, only=[run])
+    return judge(found, "fewer concepts")
+
+
+def l54(evidence: Evidence) -> Verdict:
+    """With the masks of other scenes, fewer than 5 % of the units of each layer are detectors all the same."""
+    found = []
+    for run in _runs(evidence):
+        for name in layers_of(evidence, run):
+            terms = {(name, CHANCE, "detectors"): 1.0}
+            found += _compared(evidence, name, terms, (float("-inf"), BY_CHANCE.value), only=[run])
+    return judge(found, "few detectors by chance")
+
+
+_claim = claims_of("XAI book", PICTURED)
+_bau = claims_of("Bau et al. (2017), of which chapter 12 is a summary", PICTURED)
+CLAIMS = [
+    _claim("L36", "Without a prior, images highly activate a unit and cannot be recognised", l36, "4.1"),
+    _claim("L37", "Priors make the images more recognisable", l37, "4.2"),
+    _claim("L38", "Total variation and blur take away high frequencies", l38, "4.2"),
+    replace(
+        _claim("L39", "Priors bring the images nearer to real ones", l39, "4.2"),
+        after_data="that distances are asked for besides, as another network recognised all images of a first try",
+    ),
+    _claim("L40", "Jitter makes images more interpretable", l40, "4.2"),
+    _claim("L41", "To start from a mean image improves the coherence of the whole", l41, "4.2"),
+    replace(
+        _claim(
+            "L42", "In the latent space of a generator, images are much better than with earlier priors", l42, "4.3"
+        ),
+        after_data="that distances alone are asked for, as another network recognised all images of a first try",
+    ),
+    _claim("L43", "Images from the latent space have limited diversity", l43, "4.3"),
+    _claim("L44", "Different random starts often end in similar images", l44, "4.2"),
+    _claim("L45", "The log of the softmax makes images that are selective for a unit", l45, "4.4.1"),
+    _claim("L46", "Swapped colour channels are hard to notice by the accuracy", l46, "4.5"),
+    _claim("L47", "Activation maximisation with a generator shows the colours that a network was fed", l47, "4.5"),
+    _claim("L48", "Activation maximisation without a generator shows them, too", l48, "4.5"),
+    replace(
+        claims_of("ours", PICTURED)("L49", "Reconstructions by ClaDec and by the RefAE do not show them", l49),
+        after_data="the limit, after a first try on CIFAR-100 with 4,000 images",
+    ),
+    _claim("L50", "Detectors emerge in the course of training", l50, "12.3.2"),
+    _claim("L51", "Accuracy and the emergence of object detectors are strongly correlated", l51, "12.3.2"),
+    _bau("L52", "Deeper layers have more unique detectors", l52),
+    _bau("L53", "In a random basis there are fewer unique detectors than among units", l53),
+    _claim("L54", "Overlaps above 0.04 are no chance", l54, "12.2.2"),
+]

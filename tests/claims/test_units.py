@@ -1,0 +1,107 @@
+"""Claims L36-L54: each holds on numbers made as it says, and fails on the opposite ones."""
+
+import itertools
+
+import pandas as pd
+import pytest
+
+from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
+from cladec_companion.papers.xai.units import claims
+from cladec_companion.records.record import Record
+
+DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
+CLASSES, HIDDEN, COLOURS = claims.CLASSES, claims.HIDDEN, claims.COLOURS
+PRIORS = claims.HAND_DESIGNED
+LATENT = ("dgn_cladec", "dgn_refae")
+FIRST, LAST = "conv1", "conv4"
+
+
+def record(numbers, seeds=(0, 1, 2), datasets=("mnist", "cifar100")):
+    """A record from {(layer, method, metric): value}, with a little noise from seed to seed."""
+    rows = [
+        {"dataset": dataset, "architecture": "vgg11", "layer": at, "method": method, "seed": seed, "metric": metric,
+         "value": value + 1e-4 * (seed - 1) * (1 + place % 3)}
+        for dataset, seed in itertools.product(datasets, seeds)
+        for place, ((at, method, metric), value) in enumerate(numbers.items())
+    ]  # fmt: skip
+    return Record(None, pd.DataFrame(rows), {}, {"configuration": {}, "cells": {}})
+
+
+def of_classes(metric, first, other, names, rival="none"):
+    """Some methods have one value, the one that they are compared with another."""
+    return {(CLASSES, name, metric): first for name in names} | {(CLASSES, rival, metric): other}
+
+
+def layers(method, metric, *values):
+    return {(name, method, metric): value for name, value in zip((FIRST, "conv2", "conv3", LAST), values, strict=True)}
+
+
+def unrecognised(own, judged):
+    return {(CLASSES, "none", "highest"): own, (CLASSES, "none", "judged"): judged, (CLASSES, "test", "judged"): 0.9}
+
+
+def epochs(*values):
+    return {(f"{epoch} epochs", "snapshot", "unique"): value for epoch, value in zip((0, 2, 10), values, strict=True)}
+
+
+# Claim -> numbers on which it is true, and numbers on which it is not.
+CASES = {
+    "L36": [unrecognised(0.99, 0.2), unrecognised(0.99, 0.8)],
+    "L37": [of_classes("judged", x, 0.4, PRIORS) for x in (0.8, 0.2)],
+    "L38": [of_classes("variation", x, 2.0, ("tv", "blur")) for x in (1.0, 3.0)],
+    "L39": [of_classes("nearest", x, 0.9, PRIORS) for x in (0.5, 1.2)],
+    "L40": [of_classes("judged", x, 0.4, ("jitter",)) for x in (0.8, 0.2)],
+    "L41": [of_classes("nearest", x, 0.9, ("mean_start",)) for x in (0.5, 1.2)],
+    "L42": [of_classes("nearest", x, 0.7, LATENT, "all") for x in (0.4, 0.9)],
+    "L43": [of_classes("spread", x, 0.6, LATENT, "real") for x in (0.1, 0.9)],
+    "L44": [of_classes("alike", x, x, ("all",)) for x in (0.9, 0.1)],
+    "L45": [{(HIDDEN, "selective", "highest"): x, (HIDDEN, "none", "highest"): 0.4} for x in (0.9, 0.1)],
+    "L46": [{(COLOURS, "fed_rgb", "accuracy"): 0.5, (COLOURS, "fed_brg", "accuracy"): x} for x in (0.495, 0.3)],
+    "L47": [{(COLOURS, name, "right"): x for name in LATENT} for x in (0.9, 0.3)],
+    "L48": [{(COLOURS, name, "right"): x for name in ("none", "all")} for x in (0.9, 0.3)],
+    "L49": [{(COLOURS, name, "right"): x for name in ("cladec", "refae")} for x in (0.5, 0.9)],
+    "L50": [epochs(1.0, x, x) for x in (8.0, 0.5)],
+    "L51": [{("training", "snapshot", "correlation"): x} for x in (0.9, 0.1)],
+    "L52": [layers("units", "unique", 3.0, 9.0, 1.0, x) for x in (8.0, 1.0)],
+    "L53": [layers("units", "unique", 9.0, 9.0, 9.0, 8.0) | layers("turned", "unique", 1.0, 1.0, 1.0, x)
+            for x in (3.0, 12.0)],
+    "L54": [layers("units", "unique", 1.0, 1.0, 1.0, 1.0) | layers("chance", "detectors", 0.01, 0.02, 0.01, x)
+            for x in (0.0, 0.4)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_a_claim_holds_where_it_is_true_and_fails_where_it_is_not(key):
+    true, false = (claims.evidence(record(numbers)) for numbers in CASES[key])
+    assert DECIDE[key](true).verdict == HOLDS, DECIDE[key](true).evidence
+    assert DECIDE[key](false).verdict == FAILS, DECIDE[key](false).evidence
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_without_numbers_or_with_one_seed_nothing_is_decided(key):
+    assert DECIDE[key](claims.printed()).verdict == NOT_APPLICABLE
+    assert DECIDE[key](claims.evidence(record({("classifier", "classifier", "accuracy"): 0.9}))).verdict == UNDECIDED
+    alone = DECIDE[key](claims.evidence(record(CASES[key][0], seeds=(0,))))
+    assert alone.verdict == UNDECIDED
+    assert "a single run" in alone.evidence
+
+
+def test_what_the_network_does_not_take_for_the_class_refutes_the_first_claim_too():
+    assert DECIDE["L36"](claims.evidence(record(unrecognised(0.3, 0.2)))).verdict == FAILS
+
+
+def test_epochs_are_ordered_as_numbers():
+    found = DECIDE["L50"](claims.evidence(record(epochs(2.0, 9.0, 5.0))))
+    assert found.verdict == HOLDS
+    assert "10 epochs less 0 epochs" in found.evidence
+    assert DECIDE["L50"](claims.evidence(record({("4 epochs", "snapshot", "unique"): 5.0}))).verdict == UNDECIDED
+
+
+def test_grey_images_cannot_decide_about_colours():
+    found = DECIDE["L47"](claims.evidence(record({(COLOURS, "data", "colour_channels"): 1.0})))
+    assert found.verdict == UNDECIDED
+    assert found.evidence == "needs images in colour"
+
+
+def test_each_claim_has_a_case():
+    assert set(CASES) == set(DECIDE) == {f"L{number}" for number in range(36, 55)}

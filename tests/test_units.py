@@ -1,0 +1,421 @@
+"""What units want and detect: searches against slow ones and known answers, dissection, colours, and the chapter."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from cladec_companion.papers.xai import colours, dissection, maximisation
+from cladec_companion.papers.xai.attribution.around import blurred
+from cladec_companion.papers.xai.maximisation import Climb, Prior
+from cladec_companion.papers.xai.units import claims, figures, seeing
+from cladec_companion.papers.xai.units.parameters import UnitsSettings
+from cladec_companion.papers.xai.units.rows import evenly, rows_of
+from cladec_companion.records.record import read_record
+from cladec_companion.records.samples import RunImages
+from cladec_companion.records.settings import settings_for
+from cladec_core import networks
+from cladec_core.data import ImageData
+from cladec_core.errors import UsageError
+from tests.made_up import content
+
+SIDE = 6
+UNITS = torch.tensor([1, 0])
+
+
+@pytest.fixture
+def linear():
+    """Two units with weights of their own: the gradient is the same everywhere."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 2)).double().requires_grad_(False)
+
+
+@pytest.fixture
+def climb(linear):
+    return Climb(linear, (1, SIDE, SIDE), torch.randn(20, 1, SIDE, SIDE).double(), steps=7, rate=0.2)
+
+
+def weights(linear):
+    return linear[1].weight[UNITS].view(-1, 1, SIDE, SIDE)
+
+
+def steps_of(climb):
+    """ε1 by hand: a step along the weights has the length that is asked for."""
+    of_units = climb.network[1].weight[UNITS].pow(2).mean(1).sqrt()
+    return (climb.rate * climb.samples[:16].std() / of_units).view(-1, 1, 1, 1)
+
+
+# ---- activation maximisation
+
+
+def test_without_a_prior_a_linear_unit_gets_its_weights(climb, linear):
+    found = climb.maximise(UNITS, Prior("none"))
+    assert torch.allclose(found, climb.start(2, Prior("none")) + 7 * steps_of(climb) * weights(linear))
+
+
+def test_a_decay_is_a_geometric_series(climb, linear):
+    """x_{t+1} = (1 - λ) x_t + ε1 w (Eq. 4.12)."""
+    prior = Prior("l2", decay=0.25)
+    kept = 0.75**7
+    expected = kept * climb.start(2, prior) + (1 - kept) / 0.25 * steps_of(climb) * weights(linear)
+    assert torch.allclose(climb.maximise(UNITS, prior), expected)
+
+
+def test_blur_and_variation_follow_their_equations(climb, linear):
+    """(4.4) and (4.5), written out step by step."""
+    start, step = climb.start(2, Prior("")), steps_of(climb) * weights(linear)
+    slow = start.clone()
+    for _ in range(climb.steps):
+        slow = blurred(slow, 0.7) + step
+    assert torch.allclose(climb.maximise(UNITS, Prior("blur", blur=0.7)), slow)
+    slow = start.clone()
+    for _ in range(climb.steps):
+        slow = slow + step - 0.1 * slow_variation(slow)
+    assert torch.allclose(climb.maximise(UNITS, Prior("tv", variation=0.1)), slow)
+
+
+def slow_variation(images):
+    """Gradient of the total variation, pixel by pixel."""
+    found = torch.zeros_like(images)
+    for n, row, column in itertools.product(range(len(images)), range(SIDE), range(SIDE)):
+        here = images[n, 0, row, column]
+        below = images[n, 0, row + 1, column] - here if row + 1 < SIDE else torch.zeros(()).double()
+        right = images[n, 0, row, column + 1] - here if column + 1 < SIDE else torch.zeros(()).double()
+        length = (below**2 + right**2 + maximisation.FLAT**2).sqrt()
+        found[n, 0, row, column] -= (below + right) / length
+        if row + 1 < SIDE:
+            found[n, 0, row + 1, column] += below / length
+        if column + 1 < SIDE:
+            found[n, 0, row, column + 1] += right / length
+    return found
+
+
+def test_total_variation_of_an_edge_is_its_length():
+    image = torch.zeros(1, 1, 4, 4)
+    image[..., 2:] = 3.0
+    assert float(maximisation.total_variation(image)) == pytest.approx(4 * 3, abs=0.02)
+    image.requires_grad_(True)
+    (found,) = torch.autograd.grad(maximisation.total_variation(image).sum(), image)
+    assert torch.allclose(found[0, 0, 0], torch.tensor([0.0, -1.0, 1.0, 0.0]), atol=1e-3)
+
+
+def test_jitter_moves_the_gradient_back(climb, linear):
+    """Where the network sees the image moved by some pixels, the weights are added moved the other way."""
+    draw = torch.Generator().manual_seed(maximisation.training.derive_seed(0, "jitter"))
+    moves = [torch.randint(-1, 2, (2,), generator=draw).tolist() for _ in range(7)]
+    expected = climb.start(2, Prior(""))
+    for down, right in moves:
+        expected = expected + steps_of(climb) * weights(linear).roll((-down, -right), (2, 3))
+    assert len({tuple(move) for move in moves}) > 2
+    assert torch.allclose(climb.maximise(UNITS, Prior("jitter", jitter=1)), expected)
+
+
+def test_a_mean_image_is_where_the_search_begins(climb):
+    begun = climb.start(500, Prior("mean", mean_start=True))
+    assert torch.allclose(begun.mean(0), climb.samples.mean(0), atol=0.03)
+    assert climb.start(500, Prior("")).mean().abs() < 0.01
+    assert torch.equal(climb.start(3, Prior("")), climb.start(3, Prior("")))
+
+
+def test_the_log_of_the_softmax_counts_the_other_units():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).requires_grad_(False)
+    network[1].weight.copy_(torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+    samples = torch.zeros(4, 1, 1, 2)
+    units = torch.tensor([0])
+    raw, selective = (Climb(network, (1, 1, 2), samples, selective=chosen) for chosen in (False, True))
+    assert raw.gradient(samples[:1], units).flatten().tolist() == [1.0, 1.0]
+    assert selective.gradient(samples[:1], units).flatten().tolist() == [0.5, 0.0]  # Table 4.1c
+
+
+def test_in_a_latent_space_codes_are_changed_and_kept_in_range(linear):
+    """A linear generator: the gradient of the code is G'w; the decay pulls towards the mean code."""
+    generator = nn.Sequential(nn.Linear(3, SIDE * SIDE), nn.Unflatten(1, (1, SIDE, SIDE))).double()
+    codes = torch.rand(30, 3).double()
+    climb = Climb(linear, (1, SIDE, SIDE), codes, generator.requires_grad_(False), steps=1)
+    start = codes.mean(0).expand(2, 3) + torch.tensor([[0.01, 0.0, -0.01]]).double()
+    size = torch.tensor([0.001, 0.002]).double()
+    found = climb.maximise(UNITS, Prior("l2", decay=0.5), start=start, sizes=size)
+    gradient = linear[1].weight[UNITS] @ generator[0].weight
+    expected = start + size.view(2, 1) * gradient - 0.5 * (start - codes.mean(0))
+    assert torch.allclose(found, generator(expected))
+    far = climb.maximise(UNITS, Prior("none"), start=start, sizes=1e6 * size)
+    low, high = climb.bounds()
+    ends = torch.where(gradient > 0, high, low)
+    assert torch.allclose(far, generator(ends))
+    assert (codes.amin(0) <= low).all()
+    assert (high <= codes.amax(0)).all()
+
+
+def test_a_unit_without_a_gradient_stays_where_it_began(linear):
+    linear[1].weight[0] = 0
+    climb = Climb(linear, (1, SIDE, SIDE), torch.randn(20, 1, SIDE, SIDE).double(), steps=3)
+    found, start = climb.maximise(UNITS, Prior("")), climb.start(2, Prior(""))
+    assert torch.equal(found[1], start[1])
+    assert not torch.equal(found[0], start[0])
+
+
+def test_what_does_not_exist_or_fit_is_named(linear):
+    classifier = networks.classifier("vgg5", 1, 3, 0.125)
+    with pytest.raises(UsageError, match="Unknown layer 'conv9'; valid: conv1"):
+        maximisation.part_of(classifier, "conv9", UNITS, (1, 32, 32))
+    with pytest.raises(UsageError, match="Unit 3 of layer 'logits' does not exist; valid: from 0 to 2"):
+        maximisation.part_of(classifier, "logits", torch.tensor([3]), (1, 32, 32))
+    small = nn.Sequential(nn.Linear(3, 16), nn.Unflatten(1, (1, 4, 4))).double()
+    with pytest.raises(UsageError, match=r"makes images of \(1, 4, 4\); valid: \(1, 6, 6\), as the network's"):
+        Climb(linear, (1, SIDE, SIDE), torch.rand(5, 3).double(), small)
+    with pytest.raises(UsageError, match="layer"):
+        settings_for(UnitsSettings, "smoke", layer="conv9")
+
+
+def test_the_nearest_image_and_pairs_of_starts():
+    real = torch.tensor([[0.0, 0.0], [3.0, 4.0]]).view(2, 1, 1, 2)
+    distance, place = maximisation.nearest(real + 1.0, real)
+    assert torch.allclose(distance, torch.ones(2))
+    assert place.tolist() == [0, 1]
+    made = torch.tensor([0.0, 1.0, 3.0, 5.0, 5.0, 5.0]).view(6, 1)
+    apart = maximisation.pairs_of(made, 3, lambda one, other: (one - other).abs().squeeze(1))
+    assert apart.tolist() == pytest.approx([2.0, 0.0])
+
+
+# ---- network dissection
+
+
+@pytest.fixture(scope="module")
+def made():
+    images = torch.rand(60, 1, 32, 32) - 0.3
+    images[:, :, :8] = -0.3  # background
+    images[:, :, 0, 0], images[:, :, -1, -1] = -0.3, 0.7
+    return dissection.scenes(images, torch.arange(60) % 3, [0, 2], ["a", "b", "c"], 300, seed=1)
+
+
+def test_masks_are_exactly_where_the_concepts_are(made):
+    assert made.concepts == ("a", "c", *dissection.TEXTURES, *dissection.SEAMS)
+    assert made.images.shape == (300, 1, 64, 64)
+    tiles = made.masks[:-2].unflatten(3, (2, 32)).unflatten(2, (2, 32)).any(3).any(4)  # concepts, n, 2, 2
+    assert (tiles.sum(0) == 1).all()
+    objects = made.masks[:2].any(0)
+    assert not objects[:, :8].any()
+    assert (made.images[:, 0][objects] > -0.2).all()
+    stripes = made.masks[2].flatten(1).any(1)
+    assert stripes.any()
+    rows = made.images[stripes][0, 0][made.masks[2][stripes][0]].view(-1, 32)
+    assert (rows == rows[:, :1]).all()
+    assert made.masks[-1].sum() == 300 * 64 * 2 * dissection.SEAM
+
+
+def test_a_class_without_images_is_named():
+    with pytest.raises(UsageError, match="Class 'b' has no image for the scenes"):
+        dissection.scenes(torch.rand(4, 1, 8, 8), torch.zeros(4).long(), [0, 1], ["a", "b"], 3, seed=0)
+
+
+def slow_overlap(activation, scenes, unit, concept):
+    """Eq. 12.1, scene by scene."""
+    up = [
+        nn.functional.interpolate(maps[None, unit : unit + 1], (64, 64), mode="bilinear")[0, 0][::2, ::2]
+        for maps in activation
+    ]
+    values = torch.cat([part.flatten() for part in up]).sort(descending=True).values
+    threshold = values[int(dissection.SHARE * len(values))]
+    kind, both, either = scenes.categories[concept], 0, 0
+    alike = [place for place, own in enumerate(scenes.categories) if own == kind]
+    for scene, maps in enumerate(up):
+        masks = scenes.masks[:, scene, ::2, ::2]
+        if not masks[alike].any():
+            continue
+        selected, truth = maps > threshold, masks[concept]
+        both += int((selected & truth).sum())
+        either += int((selected | truth).sum())
+    return both / either
+
+
+def test_overlaps_are_those_of_a_slow_loop(made):
+    activation = torch.randn(300, 3, 4, 4)
+    found = dissection.overlaps(activation, made)
+    for unit, concept in ((0, 0), (1, 4), (2, len(made.concepts) - 1), (0, 7)):
+        assert float(found[unit, concept]) == pytest.approx(slow_overlap(activation, made, unit, concept), abs=1e-7)
+
+
+def test_the_threshold_leaves_the_share_above():
+    maps = torch.randn(5, 20_000)
+    assert (maps > dissection.thresholds(maps).view(-1, 1)).sum(1).tolist() == [100] * 5
+    assert not dissection.unit_masks(torch.zeros(4, 1, 2, 2), (8, 8)).any()  # a dead unit has no mask
+
+
+def planted(made):
+    """Six units, each of which answers to one texture alone, with different strength from scene to scene.
+
+    Not to an object: two of them cover so many pixels that no mask of half a per cent can overlap them by 0.04.
+    """
+    strength = torch.rand(len(made.images), 1, 1, generator=torch.Generator().manual_seed(0))
+    maps = [made.masks[2 + unit].float() * (0.5 + strength) for unit in range(6)]
+    return nn.functional.avg_pool2d(torch.stack(maps, 1), 4)
+
+
+def test_planted_detectors_are_found(made):
+    own = dissection.Detectors.of(dissection.overlaps(planted(made), made))
+    assert own.concept.tolist() == [2, 3, 4, 5, 6, 7]
+    assert own.detects.all()
+    assert own.unique() == 6
+    assert own.unique([category == "object" for category in made.categories]) == 0
+
+
+def test_turning_the_basis_destroys_detectors_among_units_that_say_something_else(made):
+    others = torch.randn(300, 42, 16, 16, generator=torch.Generator().manual_seed(1))
+    activation = torch.cat([planted(made), others], 1)
+    matrix = dissection.rotation(48, 3)
+    assert torch.allclose(matrix @ matrix.T, torch.eye(48), atol=1e-5)
+    turned = dissection.rotated(activation, matrix)
+    assert torch.allclose(turned.pow(2).sum(1), activation.pow(2).sum(1), rtol=1e-4)
+    own, after = (dissection.Detectors.of(dissection.overlaps(part, made)) for part in (activation, turned))
+    assert own.detects[:6].all()
+    assert own.unique() == 6
+    assert after.unique() == 0
+
+
+def test_turning_units_of_concepts_that_exclude_each_other_destroys_nothing(made):
+    """At the top of a weighted sum of such units is the concept with the largest weight."""
+    turned = dissection.rotated(planted(made), dissection.rotation(6, 3))
+    assert dissection.Detectors.of(dissection.overlaps(turned, made)).detects.sum() >= 5
+
+
+def test_masks_of_other_scenes_are_matched_by_chance_only(made):
+    others = made.of_others(2)
+    assert torch.equal(others.images, made.images)
+    assert torch.equal(others.masks.flatten(2).sum((1, 2)), made.masks.flatten(2).sum((1, 2)))
+    same = [bool((others.masks[:-2, n] == made.masks[:-2, n]).all()) for n in range(300)]
+    assert not any(same)
+    own, by_chance = (dissection.Detectors.of(dissection.overlaps(planted(made), of)) for of in (made, others))
+    assert by_chance.iou.mean() < 0.5 * own.iou.mean()
+
+
+# ---- colours
+
+
+def test_planted_colours_tell_the_order():
+    real = torch.zeros(2, 3, 8, 8)
+    real[0, 0, :, :4], real[1, 2] = 1.0, 1.0  # red on the left; blue
+    own = colours.coarse_colours(real)
+    assert torch.allclose(own.sum(1), torch.zeros(2, 4, 4), atol=1e-6)
+    assert torch.allclose(colours.leaning(real, own), torch.full((2,), 0.75))  # half of 1 - cos 120°
+    assert torch.allclose(colours.leaning(colours.swapped(real), own), torch.full((2,), -0.75))
+    assert torch.allclose(colours.leaning(5 * real + 3.0, own), torch.full((2,), 0.75))  # contrast and brightness
+    assert torch.equal(colours.leaning(torch.ones(2, 3, 8, 8), own), torch.zeros(2))
+    found = colours.class_colours(real, torch.tensor([4, 7]), torch.tensor([7, 4]))
+    assert torch.equal(found, own.flip(0))
+
+
+def test_a_swap_is_blue_red_green_and_is_undone():
+    image = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    assert colours.swapped(image)[0, :, 0, 0].tolist() == [3.0, 1.0, 2.0]
+    assert torch.equal(colours.Unswap()(colours.swapped(image)), image)
+    data = coloured_data()
+    wrong = colours.swapped_data(data)
+    assert torch.equal(wrong.to_unit(wrong.test_images), colours.swapped(data.to_unit(data.test_images)))
+    assert torch.equal(wrong.test_labels, data.test_labels)
+
+
+def coloured_data():
+    """Images in which each class has a colour, standardised as `data.load` does."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 3
+    unit = 0.3 * torch.rand(120, 3, 32, 32, generator=draw)
+    unit[torch.arange(120), labels] += 0.6
+    mean, std = unit.mean((0, 2, 3)).view(3, 1, 1), unit.std((0, 2, 3), correction=0).view(3, 1, 1)
+    images = (unit - mean) / std
+    return ImageData("cifar10", "colours", tuple("abc"), images[:90], labels[:90], images[90:], labels[90:], mean, std)
+
+
+class Linear(nn.Module):
+    """A network whose class units want one colour each."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.order = order
+        self.weight = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, images):
+        return images.mean((2, 3))[:, self.order] * self.weight
+
+
+def test_maximised_colours_tell_what_a_network_was_fed_and_reconstructions_do_not(on):
+    """A network that was fed BRG has the unit of class a (red) at the channel where red was: the second."""
+    from cladec_companion.engine.setup import Setup
+
+    setup = Setup(coloured_data(), "vgg11", 0, settings_for(UnitsSettings, "smoke"), on)
+    classes = torch.arange(3)
+    real = colours.class_colours(setup.data.train_images, setup.data.train_labels, classes)
+    shares = {}
+    copy = nn.Sequential(nn.Identity(), nn.Identity())
+    for name, order in ((seeing.RIGHT, [0, 1, 2]), (seeing.BUG, [1, 2, 0])):
+        painter = colours.Unswap() if name == seeing.BUG else nn.Identity()
+        program = seeing.Program(name, Linear(order), nn.Identity(), painter)
+        assert program.network(program.fed(setup.data.test_images)).argmax(1).eq(setup.data.test_labels).all()
+        for method, images in seeing._explained(setup, program, copy, classes):
+            lean = colours.leaning(images, real)
+            shares[name, method] = ((lean > 0) == (name == seeing.RIGHT)).double().mean().item()
+    assert shares[seeing.RIGHT, "none"] == shares[seeing.BUG, "none"] == 1
+    assert shares[seeing.RIGHT, "dgn_refae"] == shares[seeing.BUG, "dgn_refae"] == 1
+    for method in ("cladec", "refae"):
+        assert (shares[seeing.RIGHT, method], shares[seeing.BUG, method]) == (1, 0)
+
+
+# ---- the chapter
+
+
+def test_rows_have_means_errors_and_no_undefined_numbers():
+    found = rows_of("classes", "l2", {"judged": torch.tensor([1.0, 0.0]), "alike": torch.tensor([math.nan] * 2)})
+    assert [(row["metric"], row["value"]) for row in found] == [("judged", 0.5), ("judged_error", 0.5)]
+    assert evenly(100, 3).tolist() == [0, 50, 99]
+    assert evenly(3, 10).tolist() == [0, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def smoke_record(run_smoke):
+    return run_smoke("units")
+
+
+def test_a_record_has_every_question(smoke_record):
+    rows = smoke_record.rows
+    pd.testing.assert_frame_equal(read_record(smoke_record.folder).rows, rows, check_dtype=False, rtol=1e-6)
+    methods = {at: set(part["method"]) for at, part in rows.groupby("layer")}
+    assert methods["classes"] == {*figures.TITLES, "test"} - {"single"}
+    assert methods["hidden units"] == {"none", "all", "selective", "dgn_cladec", "dgn_refae", "cladec", "refae", "real"}
+    assert methods["conv4"] == {"units", "turned", "chance"}
+    assert methods["0 epochs"] == methods["1 epochs"] == {"snapshot"}
+    assert methods["colours"] == {"data"}  # digits have none
+    snapshot = rows[(rows["layer"] == "1 epochs") & (rows["metric"] == "unique")]["value"]
+    own = rows[(rows["layer"] == "conv4") & (rows["method"] == "units") & (rows["metric"] == "unique")]["value"]
+    assert snapshot.item() == own.item()  # the same classifier
+    real = rows[(rows["layer"] == "classes") & (rows["method"] == "real") & (rows["metric"] == "reached")]
+    assert real["value"].item() <= 0
+
+
+def test_a_part_can_be_asked_for_alone(smoke_record):
+    assert figures.in_colour(smoke_record) == []
+    assert list(settings_for(UnitsSettings, "smoke", questions=["colours"]).questions) == ["colours"]
+
+
+def test_figures_show_the_images_of_the_record(smoke_record):
+    evidence = claims.evidence(smoke_record)
+    for figure in (
+        figures.wanted(smoke_record), figures.hidden(smoke_record), figures.recognised(evidence),
+        figures.detected(evidence), figures.detectors(smoke_record),
+    ):  # fmt: skip
+        assert isinstance(figure, Figure)
+    assert figures.numbers(evidence).loc["best test image", figures.JUDGED["judged"]] in (
+        "0.00",
+        "0.50",
+        "1.00",
+        "0.25",
+        "0.75",
+    )
+    data, shown = content(figures.interactive(smoke_record))
+    images = RunImages.of(smoke_record)
+    for pane, name in enumerate(("l2", "tv", "blur"), 1):
+        expected = 255 - images["swept", name][1, 3][0].astype(int)
+        assert np.abs(shown(pane, 1, 3)[..., 0].astype(int) - expected).max() <= 8  # a palette
+    assert len(data["notes"]) == 2 * 5

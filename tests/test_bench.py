@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,9 @@ import typer
 from torch import nn
 
 from benchmarks import __main__ as command
-from benchmarks import cell, idle, ladder, plain, same_trainings, sizes, workers
+from benchmarks import architectures, cell, idle, ladder, plain, same_trainings, sizes, workers
+from cladec_companion.book import pages
+from cladec_companion.records.files import RECORDED
 from cladec_core import training
 from cladec_core.errors import UsageError
 from cladec_core.networks import convolutions
@@ -255,3 +258,19 @@ def test_a_commit_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(UsageError, match="No code of commit 'nowhere'"):
         same_trainings.unpacked("nowhere", tmp_path)
     assert (same_trainings.unpacked("HEAD", tmp_path) / "cladec_core" / "errors.py").is_file()
+
+
+def test_the_table_of_architectures_counts_those_that_work(tmp_path):
+    table = tmp_path / "architectures.csv"
+    table.write_text("source,model,result\ntimm,a,works\ntimm,b,refused: too small\ntorchvision,c,works\n")
+    text = pages.architectures(table)
+    assert text.startswith("2 of 3 classifiers work (timm 2, torchvision 1)")
+    assert "refused: too small" in text
+
+
+def test_the_committed_table_has_every_architecture_that_the_script_tries():
+    committed = pd.read_csv(RECORDED / "bench" / "architectures.csv", dtype=str)
+    wanted = {("torchvision", name) for name in architectures.TORCHVISION}
+    wanted |= {("timm", name) for name in architectures.TIMM}
+    assert set(zip(committed["source"], committed["model"], strict=True)) == wanted
+    assert len(wanted) >= 45

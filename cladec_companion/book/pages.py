@@ -40,12 +40,24 @@ def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHA
         "what_if.html": what_if.page(chapters, records),
         "differences.md": differences(chapters, records),
         "thresholds.md": tables.markdown(thresholds.table().reset_index()),
+        "architectures.md": architectures(RECORDED / "bench" / "architectures.csv"),
         "noise.md": "\n\n".join(tables.markdown(noise.table(known()).reset_index()) for known in of_single_runs),
     }
     for name, text in parts.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
     for pictures in filter(None, (paper.pictures for paper in PAPERS)):
         pictures.write(folder)
+
+
+def architectures(table: Path) -> str:
+    """Which foreign classifiers the explainer was tried on, and how that went (`benchmarks.architectures`)."""
+    tried = pd.read_csv(table, dtype=str).fillna("")
+    works = int((tried["result"] == "works").sum())
+    counts = ", ".join(f"{name} {count}" for name, count in tried["source"].value_counts().items())
+    return (
+        f"{works} of {len(tried)} classifiers work ({counts}), each with random weights and the block in the middle of "
+        f"its forward pass:\n\n:::{{dropdown}} The table\n{tables.markdown(tried)}\n:::"
+    )
 
 
 def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) -> str:

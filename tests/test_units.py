@@ -10,10 +10,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai import colours, dissection, maximisation
 from cladec_companion.papers.xai.attribution.around import blurred
 from cladec_companion.papers.xai.maximisation import Climb, Prior
-from cladec_companion.papers.xai.units import claims, figures, seeing
+from cladec_companion.papers.xai.units import claims, figures, seeing, wanting
 from cladec_companion.papers.xai.units.parameters import UnitsSettings
 from cladec_companion.papers.xai.units.rows import evenly, rows_of
 from cladec_companion.records.record import read_record
@@ -94,6 +95,12 @@ def slow_variation(images):
     return found
 
 
+def test_priors_together_each_look_at_the_image_as_it_was():
+    images = torch.randn(2, 1, SIDE, SIDE).double()
+    found = maximisation.regularised(images, Prior("", decay=0.3, variation=0.1, blur=0.7))
+    assert torch.allclose(found, blurred(images, 0.7) - 0.1 * slow_variation(images) - 0.3 * images)
+
+
 def test_total_variation_of_an_edge_is_its_length():
     image = torch.zeros(1, 1, 4, 4)
     image[..., 2:] = 3.0
@@ -148,6 +155,15 @@ def test_in_a_latent_space_codes_are_changed_and_kept_in_range(linear):
     assert torch.allclose(far, generator(ends))
     assert (codes.amin(0) <= low).all()
     assert (high <= codes.amax(0)).all()
+
+
+def test_codes_begin_around_the_mean_code(linear):
+    generator = nn.Sequential(nn.Linear(3, SIDE * SIDE), nn.Unflatten(1, (1, SIDE, SIDE)))
+    codes = 5 + torch.rand(200, 3) * torch.tensor([1.0, 2.0, 3.0])
+    begun = Climb(linear, (1, SIDE, SIDE), codes, generator).start(1000, Prior(""))
+    assert torch.allclose(begun.mean(0), codes.mean(0), atol=0.1)
+    assert (begun >= codes.amin(0)).all()
+    assert begun.std(0)[2] > 2 * begun.std(0)[0]
 
 
 def test_a_unit_without_a_gradient_stays_where_it_began(linear):
@@ -343,8 +359,6 @@ class Linear(nn.Module):
 
 def test_maximised_colours_tell_what_a_network_was_fed_and_reconstructions_do_not(on):
     """A network that was fed BRG has the unit of class a (red) at the channel where red was: the second."""
-    from cladec_companion.engine.setup import Setup
-
     setup = Setup(coloured_data(), "vgg11", 0, settings_for(UnitsSettings, "smoke"), on)
     classes = torch.arange(3)
     real = colours.class_colours(setup.data.train_images, setup.data.train_labels, classes)
@@ -361,6 +375,21 @@ def test_maximised_colours_tell_what_a_network_was_fed_and_reconstructions_do_no
     assert shares[seeing.RIGHT, "dgn_refae"] == shares[seeing.BUG, "dgn_refae"] == 1
     for method in ("cladec", "refae"):
         assert (shares[seeing.RIGHT, method], shares[seeing.BUG, method]) == (1, 0)
+
+
+def test_the_best_images_of_a_unit_are_those_that_activate_it_most(on):
+    setup = Setup(coloured_data(), "vgg11", 0, settings_for(UnitsSettings, "smoke"), on)
+    bench = wanting.Bench(setup, *[Linear([0, 1, 2])] * 4, "logits")
+    asked = wanting.Question(bench, wanting.CLASSES, Linear([0, 1, 2]), torch.tensor([2, 0]))
+    best = asked.best_real
+    strength = setup.data.test_images.mean((2, 3))
+    for place, unit in enumerate((2, 0)):
+        highest = strength[:, unit].topk(wanting.STARTS).values
+        assert torch.allclose(best.mean((2, 3))[place * 3 : place * 3 + 3, unit], highest, atol=1e-6)
+    found = asked.judged(best)
+    assert found["highest"].tolist() == [1.0] * 6
+    assert found["reached"][[0, 3]].abs().max() < 1e-6
+    assert found["neighbour"].tolist() == [1.0] * 6
 
 
 # ---- the chapter

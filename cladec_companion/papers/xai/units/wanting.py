@@ -29,7 +29,7 @@ from cladec_core.networks import Classifier
 CLASSES, HIDDEN = "classes", "hidden units"
 KEPT = {CLASSES: "wanted", HIDDEN: "hidden"}  # names of their images in a record
 OUTPUT = "logits"
-JUDGE = "vgg5"  # another architecture than that of the classifier, so that habits of one do not please the other
+JUDGES = ("vgg5", "resnet10")  # the first that is not the classifier's own architecture, whose habits it might share
 GENERATORS = {"dgn_cladec": "in ClaDec's latent space", "dgn_refae": "in the RefAE's latent space"}
 SINGLE = "single"  # ClaDec trained on one unit alone, as in the chapter `subsets`
 SELECTIVE = "selective"
@@ -182,7 +182,7 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
     """
     layer = networks.layer_name(setup.architecture, settings_of(setup).layer)
     wanted: list[Training] = [setup.classifier, setup.decoder(layer), setup.reference(layer)]
-    other = setup.changed(architecture=JUDGE)
+    other = setup.changed(architecture=next(name for name in JUDGES if name != setup.architecture))
     wanted.append(other.judge(None, "units"))
     if setup.seed == settings_of(setup).seeds[0]:  # the one whose images are kept: no number is taken of this decoder
         wanted.append(setup.decoder(layer, channels=[0]))

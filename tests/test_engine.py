@@ -110,13 +110,13 @@ def test_weights_and_gradients_share_one_order_in_memory(task, on):
     class Spy(loop.Step):
         def __init__(self, *args):
             super().__init__(*args)
-            self.optimiser.register_step_pre_hook(self.look)
+            self.learner.optimiser.register_step_pre_hook(self.look)
 
         def look(self, *_):
-            seen.extend(weight.stride() == weight.grad.stride() for weight in self.weights)
+            seen.extend(weight.stride() == weight.grad.stride() for weight in self.learner.weights)
             seen.extend(
                 weight.data_ptr() == parameter.data_ptr()
-                for weight, parameter in zip(self.weights, self.trained, strict=True)
+                for weight, parameter in zip(self.learner.weights, self.learner.trained, strict=True)
             )
 
     with pytest.MonkeyPatch.context() as patch:
@@ -186,7 +186,8 @@ class Recorder:
         def replay():
             self.replays += 1
             step = work.__closure__[1].cell_contents
-            buffers = (step.inputs, step.order, step.rates, step.rate, step.position, step.losses, *step.weights)
+            weights = [weight for _, weight in step.optimised]
+            buffers = (step.inputs, step.order, step.rates, step.rate, step.position, step.losses, *weights)
             self.places.add(tuple(buffer.data_ptr() for buffer in buffers))
             work()
 

@@ -9,6 +9,7 @@ import random
 import signal
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,11 +17,34 @@ from torch import nn
 
 from cladec_core import networks, training
 from cladec_core.errors import RunError
-from cladec_core.training import ADAM, SGD, Compute, Interrupted, graphs, loop, state
+from cladec_core.training import ADAM, SGD, Compute, Interrupted, Recipe, graphs, loop, state
 from tests.test_engine import Recorder, network
 
 CPU = torch.device("cpu")
 RECIPES = {"sgd": SGD, "adam": ADAM}
+
+
+class Drawn(nn.Sequential):
+    """Draws images from noise, one for each that it is shown."""
+
+    def forward(self, images):
+        return super().forward(torch.randn(len(images), 3))
+
+
+def opposed():
+    """A model and its opponent, which both draw random numbers; two steps of the opponent before each of the model."""
+    model = Drawn(nn.Linear(3, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 1024), nn.Unflatten(1, (1, 32, 32)))
+    critic = nn.Sequential(nn.Conv2d(1, 4, 4, 4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(256, 1))
+    against = training.Opponent(critic, partial(_gap, critic), Recipe("adam_without_momentum", 1e-3, 0.0), steps=2)
+    return model, partial(_refused, critic), against
+
+
+def _gap(critic, drawn, images):
+    return (critic(drawn) - critic(images)).mean().square()
+
+
+def _refused(critic, drawn, images):
+    return critic(drawn).square().mean() + drawn.mean().square()
 
 
 def job(folder, recipe, **changes):
@@ -30,16 +54,21 @@ def job(folder, recipe, **changes):
     with training.seeded(2):
         model = networks.classifier("vgg11", 1, 10, 0.125)
     usual = {"epochs": 4, "seed": 3, "batch_size": 16, "save_every": 0.0, "state": folder / "training.state"}
+    if recipe == "opposed":
+        with training.seeded(2):
+            model, loss, opponent = opposed()
+        usual |= {"batch_size": 8, "opponent": opponent, "on": Compute(CPU, torch.float32)}
+        return training.Job(model, images, (images,), loss, ADAM, **(usual | changes))
     return training.Job(
         model, images, (labels,), training.classification_loss, RECIPES[recipe],
         **({"on": Compute(CPU, torch.float32)} | usual | changes),
     )  # fmt: skip
 
 
-def digest(model, history):
+def digest(networks, history):
     """Of every bit of the weights and statistics, and of the losses of all steps."""
     found = hashlib.sha256(repr((list(history), history.steps)).encode())
-    for tensor in model.state_dict().values():
+    for tensor in networks.state_dict().values():
         found.update(tensor.contiguous().numpy().tobytes())
     return found.hexdigest()
 
@@ -52,7 +81,7 @@ def whole(tmp_path):
     def of(recipe, **changes):
         if (recipe, *changes) not in found:
             chosen = job(tmp_path, recipe, state=None, **changes)
-            found[recipe, *changes] = digest(chosen.model, training.fit(chosen))
+            found[recipe, *changes] = digest(chosen.networks, training.fit(chosen))
         return found[recipe, *changes]
 
     return of
@@ -65,10 +94,10 @@ def after(steps):
 
 
 def ended(chosen):
-    return digest(chosen.model, training.fit(chosen))
+    return digest(chosen.networks, training.fit(chosen))
 
 
-@pytest.mark.parametrize("recipe", ["sgd", "adam"])
+@pytest.mark.parametrize("recipe", ["sgd", "adam", "opposed"])
 @pytest.mark.parametrize("stops", [[1], [12], [5, 30], [13, 1, 11, 20], [47], [0]])
 def test_a_resumed_training_is_the_uninterrupted_one(tmp_path, whole, recipe, stops):
     for steps in stops:
@@ -100,19 +129,20 @@ def test_a_captured_training_is_resumed_bit_for_bit(tmp_path, monkeypatch, recip
     assert ended(chosen(state=tmp_path / "state")) == ended(chosen())
 
 
-def train_and_tell(folder, answers):
+def train_and_tell(folder, recipe, answers):
     answers.put(None)
-    answers.put(ended(job(folder, "sgd")))
+    answers.put(ended(job(folder, recipe)))
 
 
-def test_no_kill_changes_a_training(tmp_path, whole):
+@pytest.mark.parametrize("recipe", ["sgd", "opposed"])
+def test_no_kill_changes_a_training(tmp_path, whole, recipe):
     """20 kills at random moments: while it starts, in a step, while the state is written."""
-    expected, longest = whole("sgd"), 2.0
+    expected, longest = whole(recipe), 2.0
     moments, kills, reached = random.Random(0), 0, set()
     processes = multiprocessing.get_context("fork")
     while kills <= 20:
         answers = processes.SimpleQueue()
-        process = processes.Process(target=train_and_tell, args=(tmp_path, answers))
+        process = processes.Process(target=train_and_tell, args=(tmp_path, recipe, answers))
         process.start()
         assert answers.get() is None
         if kills < 20:

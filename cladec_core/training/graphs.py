@@ -17,7 +17,7 @@ def captured(step: Step, steps: int, label: str) -> tuple[Callable[[], None], in
     Libraries need a few real steps before a capture. These leave no trace: weights and BatchNorm's statistics
     are put back, the optimiser's state is again all zeros, and the random numbers are others.
     """
-    kept = [*step.model.parameters(), *step.model.buffers()]
+    kept = [*step.networks.parameters(), *step.networks.buffers()]
     before = [tensor.detach().clone() for tensor in kept]
     with random_numbers(torch.Generator(step.on.device)):
         for _ in range(3):
@@ -26,8 +26,8 @@ def captured(step: Step, steps: int, label: str) -> tuple[Callable[[], None], in
     with torch.no_grad():
         for tensor, value in zip(kept, before, strict=True):
             tensor.copy_(value)
-        for state in step.optimiser.state.values():
-            for tensor in state.values():
+        for optimiser, weight in step.optimised:
+            for tensor in optimiser.state[weight].values():
                 tensor.zero_()
     at_once = max(count for count in range(1, UNROLLED + 1) if steps % count == 0)
     try:
@@ -35,7 +35,8 @@ def captured(step: Step, steps: int, label: str) -> tuple[Callable[[], None], in
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        step.optimiser.zero_grad(set_to_none=True)
+        for optimiser, _ in step.optimised:
+            optimiser.zero_grad(set_to_none=True)
         reason = str(error).partition("\n")[0]
         warnings.warn(f"{label}: no CUDA graph ({reason}); it is trained step by step", stacklevel=2)
         return lambda: step.run(1), 1

@@ -46,6 +46,8 @@ def trusted(job: Job) -> Job:
     """
     if job.on.dtype == torch.float32:
         return job
+    if job.opponent:  # whose gradients, such as those of a penalty on gradients, no trial here covers
+        return replace(job, on=replace(job.on, dtype=torch.float32))
     count = min(job.batch_size, len(job.inputs))
     batch = job.inputs[:count]
     targets = [target[:count] for target in job.targets]

@@ -27,6 +27,28 @@ ADAM = Recipe("adam", 3e-4, 1e-5)
 
 
 @dataclass(frozen=True, eq=False)
+class Opponent:
+    """A network that is trained in turn with the model of a job, such as the critic of a GAN.
+
+    Attributes
+    ----------
+    model, recipe
+        As of `Job`; the two networks have an optimiser each.
+    loss
+        `loss(output, *targets)` of a batch, as a scalar. The output is that of the job's model, to which no gradient
+        goes back; the job's own loss may use the opponent, which does not learn from it.
+    steps
+        Of the opponent, before each step of the job's model. Each has a batch of its own, of which the model's step
+        has the last one once more; an epoch shows the opponent every image once.
+    """
+
+    model: nn.Module
+    loss: Callable[..., Tensor]
+    recipe: Recipe
+    steps: int = 1
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """One training, as `fit` is asked for it.
 
@@ -42,7 +64,7 @@ class Job:
     loss
         `loss(output, *targets)` of a batch, as a scalar; the output arrives in float32.
     recipe
-        `SGD` or `ADAM`.
+        `SGD` or `ADAM`, or a recipe of one's own: "sgd", or a name in `step.ADAM_BETAS`.
     epochs, batch_size
         Passes over the data and images per step. The last partial batch of an epoch is dropped; with a new
         order each epoch every image has the same chance to be in it.
@@ -50,6 +72,8 @@ class Job:
         Decides the order of the batches and the dropout masks.
     on
         Device and precision.
+    opponent
+        What is trained in turn with the model. Both are then trained in float32, and rewound together by `fit_many`.
     label, progress
         Name of the progress bar, and whether to show it.
     stop
@@ -77,6 +101,7 @@ class Job:
     seed: int
     on: Compute
     batch_size: int = BATCH_SIZE
+    opponent: Opponent | None = None
     label: str = "training"
     progress: bool = False
     stop: Callable[[list[float]], bool] | None = None
@@ -84,3 +109,8 @@ class Job:
     state: Path | None = None
     save_every: float = 300.0
     keep_finished: bool = False
+
+    @property
+    def networks(self) -> nn.ModuleList:
+        """Everything that is trained: the model, and its opponent if there is one."""
+        return nn.ModuleList([self.model, *([self.opponent.model] if self.opponent else [])])

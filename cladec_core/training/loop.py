@@ -104,7 +104,7 @@ def fit_many(jobs: Sequence[Job], *, branches: int | None = None) -> list[Histor
     while waiting or running:
         while waiting and len(running) < branches:
             place, job = waiting.popleft()
-            running[place] = epochs(job), copy.deepcopy(job.model.state_dict())
+            running[place] = epochs(job), copy.deepcopy(job.networks.state_dict())
         for place, (training, start) in list(running.items()):
             try:
                 next(training)
@@ -118,7 +118,7 @@ def fit_many(jobs: Sequence[Job], *, branches: int | None = None) -> list[Histor
                     raise
                 branches = len(running) // 2
                 warnings.warn(f"out of memory; at most {branches} trainings at once from here on", stacklevel=2)
-                jobs[place].model.load_state_dict(start)
+                jobs[place].networks.load_state_dict(start)
                 waiting.appendleft((place, jobs[place]))
             else:
                 continue
@@ -181,19 +181,23 @@ class _Training:
 
     def __init__(self, job: Job, history: History) -> None:
         self.job, self.history = job, history
-        moved(job.model, job.on).train()
+        moved(job.networks, job.on).train()
         self.file = State(job) if job.state else None
         self.count = len(job.inputs)
-        self.size = min(job.batch_size, self.count)
-        self.steps = self.count // self.size
-        self.rates = learning_rates(job.recipe.learning_rate, self.steps * job.epochs).split(self.steps)
+        recipes = [job.recipe, *([job.opponent.recipe] if job.opponent else [])]
+        batches = job.opponent.steps if job.opponent else 1  # of a step
+        size = min(job.batch_size, self.count // batches)
+        self.steps = self.count // (batches * size)
+        self.shape = (self.steps, batches, size)  # of the rows of an epoch
+        rates = [learning_rates(recipe.learning_rate, self.steps * job.epochs) for recipe in recipes]
+        self.rates = torch.stack(rates, 1).split(self.steps)
         self.order = torch.Generator().manual_seed(job.seed)
         self.before = self.order.get_state()  # where the permutation of the epoch is drawn from
         self.numbers = torch.Generator(job.on.device).manual_seed(job.seed)
         self.turn = _turns(self.numbers, job.on)
         self.place, self.ended = 0, False  # steps of this epoch that are done; whether there is another one
         with self.turn():
-            self.step = Step(trusted(job), (self.steps, self.size))
+            self.step = Step(trusted(job), self.shape)
             self.run: Callable[[], None] = lambda: self.step.run(1)
             self.at_once = 1
             if job.on.graph:
@@ -209,9 +213,9 @@ class _Training:
     def run_epoch(self) -> None:
         """Queue what is left of an epoch, unless the job interrupts it; keep the state where it is time."""
         self.before = self.order.get_state()
-        rows = torch.randperm(self.count, generator=self.order)[: self.steps * self.size]
+        rows = torch.randperm(self.count, generator=self.order)[: math.prod(self.shape)]
         with self.turn():
-            self.step.begin_epoch(rows.view(self.steps, self.size), self.rates[len(self.history)], self.place)
+            self.step.begin_epoch(rows.view(self.shape), self.rates[len(self.history)], self.place)
         while self.place < self.steps:
             interrupted = self._run_some()
             if self.file and (interrupted or self.file.due()):
@@ -249,7 +253,7 @@ class _Training:
 
     def end(self) -> None:
         """Leave the model ready for use, and the file as the job wants it."""
-        self.job.model.eval()
+        self.job.networks.eval()
         if self.file and self.job.keep_finished:
             self.before = self.order.get_state()
             self._keep()
@@ -262,10 +266,10 @@ class _Training:
 
     def _tensors(self) -> dict[str, Tensor]:
         """What a step changes, by name: weights and statistics, the optimiser's state, the losses of this epoch."""
-        found = dict([*self.job.model.named_parameters(), *self.job.model.named_buffers()])
-        found = {f"model.{name}": tensor for name, tensor in found.items()}
-        for place, weight in enumerate(self.step.weights):
-            for name, tensor in self.step.optimiser.state.get(weight, {}).items():
+        found = dict([*self.job.networks.named_parameters(), *self.job.networks.named_buffers()])
+        found = {f"networks.{name}": tensor for name, tensor in found.items()}
+        for place, (optimiser, weight) in enumerate(self.step.optimised):
+            for name, tensor in optimiser.state.get(weight, {}).items():
                 found[f"optimiser.{place}.{name}"] = tensor
         return found | {"losses": self.step.losses}
 
@@ -294,7 +298,8 @@ class _Training:
                     here[name].copy_(tensor)
                 else:  # the optimiser makes its state in its first step
                     _, place, part = name.split(".")
-                    self.step.optimiser.state[self.step.weights[int(place)]][part] = tensor.to(self.job.on.device)
+                    optimiser, weight = self.step.optimised[int(place)]
+                    optimiser.state[weight][part] = tensor.to(self.job.on.device)
 
 
 def _turns(numbers: torch.Generator, on: Compute) -> Callable[[], AbstractContextManager[None]]:

@@ -125,8 +125,8 @@ def key_of(job: Job) -> str:
     """Digest of everything that decides a training: weights, data, order, arithmetic, and the source of all of it."""
     digest = hashlib.sha256()
     on = (job.on.description, torch.backends.cpu.get_cpu_capability(), job.on.graph, torch.__version__)
-    plan = (job.recipe, job.epochs, job.batch_size, job.seed)
-    weights = [(name, tensor, tensor.requires_grad) for name, tensor in _named(job.model)]
+    plan = (job.recipe, job.epochs, job.batch_size, job.seed, job.opponent)
+    weights = [(name, tensor, tensor.requires_grad) for name, tensor in _named(job.networks)]
     for part in _flat([on, plan, str(job.model), weights, job.inputs, job.targets, job.loss, job.stop, _sources()]):
         digest.update(part)
     return digest.hexdigest()

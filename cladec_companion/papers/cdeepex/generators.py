@@ -1,7 +1,7 @@
 """What an explanation may draw: generators, used alike whatever network is behind them (section 3.2 of the paper).
 
-A generator is made by `vae.fit_vae`, by `wgan.fit_wgan`, from a decoder with its encoder (`autoencoder`: ClaDec's
-decoder on a layer of the classifier, or RefAE), or from a reader's own functions (`Generator(...)`).
+A generator is trained (`fitting.fit`: a VAE or a WGAN), made of a decoder with its encoder (`autoencoder`: ClaDec's
+decoder on a layer of the classifier, or RefAE), or of a reader's own functions (`Generator(...)`).
 """
 
 import copy
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cladec_core import networks
 from cladec_core.errors import UsageError
 
+CPU = torch.device("cpu")
 OVERSHOOT = 0.05  # of the value range: images may leave it by so much, as resized or standardised ones do
 
 
@@ -46,6 +47,8 @@ class Generator:
         Lowest and highest value of an image.
     decode, encode
         See above.
+    device
+        Where codes and images are.
 
     Raises
     ------
@@ -59,6 +62,7 @@ class Generator:
     value_range: tuple[float, float]
     decode: Callable[[Tensor], Tensor]
     encode: Callable[[Tensor], Tensor] | None = None
+    device: torch.device = CPU
 
     def __post_init__(self) -> None:
         low, high = self.value_range
@@ -71,7 +75,7 @@ class Generator:
     def _check_map(self, what: str, function: Callable[[Tensor], Tensor], of: Sequence[int], to: Sequence[int]) -> None:
         try:
             with torch.no_grad():
-                found = function(torch.zeros(2, *of))
+                found = function(torch.zeros(2, *of, device=self.device))
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             raise UsageError(
@@ -110,7 +114,7 @@ class Generator:
 
     def draw(self, count: int, seed: int) -> Tensor:
         """Draw codes (count, *latent) from N(0, 1): where Algorithm 2 starts, and what samples are made of."""
-        return torch.randn(count, *self.latent, generator=torch.Generator().manual_seed(seed))
+        return torch.randn(count, *self.latent, generator=torch.Generator().manual_seed(seed)).to(self.device)
 
     def renamed(self, name: str) -> "Generator":
         """The same generator under another name."""
@@ -174,7 +178,8 @@ def autoencoder(name: str, encoder: nn.Module, decoder: nn.Module, images: Tenso
         drawn: Tensor = decoder(scaled(codes)).float()
         return drawn
 
-    return Generator(name, tuple(scaled.mean.shape), tuple(images.shape[1:]), range_of(images), decode, encode)
+    latent, image = tuple(scaled.mean.shape), tuple(images.shape[1:])
+    return Generator(name, latent, image, range_of(images), decode, encode, images.device)
 
 
 def of_trained(name: str, network: nn.Module, images: Tensor) -> Generator:

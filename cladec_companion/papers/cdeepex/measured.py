@@ -13,6 +13,7 @@ from cladec_core.training import exact_float32
 
 OVER = 1.2  # strength at which explanations are applied: CDeepEx itself ends where both classes are equally likely
 ENERGY = 0.9  # of an explanation, held by the pixels that count as its extent
+MET = 0.03  # nats by which a constraint may be missed at the end of a search
 Values = dict[str, Tensor]
 
 
@@ -74,7 +75,7 @@ def of_search(found: Contrasted) -> Values:
     """What a search came to, one value for each image: see `Solution`."""
     solution, (true, probe, third) = found.solution, found.solution.path[-1].exp().unbind(1)
     return {
-        "converged": found.converged.float().to(true.device), "met": (solution.violation <= 0.03).float(),
+        "converged": found.converged.float().to(true.device), "met": (solution.violation <= MET).float(),
         "gap": (true - probe).abs(), "intruded": (third > probe).float(), "third": third,
         "distance": solution.distance, "violation": solution.violation, "stationarity": solution.stationarity,
         "complementarity": solution.complementarity, "steps": solution.steps.float(),

@@ -33,7 +33,7 @@ class ContrastSettings(Settings):
     decoder_epochs: int = epochs_of(1, 10, 3, 50, of="VAEs, and of decoders of a layer", overnight=20)
     wgan_epochs: int = epochs_of(1, 15, 6, 200, of="the WGAN", overnight=60)
     train_limit: int | None = images_used(160, None, None, None)
-    width: float = parameter(0.125, 0.25, 0.5, 1.0, "factor on the channels of the two networks of section 4.5")
+    width: float = parameter(0.125, 0.125, 0.5, 1.0, "factor on the channels of the two networks of section 4.5")
     classifier_width: float = parameter(
         0.5, 1.0, 2.0, 1.0, "factor on the channels of the paper's own classifier", limits=WIDTHS
     )
@@ -41,7 +41,7 @@ class ContrastSettings(Settings):
     vae_latent: int = parameter(8, 32, 64, 400, "values of a code of the VAE", limits=(1, 4096))
     wgan_latent: int = parameter(8, 32, 64, 100, "values of a code of the WGAN", limits=(1, 4096))
     explained: int = parameter(4, 20, 100, 200, "test images that are explained", limits=(2, 10_000))
-    outer: int = parameter(4, 30, 60, 500, "most sets of multipliers of a search", limits=(1, 100_000))
+    outer: int = parameter(4, 20, 40, 500, "most sets of multipliers of a search", limits=(1, 100_000))
     inner: int = parameter(2, 10, 10, 20, "steps for each set of multipliers", limits=(1, 10_000))
     starting_steps: int = parameter(4, 100, 200, 1000, "steps of Algorithm 2", limits=(1, 1_000_000))
     starts: int = parameter(2, 2, 3, 3, "points from which Algorithm 2 starts", limits=(2, 100))

@@ -18,6 +18,7 @@ from cladec_core.networks.convolutions import Conv2d
 LAYER, MAPS = "hidden", "conv2"  # the layer that ClaDec explains, and that of GradCAM
 KERNEL = 5
 RECIPE = training.Recipe("adam", 2e-3, 1e-5)  # the paper prints none for its classifier
+GAN = training.Recipe("adam_without_momentum", 1e-3, 0.0)  # ten times the usual rate: networks and trainings are small
 
 
 def settings_of(setup: Setup) -> ContrastSettings:
@@ -174,11 +175,14 @@ class GeneratorTraining(Training):
         """See `Training`."""
         assert isinstance(model, VAE | WGAN)
         images = self.setup.data.train_images
-        return model.job(
+        job = model.job(
             images, epochs=self.epochs, seed=training.derive_seed(self.setup.seed, self.label, "order"),
             on=exact(self.setup), batch_size=max(1, min(self.setup.settings.batch_size, len(images) // CRITIC_STEPS)),
             label=self.title,
         )  # fmt: skip
+        if job.opponent is None:
+            return job
+        return replace(job, recipe=GAN, opponent=replace(job.opponent, recipe=GAN))
 
 
 def exact(setup: Setup) -> training.Compute:

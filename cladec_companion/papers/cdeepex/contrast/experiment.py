@@ -14,7 +14,7 @@ from cladec_companion.papers.cdeepex import contrasts, scenes
 from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
 from cladec_companion.papers.cdeepex.generators import Generator, of_trained
 from cladec_companion.papers.cdeepex.ladder import ladder
-from cladec_companion.papers.cdeepex.measured import Asked, energy_in, likeness, of_search, of_start, summary
+from cladec_companion.papers.cdeepex.measured import MET, Asked, energy_in, likeness, of_search, of_start, summary
 from cladec_companion.papers.cdeepex.optimisation import Search
 from cladec_companion.papers.cdeepex.settings import ContrastSettings
 from cladec_companion.papers.cdeepex.trainings import (
@@ -33,9 +33,9 @@ from cladec_core import training
 OURS, FREE = "CDeepEx", "xGEMs"  # with the constraints on third classes, and without
 KINDS = {OURS: True, FREE: False}
 GENERATORS = ("VAE", "WGAN", "ClaDec", "RefAE")
-SHOWN = 4  # images whose explanations are kept
-FRAMES = 13  # of a path that is kept
-REACH = 256.0  # of kept changes: 128 is none, and 0 and 255 are half of the range of values
+SHOWN = 3  # images whose explanations are kept
+FRAMES = 11  # of a path that is kept
+PICTURED = ("VAE", "WGAN", "ClaDec")  # generators whose paths are kept
 CUE_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # T-shirt to shirt and trousers to coat (section 4.5); for digits, 0 to 6 and 1 to 4.
 PAIRS = ((0, 6), (1, 4))
@@ -148,6 +148,12 @@ def signed(bench: Bench, change: Tensor) -> Any:
     return as_uint8(change[:SHOWN] / (high - low) + 128 / 255)
 
 
+def kept(bench: Bench, found: Contrasted, *name: object) -> Samples:
+    """Changes that are shown, and which of their searches met all constraints: the others are no answers."""
+    met = found.solution.violation[:SHOWN] <= MET
+    return {below(*name): signed(bench, found.change), below(*name, "met"): met.byte().cpu().numpy()}
+
+
 def of_images(bench: Bench, name: str, images: Tensor) -> Samples:
     """The images of an experiment that are shown; they are others than those of `general`."""
     return {below(*name.split("/"), "image"): as_uint8(bench.setup.data.to_unit(images[:SHOWN]))}
@@ -175,8 +181,8 @@ def general(bench: Bench) -> CellRun:
             if kind == OURS:
                 bench.measure(generator.name, of_start(found.start))
             changes[generator.name, kind] = found.change
-            samples[below("change", generator.name, kind)] = signed(bench, found.change)
-            if generator.name in ("VAE", "WGAN", "ClaDec"):
+            samples |= kept(bench, found, "change", generator.name, kind)
+            if generator.name in PICTURED:
                 samples |= _path(bench, generator, kind, found)
     _alike(bench, asked, generators[1], changes)
     samples |= _single(bench, asked)
@@ -197,7 +203,6 @@ def _path(bench: Bench, generator: Generator, kind: str, found: Contrasted) -> S
         below("path", generator.name, kind): as_uint8(bench.setup.data.to_unit(frames.transpose(0, 1))),
         below("likely", generator.name, kind): as_uint8(whole[chosen, :SHOWN].transpose(0, 1)),
         below("curve", generator.name, kind): as_uint8(ends.mean(1)),
-        below("done", generator.name, kind): found.converged[:SHOWN].byte().numpy(),
     }  # fmt: skip
 
 
@@ -250,14 +255,14 @@ def rungs(bench: Bench) -> CellRun:
         found = bench.explain(asked, generator, OURS, method=f"rung {place}")
         bench.note(f"rung {place}", {"known": known, "images": float(len(images))})
         changes.append(found.change)
-        samples[below("rung", place)] = signed(bench, found.change)
+        samples |= kept(bench, found, "rung", place)
     if changes:
         bench.measure("first and last rung", {"alike": likeness(changes[0], changes[-1])})
     return samples
 
 
 def square(bench: Bench) -> CellRun:
-    """X5: every 8 of the training images has a grey square; does an explanation say so?"""
+    """X5: every 8 of the training images has a square; does an explanation say so?"""
     setup = bench.setup
     marked = setup.changed(data=scenes.squared(setup.data))
     plain = [DiscriminatorTraining(setup, again=True), LayerTraining(setup)]
@@ -267,7 +272,7 @@ def square(bench: Bench) -> CellRun:
     data, where = setup.data, scenes.corner(setup.data)
     seen = setup.test(model)
     eights = data.test_labels == scenes.EIGHT
-    painted = scenes.painted(data, data.test_images, where, scenes.GREY)
+    painted = scenes.painted(data, data.test_images, where, scenes.SHADE)
     fooled = setup.test(model, painted).argmax(1)[~eights] == scenes.EIGHT
     bench.note("biased", {
         "known": (seen.argmax(1)[eights] == scenes.EIGHT).double().mean().item(),
@@ -282,7 +287,7 @@ def square(bench: Bench) -> CellRun:
         for kind in KINDS:
             found = bench.explain(asked, generator, kind, method=f"square {generator.name} {kind}")
             bench.measure(f"square {generator.name} {kind}", {"energy": energy_in(found.change, where)})
-            samples[below("square", generator.name, kind)] = signed(bench, found.change)
+            samples |= kept(bench, found, "square", generator.name, kind)
     samples |= _single(bench, asked, where, "square")
     # What two decoders make of images with the square (chapter `your_own`): one explains a classifier that it misled.
     shown = painted[eights][: len(at)]
@@ -318,7 +323,7 @@ def cue(bench: Bench) -> CellRun:
         inside = (found.change.sum(1) * where.to(found.change.device)).sum((1, 2))
         agrees = (inside > 0) == (curve[-1] > curve[0])
         bench.measure(f"cue {kind}", {"agrees": agrees.float(), "energy": energy_in(found.change, where)})
-        samples[below("cue", kind)] = signed(bench, found.change)
+        samples |= kept(bench, found, "cue", kind)
     return samples
 
 
@@ -344,7 +349,7 @@ def two_networks(bench: Bench) -> CellRun:
             for kind in KINDS:
                 one = bench.explain(asked, generator, kind)
                 found[kind].append(of_search(one) | asked.applied(one.change))
-                samples[below("network", name, kind, f"{true} to {probe}")] = signed(bench, one.change)
+                samples |= kept(bench, one, "network", name, f"{true} to {probe}", kind)
         for kind, parts in found.items():
             keys = parts[0] if parts else {}
             bench.measure(f"{name} {kind}", {key: torch.cat([part[key] for part in parts]) for key in keys})
@@ -367,7 +372,7 @@ def from_elsewhere(bench: Bench) -> CellRun:
         found = [bench.explain(asked, one, kind, method=f"{one.name} {kind}") for one in generators]
         bench.measure(f"own and foreign {kind}", {"alike": likeness(*(one.change for one in found))})
         for generator, one in zip(generators, found, strict=True):
-            samples[below("foreign", generator.name, kind)] = signed(bench, one.change)
+            samples |= kept(bench, one, "foreign", generator.name, kind)
     bench.measure("foreign", of_start(found[1].start))
     return samples
 

@@ -153,12 +153,11 @@ def test_images_together_are_found_as_alone(case):
     for place in range(COUNT):
         alone = solve(case.model, case.decode, *case.one(place), EXACT)
         assert alone.state[0] == together.state[place]
-        if together.steps[place] < 500:  # in more steps rounding, which differs with the size of a batch, grows
-            torch.testing.assert_close(alone.z[0], together.z[place], atol=1e-6, rtol=1e-6)
-            assert alone.steps[0] == together.steps[place]
-        elif together.converged[place]:
-            assert alone.distance[0] == pytest.approx(together.distance[place].item(), rel=0.02)
-    assert (together.steps < 500).sum() >= COUNT // 2
+        # Rounding, which differs with the size of a batch, grows along the way.
+        early = min(15, len(alone.path_z), len(together.path_z))
+        torch.testing.assert_close(alone.path_z[:early, 0], together.path_z[:early, place], atol=1e-9, rtol=1e-9)
+        if together.converged[place]:
+            torch.testing.assert_close(alone.z[0], together.z[place], atol=5e-3, rtol=5e-3)
     assert together.steps.unique().numel() > 1  # each image ends by itself
 
 

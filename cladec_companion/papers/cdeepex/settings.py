@@ -38,10 +38,7 @@ class ContrastSettings(Settings):
         0.5, 1.0, 2.0, 1.0, "factor on the channels of the paper's own classifier", limits=WIDTHS
     )
     generator_width: int = parameter(4, 8, 16, 64, "channels of a generator's largest map", limits=(1, 512))
-    vae_latent: int = parameter(8, 32, 64, 400, "values of a code of the VAE", limits=(1, 4096))
-    wgan_latent: int = parameter(8, 32, 64, 100, "values of a code of the WGAN", limits=(1, 4096))
+    latent: int = parameter(8, 32, 64, 400, "values of a code of VAE and WGAN", limits=(1, 4096))
     explained: int = parameter(4, 20, 100, 200, "test images that are explained", limits=(2, 10_000))
     outer: int = parameter(4, 20, 40, 500, "most sets of multipliers of a search", limits=(1, 100_000))
-    inner: int = parameter(2, 10, 10, 20, "steps for each set of multipliers", limits=(1, 10_000))
     starting_steps: int = parameter(4, 100, 200, 1000, "steps of Algorithm 2", limits=(1, 1_000_000))
-    starts: int = parameter(2, 2, 3, 3, "points from which Algorithm 2 starts", limits=(2, 100))

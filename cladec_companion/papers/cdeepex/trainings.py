@@ -149,13 +149,7 @@ class GeneratorTraining(Training):
     def name(self) -> str:
         """See `Training`."""
         settings = settings_of(self.setup)
-        return f"{self.label} {self.latent} {settings.generator_width}"
-
-    @property
-    def latent(self) -> int:
-        """Values of a code."""
-        settings = settings_of(self.setup)
-        return settings.vae_latent if self.kind == "vae" else settings.wgan_latent
+        return f"{self.label} {settings.latent} {settings.generator_width}"
 
     @property
     def epochs(self) -> int:
@@ -168,7 +162,7 @@ class GeneratorTraining(Training):
         images, width = self.setup.data.train_images, settings_of(self.setup).generator_width
         with fresh_weights(self.setup, self.label):
             return fitting.KINDS[self.kind](
-                images.shape[1:], fitting.range_of(images), latent=self.latent, width=width
+                images.shape[1:], fitting.range_of(images), latent=settings_of(self.setup).latent, width=width
             )  # fmt: skip
 
     def job(self, model: nn.Module, *needed: nn.Module) -> training.Job:

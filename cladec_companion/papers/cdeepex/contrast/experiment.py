@@ -34,6 +34,7 @@ OURS, FREE = "CDeepEx", "xGEMs"  # with the constraints on third classes, and wi
 KINDS = {OURS: True, FREE: False}
 GENERATORS = ("VAE", "WGAN", "ClaDec", "RefAE")
 SHOWN = 3  # images whose explanations are kept
+STARTS = 3  # points from which Algorithm 2 starts, as in Fig. 5
 FRAMES = 11  # of a path that is kept
 PICTURED = ("VAE", "WGAN", "ClaDec")  # generators whose paths are kept
 CUE_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -92,7 +93,7 @@ class Bench:
 
     def search(self, others: bool) -> Search:
         """With or without the constraints on third classes."""
-        return Search(others=others, inner=self.settings.inner, outer=self.settings.outer)
+        return Search(others=others, outer=self.settings.outer)
 
     def contrast(self, model: nn.Module, generator: Generator, others: bool, start: int = 0) -> Contrast:
         """An explainer, whatever the generator misses: how much that is, is recorded."""
@@ -192,7 +193,7 @@ def general(bench: Bench) -> CellRun:
 def _path(bench: Bench, generator: Generator, kind: str, found: Contrasted) -> Samples:
     """Frames of the search of some images, with probabilities; and their means over all images after every set."""
     solution = found.solution
-    last = int(found.solution.steps[:SHOWN].max()) // bench.settings.inner
+    last = int(found.solution.steps[:SHOWN].max()) // Search.inner
     chosen = torch.linspace(0, last, FRAMES).round().long()
     z = solution.path_z[chosen, :SHOWN]
     with torch.no_grad():
@@ -210,7 +211,7 @@ def _alike(bench: Bench, asked: Asked, gan: Generator, changes: dict[tuple[str, 
     """X3: how alike explanations are from several starts of the GAN, and from several generators."""
     for kind in KINDS:
         starts = [changes[gan.name, kind]]
-        starts += [bench.explain(asked, gan, kind, start=at).change for at in range(1, bench.settings.starts)]
+        starts += [bench.explain(asked, gan, kind, start=at).change for at in range(1, STARTS)]
         pairs = [likeness(starts[a], starts[b]) for a in range(len(starts)) for b in range(a)]
         bench.measure(f"starts {kind}", {"alike": torch.stack(pairs).nanmean(0)})
         for first, second in (("VAE", "WGAN"), ("VAE", "ClaDec"), ("VAE", "RefAE"), ("ClaDec", "RefAE")):

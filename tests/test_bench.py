@@ -16,8 +16,9 @@ import typer
 from torch import nn
 
 from benchmarks import __main__ as command
-from benchmarks import cell, idle, ladder, plain, sizes, workers
+from benchmarks import cell, idle, ladder, plain, same_trainings, sizes, workers
 from cladec_core import training
+from cladec_core.errors import UsageError
 from cladec_core.networks import convolutions
 from cladec_core.training import Compute
 
@@ -217,3 +218,40 @@ def test_wrong_use_is_named(arguments, words, capsys):
         command.main(**arguments)
     assert caught.value.exit_code == 2
     assert words in capsys.readouterr().err
+
+
+def test_two_sets_of_trainings_agree_only_bit_for_bit():
+    zero = {"weight": torch.zeros(2), "count": torch.tensor(3)}
+    assert same_trainings.differences(zero, {name: tensor.clone() for name, tensor in zero.items()}) == []
+    for other in ({"weight": -torch.zeros(2)}, {"weight": torch.zeros(2).double()}, {"count": torch.tensor(4)}):
+        assert same_trainings.differences(zero, zero | other) == list(other)
+    assert same_trainings.differences(zero, {"weight": zero["weight"], "bias": torch.ones(1)}) == ["bias", "count"]
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_a_line_is_printed_only_for_trainings_that_agree(capsys, monkeypatch, agree):
+    runs = []
+
+    def trained(root, path, threads):
+        older = root != same_trainings.ROOT
+        runs.append((older, threads))
+        about = {"digest": "old" if older else "new", "counts as": "oldest" if older else "new", "on": "a processor"}
+        return about, {"weight": torch.tensor(0.0 if older or agree or threads == 1 else 1e-9)}
+
+    monkeypatch.setattr(same_trainings, "trained", trained)
+    monkeypatch.setattr(same_trainings, "unpacked", lambda commit, folder: folder)
+    if agree:
+        same_trainings.main("0a1b2c3")
+    else:
+        with pytest.raises(typer.Exit):
+            same_trainings.main("0a1b2c3")
+    printed = capsys.readouterr().out
+    assert runs == [(True, 1), (False, 1), (True, 2), (False, 2)]
+    assert ('"new": (' in printed and '"oldest"' in printed and ", with 0a1b2c3" in printed) == agree
+    assert ("1 of 1 tensors differ, such as weight" in printed) != agree
+
+
+def test_a_commit_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="No code of commit 'nowhere'"):
+        same_trainings.unpacked("nowhere", tmp_path)
+    assert (same_trainings.unpacked("HEAD", tmp_path) / "cladec_core" / "errors.py").is_file()

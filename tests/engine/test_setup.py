@@ -1,5 +1,6 @@
 """The networks around a classifier: what each is made of, trained on and named after."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -354,6 +355,29 @@ def test_of_the_explainer_counts_what_the_books_trainings_use(copied, name, old,
     assert old in text
     path.write_text(text.replace(old, new, 1))
     assert (digest() != before) == counts
+
+
+def test_the_committed_records_are_of_this_code():
+    """Whoever changes what a training gives makes the records anew and writes the new digest here; else see PROVED."""
+    assert training_code() == "8320fb1871d943c9187920fa3007731d8ab2ae4ada67589fbd7052710394b80d"
+
+
+def test_code_that_is_proved_to_train_alike_counts_as_the_older_one(copied, monkeypatch):
+    first = digest()
+    path = next(path for path in copied if path.name == "losses.py")
+    path.write_bytes(path.read_bytes() + b"\nmore = 1\n")
+    changed = code.code_digest()
+    assert digest() == changed != first
+    monkeypatch.setattr(code, "PROVED", {changed: (first, "2026-11-22, with a commit")})
+    assert digest() == first
+    path.write_bytes(path.read_bytes() + b"\nmore = 2\n")
+    assert digest() not in (first, changed)
+
+
+def test_what_is_proved_goes_back_to_code_that_records_were_made_with():
+    for newer, (older, when) in code.PROVED.items():
+        assert older not in code.PROVED
+        assert re.fullmatch(r"[0-9a-f]{64} [0-9a-f]{64} \d{4}-\d\d-\d\d, with \w+", f"{newer} {older} {when}")
 
 
 def test_the_digest_is_in_every_key(described, monkeypatch):

@@ -25,6 +25,7 @@ def fit(
     seed: int = 0,
     on: Compute | None = None,
     batch_size: int = BATCH_SIZE,
+    rate: float | None = None,
     progress: bool = False,
     state: Path | None = None,
     **sizes: int,
@@ -39,6 +40,8 @@ def fit(
         One of `KINDS`.
     epochs, batch_size, progress, state
         As of `training.Job`.
+    rate
+        Learning rate at the start; None: the kind's own.
     seed
         Of weights, order and noise.
     on
@@ -49,17 +52,22 @@ def fit(
     Raises
     ------
     UsageError
-        For an unknown kind, images of another shape, too few or constant images, or values that are not finite.
+        For an unknown kind, images of another shape, too few or constant images, values that are not finite, or numbers
+        below 1.
     RunError
         If the training diverges.
     """
     one_of("generator", kind, KINDS)
+    for name, value in {"epochs": epochs, "batch_size": batch_size, **sizes}.items():
+        if value < 1:
+            raise UsageError(f"{name} is {value}; valid: an integer from 1.")
     check_images(images)
     on = on or training.compute()
     images = images.to(on.device)
     network = new(images, kind, seed=seed, **sizes)
     order = training.derive_seed(seed, kind, "order")
     told: dict[str, Any] = {"progress": progress, "state": state, "label": f"{kind}, seed {seed}"}
+    told |= {} if rate is None else {"rate": rate}
     training.fit(network.job(images, epochs=epochs, seed=order, on=on, batch_size=batch_size, **told))
     return network.generator()
 

@@ -15,7 +15,7 @@ from cladec_core.training import Job, Recipe
 
 LATENT = 400  # values of a code, in the paper
 CONVOLUTIONS = 4  # in the paper, for 64x64 pixels; more for larger images
-RECIPE = Recipe("adam", 1e-3, 0.0)
+RATE = 1e-3  # of Adam
 LEAST_ERROR = 1e-4  # mean squared error, of values between 0 and 1, below which images count as drawn exactly
 
 
@@ -82,9 +82,10 @@ class VAE(nn.Module):
         images: Tensor = self.range(self.decoder(codes))
         return images
 
-    def job(self, images: Tensor, **how: Any) -> Job:
-        """Ask for the training on images (n, *image); `how` are the other attributes of a `Job`."""
-        return Job(self, images, (images,), EvidenceLoss(self.range, self.latent), RECIPE, **how)
+    def job(self, images: Tensor, *, rate: float = RATE, **how: Any) -> Job:
+        """Ask for the training on images (n, *image), at a learning rate; `how` are other attributes of a `Job`."""
+        loss = EvidenceLoss(self.range, self.latent)
+        return Job(self, images, (images,), loss, Recipe("adam", rate, 0.0), **how)
 
     def generator(self, name: str = "VAE") -> Generator:
         """Make a generator of a copy of this network as it is."""

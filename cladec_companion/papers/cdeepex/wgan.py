@@ -19,7 +19,7 @@ from cladec_core.networks.convolutions import ConvTranspose2d
 from cladec_core.training import Job, Opponent, Recipe
 
 LATENT = 100  # values of a code, in the paper; 200 for Fashion-MNIST
-RECIPE = Recipe("adam_without_momentum", 1e-4, 0.0)
+RATE = 1e-4  # of Adam, of both networks
 PENALTY = 10.0  # weight of the gradient penalty
 CRITIC_STEPS = 5  # before each step of the generator
 SLOPE = 0.2  # of the critic's ReLUs below 0, as in DCGAN
@@ -68,11 +68,12 @@ class WGAN(nn.Module):
         images: Tensor = self.range((self.decoder(codes) + 1) / 2)
         return images
 
-    def job(self, images: Tensor, **how: Any) -> Job:
-        """Ask for the training on images (n, *image); `how` are the other attributes of a `Job`."""
-        learns = CriticLoss(self.critic, self.range)
-        how = {"opponent": Opponent(self.critic, learns, RECIPE, CRITIC_STEPS)} | how
-        return Job(FromNoise(self.decoder, self.latent), images, (images,), GeneratorLoss(self.critic), RECIPE, **how)
+    def job(self, images: Tensor, *, rate: float = RATE, **how: Any) -> Job:
+        """Ask for the training on images (n, *image), at a learning rate; `how` are other attributes of a `Job`."""
+        recipe = Recipe("adam_without_momentum", rate, 0.0)
+        opponent = Opponent(self.critic, CriticLoss(self.critic, self.range), recipe, CRITIC_STEPS)
+        drawing, loss = FromNoise(self.decoder, self.latent), GeneratorLoss(self.critic)
+        return Job(drawing, images, (images,), loss, recipe, opponent=opponent, **how)
 
     def generator(self, name: str = "WGAN") -> Generator:
         """Make a generator of a copy of this network as it is."""

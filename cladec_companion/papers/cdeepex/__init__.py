@@ -1,1 +1,6 @@
 """CDeepEx: Contrastive Deep Explanations (Feghahati, Shelton, Pazzani and Tang): why this class and not that one."""
+
+from cladec_companion.papers.cdeepex import contrast
+from cladec_companion.papers.chapter import Paper
+
+PAPER = Paper((contrast.CHAPTER,))

@@ -1,0 +1,384 @@
+"""The experiments X1 to X8: each question is asked of the classifier, each explanation is applied and measured."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cladec_companion.engine.runner import CellRun, Rows, Samples
+from cladec_companion.engine.setup import Setup
+from cladec_companion.engine.trainings import Training
+from cladec_companion.papers.cdeepex import contrasts, scenes
+from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
+from cladec_companion.papers.cdeepex.generators import Generator, of_trained
+from cladec_companion.papers.cdeepex.ladder import ladder
+from cladec_companion.papers.cdeepex.measured import MET, Asked, energy_in, likeness, of_search, of_start, summary
+from cladec_companion.papers.cdeepex.optimisation import Search
+from cladec_companion.papers.cdeepex.settings import ContrastSettings
+from cladec_companion.papers.cdeepex.trainings import (
+    MAPS,
+    DiscriminatorTraining,
+    GeneratorTraining,
+    LayerTraining,
+    settings_of,
+)
+from cladec_companion.papers.cdeepex.vae import VAE
+from cladec_companion.papers.cdeepex.wgan import WGAN
+from cladec_companion.papers.xai.attribution import Around
+from cladec_companion.records.samples import as_uint8, below, originals
+from cladec_core import training
+
+OURS, FREE = "CDeepEx", "xGEMs"  # with the constraints on third classes, and without
+KINDS = {OURS: True, FREE: False}
+GENERATORS = ("VAE", "WGAN", "ClaDec", "RefAE")
+SHOWN = 3  # images whose explanations are kept
+STARTS = 3  # points from which Algorithm 2 starts, as in Fig. 5
+FRAMES = 11  # of a path that is kept
+PICTURED = ("VAE", "WGAN", "ClaDec")  # generators whose paths are kept
+CUE_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# T-shirt to shirt and trousers to coat (section 4.5); for digits, 0 to 6 and 1 to 4.
+PAIRS = ((0, 6), (1, 4))
+NETWORKS = {"vgg5": "VGG-5", "resnet10": "ResNet-10"}
+
+
+def cells(settings: ContrastSettings, architecture: str) -> Iterator[str]:
+    """Name the experiments."""
+    yield from settings.experiments
+
+
+def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
+    """Run one experiment.
+
+    Returns
+    -------
+    rows
+        {"method", "metric", "value"}: means over images and their standard errors (`_error`); see `measured`. A method
+        is a generator with the kind of its search ("VAE CDeepEx"), a method that explains one class, or a network.
+    samples
+        Images, changes (128 is none), and for `general` paths: images and probabilities of true class, probe and third.
+    """
+    scenes.check_classes(setup.data)
+    bench = Bench(setup)
+    samples = yield from RUNS[part](bench)
+    return bench.rows, samples if keep_samples else {}
+
+
+@dataclass(eq=False)
+class Bench:
+    """What the experiments share: the setup, the searches as the settings want them, and the rows so far."""
+
+    setup: Setup
+    rows: Rows = field(default_factory=list)
+
+    @property
+    def settings(self) -> ContrastSettings:
+        """The chapter's parameters."""
+        return settings_of(self.setup)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Of the images: black and white."""
+        data = self.setup.data
+        return ((0 - data.mean) / data.std).min().item(), ((1 - data.mean) / data.std).max().item()
+
+    def note(self, method: str, values: Mapping[str, float]) -> None:
+        """Add rows."""
+        self.rows += [{"method": method, "metric": name, "value": value} for name, value in values.items()]
+
+    def measure(self, method: str, values: Mapping[str, Tensor]) -> None:
+        """Add means over images with their errors."""
+        self.note(method, summary(values))
+
+    def search(self, others: bool) -> Search:
+        """With or without the constraints on third classes."""
+        return Search(others=others, outer=self.settings.outer)
+
+    def contrast(self, model: nn.Module, generator: Generator, others: bool, start: int = 0) -> Contrast:
+        """An explainer, whatever the generator misses: how much that is, is recorded."""
+        seed = training.derive_seed(self.setup.seed, "start", start)
+        return Contrast(
+            model, generator, search=self.search(others), worst=float("inf"), steps=self.settings.starting_steps,
+            seed=seed,
+        )  # fmt: skip
+
+    def explain(
+        self, asked: Asked, generator: Generator, kind: str, *, start: int = 0, method: str | None = None
+    ) -> Contrasted:
+        """Search, and record what was found; without a `method` nothing is recorded."""
+        found = self.contrast(asked.model, generator, KINDS[kind], start).explain(asked.images, asked.probe)
+        if method:
+            self.measure(method, of_search(found) | asked.applied(found.change))
+        return found
+
+    def chosen(
+        self, model: nn.Module, *, labels: Tensor | None = None, probe: int | None = None, count: int | None = None
+    ) -> Tensor:
+        """Places of the first test images, of some classes if these are named, that can be asked about, (n,).
+
+        Those that the classifier gets right come first; others follow only where there are too few of them. None is
+        taken for the probe already.
+        """
+        data, seen = self.setup.data, self.setup.test(model).argmax(1)
+        fits = torch.ones_like(seen, dtype=torch.bool) if labels is None else torch.isin(data.test_labels, labels)
+        if probe is not None:
+            fits &= seen != probe
+        right = seen == data.test_labels
+        return torch.cat([(fits & known).nonzero().flatten() for known in (right, ~right)])[
+            : count or self.settings.explained
+        ]
+
+    def accuracy(self, model: nn.Module, method: str = "classifier") -> None:
+        """Record how many of the test images a classifier gets right."""
+        data = self.setup.data
+        right = self.setup.test(model).argmax(1) == data.test_labels
+        self.note(method, {"accuracy": right.double().mean().item(), "test_images": float(len(right))})
+
+
+def drawn(network: nn.Module, name: str, images: Tensor) -> Generator:
+    """A trained network as a generator."""
+    if isinstance(network, VAE | WGAN):
+        return network.generator(name)
+    return of_trained(name, network, images)
+
+
+def signed(bench: Bench, change: Tensor) -> Any:
+    """Changes (n, channels, height, width) as grey values: 128 is none, brighter ones are added."""
+    low, high = bench.value_range
+    return as_uint8(change[:SHOWN] / (high - low) + 128 / 255)
+
+
+def kept(bench: Bench, found: Contrasted, *name: object) -> Samples:
+    """Changes that are shown, and which of their searches met all constraints: the others are no answers."""
+    met = found.solution.violation[:SHOWN] <= MET
+    return {below(*name): signed(bench, found.change), below(*name, "met"): met.byte().cpu().numpy()}
+
+
+def of_images(bench: Bench, name: str, images: Tensor) -> Samples:
+    """The images of an experiment that are shown; they are others than those of `general`."""
+    return {below(*name.split("/"), "image"): as_uint8(bench.setup.data.to_unit(images[:SHOWN]))}
+
+
+def general(bench: Bench) -> CellRun:
+    """X1 to X3: why not the second most likely class, by every generator, with and without constraints."""
+    setup = bench.setup
+    plain = [DiscriminatorTraining(setup), DiscriminatorTraining(setup, again=True)]
+    makes: list[Training] = [GeneratorTraining(setup, "vae"), GeneratorTraining(setup, "wgan")]
+    makes += [LayerTraining(setup), LayerTraining(setup, reference=True)]
+    model, judge, *networks = yield [*plain, *makes]
+    generators = [
+        drawn(network, name, setup.data.train_images) for name, network in zip(GENERATORS, networks, strict=True)
+    ]
+    bench.accuracy(model)
+    at = bench.chosen(model)
+    asked = Asked.of(model, judge, setup.data.test_images[at], None, bench.value_range)
+    samples: Samples = originals(setup.data, at[:SHOWN], setup.test(model).argmax(1))
+    samples["probe"] = asked.probe[:SHOWN].byte().cpu().numpy()
+    changes: dict[tuple[str, str], Tensor] = {}
+    for generator in generators:
+        for kind in KINDS:
+            found = bench.explain(asked, generator, kind, method=f"{generator.name} {kind}")
+            if kind == OURS:
+                bench.measure(generator.name, of_start(found.start))
+            changes[generator.name, kind] = found.change
+            samples |= kept(bench, found, "change", generator.name, kind)
+            if generator.name in PICTURED:
+                samples |= _path(bench, generator, kind, found)
+    _alike(bench, asked, generators[1], changes)
+    samples |= _single(bench, asked)
+    return samples
+
+
+def _path(bench: Bench, generator: Generator, kind: str, found: Contrasted) -> Samples:
+    """Frames of the search of some images, with probabilities; and their means over all images after every set."""
+    solution = found.solution
+    last = int(found.solution.steps[:SHOWN].max()) // Search.inner
+    chosen = torch.linspace(0, last, FRAMES).round().long()
+    z = solution.path_z[chosen, :SHOWN]
+    with torch.no_grad():
+        frames = generator.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2]) + found.start.residual[:SHOWN]
+    whole = solution.path.exp()
+    ends = torch.cat([whole, whole[-1:].expand(1 + bench.settings.outer - len(whole), *whole.shape[1:])])
+    return {
+        below("path", generator.name, kind): as_uint8(bench.setup.data.to_unit(frames.transpose(0, 1))),
+        below("likely", generator.name, kind): as_uint8(whole[chosen, :SHOWN].transpose(0, 1)),
+        below("curve", generator.name, kind): as_uint8(ends.mean(1)),
+    }  # fmt: skip
+
+
+def _alike(bench: Bench, asked: Asked, gan: Generator, changes: dict[tuple[str, str], Tensor]) -> None:
+    """X3: how alike explanations are from several starts of the GAN, and from several generators."""
+    for kind in KINDS:
+        starts = [changes[gan.name, kind]]
+        starts += [bench.explain(asked, gan, kind, start=at).change for at in range(1, STARTS)]
+        pairs = [likeness(starts[a], starts[b]) for a in range(len(starts)) for b in range(a)]
+        bench.measure(f"starts {kind}", {"alike": torch.stack(pairs).nanmean(0)})
+        for first, second in (("VAE", "WGAN"), ("VAE", "ClaDec"), ("VAE", "RefAE"), ("ClaDec", "RefAE")):
+            alike = likeness(changes[first, kind], changes[second, kind])
+            bench.measure(f"{first} and {second} {kind}", {"alike": alike})
+
+
+def _single(bench: Bench, asked: Asked, where: Tensor | None = None, name: str = "") -> Samples:
+    """Contrasts from methods that explain one class; with `where`, also the share of their energy there."""
+    around = Around(bench.setup.data.train_images, layer=MAPS, seed=bench.setup.seed)
+    samples: Samples = {}
+    for method in contrasts.METHODS:
+        found = contrasts.contrast(
+            asked.model, asked.images, asked.true, asked.probe, method=method, around=around,
+            value_range=asked.value_range,
+        )  # fmt: skip
+        change = found.change.unsqueeze(1)
+        values = asked.applied(change) | {"kept": (found.kept > 0).float()}
+        bench.measure(method, values if where is None else values | {"energy": energy_in(change, where)})
+        samples[below(name or "change", method)] = signed(bench, change / 4)  # they are of the whole range
+    return samples
+
+
+def rungs(bench: Bench) -> CellRun:
+    """X4: why not an 8, asked of classifiers that never, rarely, mostly know one; the generator is the same."""
+    setup = bench.setup
+    unaware = setup.changed(data=scenes.without(setup.data, scenes.EIGHT))
+    wanted = [DiscriminatorTraining(unaware), DiscriminatorTraining(setup, again=True), GeneratorTraining(setup, "vae")]
+    first, judge, network = yield wanted
+    generator = drawn(network, "VAE", setup.data.train_images)
+    bench.accuracy(judge)
+    steps = ladder(setup, first)
+    others = torch.tensor([label for label in range(len(setup.data.classes)) if label != scenes.EIGHT])
+    at = bench.chosen(judge, labels=others, probe=scenes.EIGHT)
+    images = setup.data.test_images[at]
+    with torch.no_grad():
+        never = torch.stack([model(images).argmax(1) != scenes.EIGHT for model, _ in steps]).all(0)
+    images = images[never]
+    changes, samples = [], of_images(bench, "ladder", images)
+    for place, (model, known) in enumerate(steps if len(images) else []):
+        asked = Asked.of(model, judge, images, scenes.EIGHT, bench.value_range)
+        found = bench.explain(asked, generator, OURS, method=f"rung {place}")
+        bench.note(f"rung {place}", {"known": known, "images": float(len(images))})
+        changes.append(found.change)
+        samples |= kept(bench, found, "rung", place)
+    if changes:
+        bench.measure("first and last rung", {"alike": likeness(changes[0], changes[-1])})
+    return samples
+
+
+def square(bench: Bench) -> CellRun:
+    """X5: every 8 of the training images has a square; does an explanation say so?"""
+    setup = bench.setup
+    marked = setup.changed(data=scenes.squared(setup.data))
+    plain = [DiscriminatorTraining(setup, again=True), LayerTraining(setup)]
+    model, judge, network, layer, unmarked = yield [
+        DiscriminatorTraining(marked), plain[0], GeneratorTraining(marked, "vae"), LayerTraining(marked), plain[1],
+    ]  # fmt: skip
+    data, where = setup.data, scenes.corner(setup.data)
+    seen = setup.test(model)
+    eights = data.test_labels == scenes.EIGHT
+    painted = scenes.painted(data, data.test_images, where, scenes.SHADE)
+    fooled = setup.test(model, painted).argmax(1)[~eights] == scenes.EIGHT
+    bench.note("biased", {
+        "known": (seen.argmax(1)[eights] == scenes.EIGHT).double().mean().item(),
+        "fooled": fooled.double().mean().item(), "test_images": float(len(data.test_labels)),
+    })  # fmt: skip
+    wrong = torch.tensor([label for label in range(len(data.classes)) if label != scenes.EIGHT])
+    at = bench.chosen(model, labels=wrong, probe=scenes.EIGHT)
+    asked = Asked.of(model, judge, data.test_images[at], scenes.EIGHT, bench.value_range)
+    samples = of_images(bench, "square", asked.images)
+    train = marked.data.train_images
+    for generator in (drawn(network, "VAE", train), drawn(layer, "ClaDec", train)):
+        for kind in KINDS:
+            found = bench.explain(asked, generator, kind, method=f"square {generator.name} {kind}")
+            bench.measure(f"square {generator.name} {kind}", {"energy": energy_in(found.change, where)})
+            samples |= kept(bench, found, "square", generator.name, kind)
+    samples |= _single(bench, asked, where, "square")
+    # What two decoders make of images with the square (chapter `your_own`): one explains a classifier that it misled.
+    shown = painted[eights][: len(at)]
+    with torch.no_grad():
+        apart = layer(shown) - unmarked(shown)
+    bench.measure("two models", {"energy": energy_in(apart, where)})
+    return samples
+
+
+def cue(bench: Bench) -> CellRun:
+    """X6, in the place of hair and eyes: one of three classes has a bright cue; which way is it turned?"""
+    setup = bench.setup
+    three = setup.changed(data=scenes.cued(setup.data, setup.seed))
+    wanted = [DiscriminatorTraining(three), DiscriminatorTraining(three, again=True), GeneratorTraining(three, "vae")]
+    model, judge, network = yield wanted
+    data, where = three.data, scenes.corner(three.data, bottom=True)
+    inner = Bench(three)
+    inner.accuracy(model)
+    bench.rows += inner.rows
+    generator = drawn(network, "VAE", data.train_images)
+    at = inner.chosen(model, labels=torch.tensor([0]), probe=1)
+    images = data.test_images[at]
+    asked = Asked.of(model, judge, images, 1, bench.value_range)
+    curve = []
+    for level in CUE_STEPS:
+        with torch.no_grad():
+            curve.append(model(scenes.painted(data, images, where, level)).softmax(1)[:, 1])
+        bench.note("cue", {f"probe_{level:g}": curve[-1].mean().item()})
+    bench.measure("cue", {"turned": (curve[-1] > curve[0]).float(), "risen": curve[-1] - curve[0]})
+    samples = of_images(bench, "cue", images)
+    for kind in KINDS:
+        found = bench.explain(asked, generator, kind, method=f"cue {kind}")
+        inside = (found.change.sum(1) * where.to(found.change.device)).sum((1, 2))
+        agrees = (inside > 0) == (curve[-1] > curve[0])
+        bench.measure(f"cue {kind}", {"agrees": agrees.float(), "energy": energy_in(found.change, where)})
+        samples |= kept(bench, found, "cue", kind)
+    return samples
+
+
+def two_networks(bench: Bench) -> CellRun:
+    """X7: what two architectures want to see changed for the same questions."""
+    setup = bench.setup
+    wanted: list[Training] = [setup.changed(architecture=name).classifier for name in NETWORKS]
+    judge, network, *models = yield [
+        DiscriminatorTraining(setup, again=True), GeneratorTraining(setup, "vae"), *wanted
+    ]  # fmt: skip
+    generator = drawn(network, "VAE", setup.data.train_images)
+    samples: Samples = {}
+    for name, model in zip(NETWORKS, models, strict=True):
+        bench.accuracy(model, name)
+        found: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+        for true, probe in PAIRS:
+            count = max(2, bench.settings.explained // len(PAIRS))
+            at = bench.chosen(model, labels=torch.tensor([true]), probe=probe, count=count)
+            if not len(at):
+                continue
+            asked = Asked.of(model, judge, setup.data.test_images[at], probe, bench.value_range)
+            samples |= of_images(bench, f"network/{name}/{true} to {probe}", asked.images)
+            for kind in KINDS:
+                one = bench.explain(asked, generator, kind)
+                found[kind].append(of_search(one) | asked.applied(one.change))
+                samples |= kept(bench, one, "network", name, f"{true} to {probe}", kind)
+        for kind, parts in found.items():
+            keys = parts[0] if parts else {}
+            bench.measure(f"{name} {kind}", {key: torch.cat([part[key] for part in parts]) for key in keys})
+    return samples
+
+
+def from_elsewhere(bench: Bench) -> CellRun:
+    """X8: a generator that was trained on another collection than the classifier."""
+    setup = bench.setup
+    other = setup.changed(data=scenes.foreign(setup.data))
+    wanted: list[Training] = [DiscriminatorTraining(setup), DiscriminatorTraining(setup, again=True)]
+    model, judge, own, strange = yield [
+        *wanted, GeneratorTraining(setup, "vae"), GeneratorTraining(other, "vae", "another collection")
+    ]  # fmt: skip
+    at = bench.chosen(model)
+    asked = Asked.of(model, judge, setup.data.test_images[at], None, bench.value_range)
+    samples = of_images(bench, "foreign", asked.images)
+    generators = [drawn(own, "own", setup.data.train_images), drawn(strange, "foreign", other.data.train_images)]
+    for kind in KINDS:
+        found = [bench.explain(asked, one, kind, method=f"{one.name} {kind}") for one in generators]
+        bench.measure(f"own and foreign {kind}", {"alike": likeness(*(one.change for one in found))})
+        for generator, one in zip(generators, found, strict=True):
+            samples |= kept(bench, one, "foreign", generator.name, kind)
+    bench.measure("foreign", of_start(found[1].start))
+    return samples
+
+
+RUNS: dict[str, Callable[[Bench], Any]] = {
+    "general": general, "ladder": rungs, "square": square, "cue": cue, "networks": two_networks,
+    "foreign": from_elsewhere,
+}  # fmt: skip

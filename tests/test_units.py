@@ -15,8 +15,8 @@ from cladec_companion.papers.xai import colours, dissection, maximisation
 from cladec_companion.papers.xai.attribution.around import blurred
 from cladec_companion.papers.xai.maximisation import Climb, Prior
 from cladec_companion.papers.xai.units import claims, figures, seeing, wanting
-from cladec_companion.papers.xai.units.parameters import UnitsSettings
 from cladec_companion.papers.xai.units.rows import evenly, rows_of
+from cladec_companion.papers.xai.units.settings import UnitsSettings
 from cladec_companion.records.record import read_record
 from cladec_companion.records.samples import RunImages
 from cladec_companion.records.settings import settings_for

@@ -1,5 +1,6 @@
 """Parameters of the chapter `contrast`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,3 +43,8 @@ class ContrastSettings(Settings):
     explained: int = parameter(4, 20, 100, 200, "test images that are explained", limits=(2, 10_000))
     outer: int = parameter(4, 20, 40, 500, "most sets of multipliers of a search", limits=(1, 100_000))
     starting_steps: int = parameter(4, 100, 200, 1000, "steps of Algorithm 2", limits=(1, 1_000_000))
+
+
+def cells(settings: ContrastSettings, architecture: str) -> Iterator[str]:
+    """Name the experiments."""
+    yield from settings.experiments

@@ -1,6 +1,6 @@
 """The experiments X1 to X8: each question is asked of the classifier, each explanation is applied and measured."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,11 +41,6 @@ CUE_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # T-shirt to shirt and trousers to coat (section 4.5); for digits, 0 to 6 and 1 to 4.
 PAIRS = ((0, 6), (1, 4))
 NETWORKS = {"vgg5": "VGG-5", "resnet10": "ResNet-10"}
-
-
-def cells(settings: ContrastSettings, architecture: str) -> Iterator[str]:
-    """Name the experiments."""
-    yield from settings.experiments
 
 
 def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:

@@ -1,8 +1,9 @@
 """What does a neuron want, and what does it know? Chapters 4 and 12 of the XAI book."""
 
-from cladec_companion.papers.chapter import Chapter
-from cladec_companion.papers.xai.units.experiment import UnitsSettings, cells, run_cell
+from cladec_companion.papers.chapter import Chapter, InModule
+from cladec_companion.papers.xai.units.settings import UnitsSettings, cells
 
 CHAPTER = Chapter(
-    "units", UnitsSettings, cells=cells, run_cell=run_cell, judged_by="cladec_companion.papers.xai.units.claims"
-)
+    "units", UnitsSettings, cells=cells, run_cell=InModule("cladec_companion.papers.xai.units.experiment"),
+    judged_by="cladec_companion.papers.xai.units.claims",
+)  # fmt: skip

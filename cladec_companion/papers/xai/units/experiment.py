@@ -1,19 +1,11 @@
 """Units of one classifier: what they want, which concepts they detect, and whether their colours show a bug."""
 
-from collections.abc import Iterator
-
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai.units import knowing, seeing, wanting
-from cladec_companion.papers.xai.units.parameters import COLOURS, DISSECTION, MAXIMISATION, UnitsSettings
+from cladec_companion.papers.xai.units.settings import COLOURS, DISSECTION, MAXIMISATION
 
-__all__ = ["UnitsSettings", "cells", "run_cell"]
 ANSWERS = {MAXIMISATION: wanting.run_cell, DISSECTION: knowing.run_cell, COLOURS: seeing.run_cell}
-
-
-def cells(settings: UnitsSettings, architecture: str) -> Iterator[str]:
-    """Name the questions."""
-    yield from settings.questions
 
 
 def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:

@@ -9,8 +9,8 @@ from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai import dissection
 from cladec_companion.papers.xai.dissection import OBJECT, Detectors, Scenes
-from cladec_companion.papers.xai.units.parameters import settings_of
 from cladec_companion.papers.xai.units.rows import Value, evenly, rows_of
+from cladec_companion.papers.xai.units.settings import settings_of
 from cladec_companion.records.samples import as_uint8, below
 from cladec_core import networks, training
 from cladec_core.data import ImageData

@@ -20,8 +20,8 @@ from cladec_companion.papers.xai.maximisation import (
     part_of,
     total_variation,
 )
-from cladec_companion.papers.xai.units.parameters import settings_of
 from cladec_companion.papers.xai.units.rows import Value, evenly, rows_of
+from cladec_companion.papers.xai.units.settings import settings_of
 from cladec_companion.records.samples import as_uint8, below
 from cladec_core import networks, training
 from cladec_core.networks import Classifier

@@ -1,9 +1,11 @@
-"""Parameters of the chapter `units`."""
+"""What the chapter `units` can be asked for, and its cells."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from cladec_companion.engine.trainings import Setup as Described
 from cladec_companion.records.settings import (
     SEEDS,
     WIDTHS,
@@ -16,6 +18,9 @@ from cladec_companion.records.settings import (
     parameter,
 )
 from cladec_core import networks
+
+if TYPE_CHECKING:
+    from cladec_companion.engine.trainings import Setup as Described
 
 MAXIMISATION, DISSECTION, COLOURS = "maximisation", "dissection", "colours"
 PARTS = (MAXIMISATION, DISSECTION, COLOURS)
@@ -57,6 +62,11 @@ class UnitsSettings(Settings):
         super().__post_init__()
         for architecture in self.architectures:
             networks.layer_name(architecture, self.layer)
+
+
+def cells(settings: UnitsSettings, architecture: str) -> Iterator[str]:
+    """Name the questions."""
+    yield from settings.questions
 
 
 def settings_of(setup: Described) -> UnitsSettings:

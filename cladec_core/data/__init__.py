@@ -1,7 +1,4 @@
-"""Data sets as tensors.
-
-A name is imported when it is asked for: whoever wants only the names of things waits for no torch.
-"""
+"""Data sets as tensors; each name is imported when it is asked for, so that names of things wait for no torch."""
 
 import lazy_loader
 

@@ -65,21 +65,15 @@ class DataSet:
     listing: Listing | None = None
 
 
-def _built_in(
-    name: str, title: str, classes: tuple[str, ...], channels: int, side: int, counts: tuple[int, int]
-) -> DataSet:
-    return DataSet(name, name, title, classes, channels, (side, side), *counts)
-
-
 _MNIST_COUNTS, _CIFAR_COUNTS = (60_000, 10_000), (50_000, 10_000)
 DATASETS = {
-    each.name: each
-    for each in (
-        _built_in(EMBEDDED, "Digits", DIGIT_CLASSES, 1, 8, (1_437, 360)),
-        _built_in("mnist", "MNIST", DIGIT_CLASSES, 1, 28, _MNIST_COUNTS),
-        _built_in("fashion_mnist", "Fashion-MNIST", FASHION_CLASSES, 1, 28, _MNIST_COUNTS),
-        _built_in("cifar10", "CIFAR-10", CIFAR10_CLASSES, 3, 32, _CIFAR_COUNTS),
-        _built_in("cifar100", "CIFAR-100", CIFAR100_CLASSES, 3, 32, _CIFAR_COUNTS),
+    name: DataSet(name, name, title, classes, channels, (side, side), *counts)
+    for name, title, classes, channels, side, counts in (
+        (EMBEDDED, "Digits", DIGIT_CLASSES, 1, 8, (1_437, 360)),
+        ("mnist", "MNIST", DIGIT_CLASSES, 1, 28, _MNIST_COUNTS),
+        ("fashion_mnist", "Fashion-MNIST", FASHION_CLASSES, 1, 28, _MNIST_COUNTS),
+        ("cifar10", "CIFAR-10", CIFAR10_CLASSES, 3, 32, _CIFAR_COUNTS),
+        ("cifar100", "CIFAR-100", CIFAR100_CLASSES, 3, 32, _CIFAR_COUNTS),
     )
 }
 
@@ -108,18 +102,7 @@ def data_set(name: str) -> DataSet:
 
 
 def record_key(name: str) -> str:
-    """Give the key of a data set (see `DataSet`); a folder is listed once in a process.
-
-    Parameters
-    ----------
-    name
-        One of `DATASETS`, or `folder:PATH`.
-
-    Raises
-    ------
-    UsageError
-        As `data_set` does: whoever needs the key has checked the name.
-    """
+    """Give the key of a data set (see `DataSet`, and `data_set` for what is refused); a folder is listed once."""
     folder = _folder(name)
     return data_set(name).key if folder is None else _folder_key(folder)
 

@@ -60,10 +60,7 @@ def private_copy(model: nn.Module, preprocess: Preprocess) -> tuple[nn.Module, P
 
 
 def _make_safe_to_train(model: nn.Module) -> None:
-    """Hand every n-th pixel to 1x1 convolutions with strides over few channels: the same numbers without the strides.
-
-    The convolutions are changed in place; their weights and names stay.
-    """
+    """Hand every n-th pixel to 1x1 convolutions with strides over few channels, in the place of the strides."""
     for part in model.modules():
         if (
             type(part) is nn.Conv2d and part.in_channels < SAFE_STRIDED_CHANNELS and part.kernel_size == (1, 1)

@@ -111,7 +111,7 @@ def energy_in(change: Tensor, where: Tensor) -> Tensor:
     return torch.where(total > 0, (energy * where.to(energy)).sum((1, 2)) / total, torch.nan)
 
 
-def likeness(first: Tensor, second: Tensor) -> Tensor:
+def resemblance(first: Tensor, second: Tensor) -> Tensor:
     """Correlation of two explanations of each image, (n,); NaN where one of them is constant."""
     both = [part.flatten(1) - part.flatten(1).mean(1, keepdim=True) for part in (first, second)]
     lengths = both[0].norm(dim=1) * both[1].norm(dim=1)

@@ -14,7 +14,7 @@ from cladec_companion.papers.cdeepex import contrasts, scenes
 from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
 from cladec_companion.papers.cdeepex.generators import Generator, of_trained
 from cladec_companion.papers.cdeepex.ladder import ladder
-from cladec_companion.papers.cdeepex.measured import MET, Asked, energy_in, likeness, of_search, of_start, summary
+from cladec_companion.papers.cdeepex.measured import MET, Asked, energy_in, of_search, of_start, resemblance, summary
 from cladec_companion.papers.cdeepex.optimisation import Search
 from cladec_companion.papers.cdeepex.settings import ContrastSettings
 from cladec_companion.papers.cdeepex.trainings import (
@@ -207,10 +207,10 @@ def _alike(bench: Bench, asked: Asked, gan: Generator, changes: dict[tuple[str, 
     for kind in KINDS:
         starts = [changes[gan.name, kind]]
         starts += [bench.explain(asked, gan, kind, start=at).change for at in range(1, STARTS)]
-        pairs = [likeness(starts[a], starts[b]) for a in range(len(starts)) for b in range(a)]
+        pairs = [resemblance(starts[a], starts[b]) for a in range(len(starts)) for b in range(a)]
         bench.measure(f"starts {kind}", {"alike": torch.stack(pairs).nanmean(0)})
         for first, second in (("VAE", "WGAN"), ("VAE", "ClaDec"), ("VAE", "RefAE"), ("ClaDec", "RefAE")):
-            alike = likeness(changes[first, kind], changes[second, kind])
+            alike = resemblance(changes[first, kind], changes[second, kind])
             bench.measure(f"{first} and {second} {kind}", {"alike": alike})
 
 
@@ -253,7 +253,7 @@ def rungs(bench: Bench) -> CellRun:
         changes.append(found.change)
         samples |= kept(bench, found, "rung", place)
     if changes:
-        bench.measure("first and last rung", {"alike": likeness(changes[0], changes[-1])})
+        bench.measure("first and last rung", {"alike": resemblance(changes[0], changes[-1])})
     return samples
 
 
@@ -366,7 +366,7 @@ def from_elsewhere(bench: Bench) -> CellRun:
     generators = [drawn(own, "own", setup.data.train_images), drawn(strange, "foreign", other.data.train_images)]
     for kind in KINDS:
         found = [bench.explain(asked, one, kind, method=f"{one.name} {kind}") for one in generators]
-        bench.measure(f"own and foreign {kind}", {"alike": likeness(*(one.change for one in found))})
+        bench.measure(f"own and foreign {kind}", {"alike": resemblance(*(one.change for one in found))})
         for generator, one in zip(generators, found, strict=True):
             samples |= kept(bench, one, "foreign", generator.name, kind)
     bench.measure("foreign", of_start(found[1].start))

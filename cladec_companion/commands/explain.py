@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,11 @@ from cladec_companion.report import SIDES
 from cladec_core.errors import UsageError, one_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cladec_companion.report import report
+    from cladec_companion.report.contrasts import Contrasts
+    from cladec_core import ClaDec
 
 Model = Annotated[
     Path, typer.Option(parser=path, metavar="FILE", help="Weights: .safetensors, or a state dict saved by torch.save.")
@@ -49,6 +54,10 @@ Maps = Annotated[
         parser=text, metavar="NAMES", help="Heat maps below the pictures, such as lrp_composite,gradcam (extra `book`)."
     ),
 ]
+Contrasting = Annotated[
+    bool,
+    typer.Option("--contrast", help="What would have to change for the second most likely class (extra `book`)."),
+]
 Epochs = Annotated[int | None, typer.Option(help="Fixed number instead of one chosen from the data.")]
 Budget = Annotated[str | None, typer.Option(parser=text, metavar="TIME", help="Training time per layer, such as 5m.")]
 Seeds = Annotated[int, typer.Option(help="Repetitions for the table; 0: no table.")]
@@ -70,6 +79,7 @@ def explain(
     decoder: Decoder = "transposed",
     loss: Loss = "pixel",
     maps: Maps = None,
+    contrast: Contrasting = False,
     epochs: Epochs = None,
     time_budget: Budget = None,
     seeds: Seeds = 1,
@@ -113,6 +123,7 @@ def explain(
         report.explain(
             loaded.model, folder, layer, out, preprocess=preprocess, facts=facts, epochs=epochs, time_budget=budget,
             seeds=seeds, alpha=alpha, decoder=decoder, loss=loss, seed=seed, device=device, maps=methods,
+            contrast=contrasts if contrast else None,
         )
     )  # fmt: skip
 
@@ -139,6 +150,21 @@ def heat_maps(names: str) -> "dict[str, report.HeatMap]":
         one_of("method of --maps", name, valid)
         found[METHODS[name].title] = of(name)
     return found
+
+
+def contrasts(
+    explainer: "ClaDec", layer: str, known: "Tensor", images: "Tensor", classes: Sequence[str]
+) -> "Contrasts":
+    """Contrasts of images by the decoder of a layer, in the images' own units (see `report.contrasts.ContrastOf`)."""
+    from cladec_companion.papers.cdeepex.of_layer import contrast_of_layer
+    from cladec_companion.report.contrasts import Contrasts
+
+    found = contrast_of_layer(explainer, layer, known, images)
+    standardised = found.images.cpu().std((0, 2, 3), keepdim=True)
+    scale = images.std((0, 2, 3), keepdim=True) / standardised.clamp(min=1e-12)
+    changed = images + scale * found.change.cpu()
+    low, high = images.min().item(), images.max().item()
+    return Contrasts(images, changed, found.true.cpu(), found.probe.cpu(), found.converged, classes, (low, high))
 
 
 def parse_size(value: str | None) -> tuple[int, int] | None:

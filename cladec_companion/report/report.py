@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.report import labels
+from cladec_companion.report.contrasts import ContrastOf, Contrasts
 from cladec_companion.report.images import Folder
 from cladec_core import ClaDec, Explanation
 from cladec_core.errors import RunError, UsageError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 MEASURED = 2 * FEWEST  # held-out images that a table needs
 SHOWN = 8  # images per figure, of up to 48 pixels
 SHOWN_LARGE = {48: 6, 96: 4}  # of more than so many pixels, so that something can be seen in them
+CONTRASTED = 256  # images of `fit`, at most, by which codes are standardised for a contrast
 INVERTED = 4  # images that are inverted, which takes some hundred steps through the model
 HELD_OUT = 0.2  # share of the images that is explained and measured, and not trained on
 MOST_HELD_OUT = 1000
@@ -105,6 +107,7 @@ def explain(
     seeds: int = 1,
     progress: bool = True,
     maps: Mapping[str, HeatMap] | None = None,
+    contrast: ContrastOf | None = None,
     **options: Any,
 ) -> Path:
     """Fit an explainer, and write its report to a new folder: `index.html` and the losses of each image.
@@ -123,6 +126,8 @@ def explain(
         Repetitions for the table; 0 leaves it out.
     maps
         Methods by name whose heat maps of the predicted class stand below the pictures.
+    contrast
+        Says what would have to change for the second most likely class.
 
     Returns
     -------
@@ -165,9 +170,26 @@ def explain(
         elif seeds:
             notes.say(NO_TABLE.format(MEASURED, 3 * MEASURED, len(held_out)))
     inverted = _inverted(explainer, explanations, notes)
+    known = folder.images[train][:CONTRASTED]
+    changed = _contrasts(explainer, explanations, known, folder.classes, contrast, notes) if contrast else {}
     return _write(
-        out, _report(explanations, folder, held_out, table, facts, [*notes, *explainer.notes], inverted, mapper)
+        out,
+        _report(explanations, folder, held_out, table, facts, [*notes, *explainer.notes], inverted, changed, mapper),
     )
+
+
+def _contrasts(
+    explainer: ClaDec, explanations: Mapping[str, Explanation], known: Tensor, classes: Sequence[str], of: ContrastOf,
+    notes: "_Notes",
+) -> dict[str, Contrasts]:  # fmt: skip
+    """What would have to change in the typical images of each layer; a note where nothing can be said."""
+    found = {}
+    for layer, part in explanations.items():
+        try:
+            found[layer] = of(explainer, layer, known, part[choose(part, None)["Typical images"]].original, classes)
+        except (UsageError, RuntimeError) as error:  # torch's words where a model works in no way that has a gradient
+            notes.say(f"No contrast by layer {layer}: {error}")
+    return found
 
 
 def _inverted(explainer: ClaDec, explanations: Mapping[str, Explanation], notes: "_Notes") -> Mapping[str, Inversion]:
@@ -252,13 +274,14 @@ def _report(
     facts: dict[str, str],
     notes: list[str],
     inverted: Mapping[str, Inversion],
+    changed: Mapping[str, Contrasts],
     mapper: "_Mapper",
 ) -> dict[str, str]:
     """The files of the report about the images held out: name -> text."""
     truth = None if folder.labels is None else folder.labels[held_out]
     names = [folder.names[at] for at in held_out]
     sections = [
-        _section(part, truth, names, folder.classes, inverted.get(layer), mapper)
+        _section(part, truth, names, folder.classes, inverted.get(layer), changed.get(layer), mapper)
         for layer, part in explanations.items()
     ]
     right = None if truth is None else next(iter(explanations.values())).prediction == truth
@@ -282,6 +305,7 @@ def _section(
     names: list[str],
     classes: Sequence[str],
     inversion: Inversion | None,
+    contrast: Contrasts | None,
     mapper: "_Mapper",
 ) -> dict[str, Any]:
     """What the page shows of a layer."""
@@ -298,6 +322,8 @@ def _section(
         "doubt": part.doubt, "maps": ", ".join(mapper.maps), "agreement": _html(agreement(part, truth, classes)),
         "inversion": inversion and {"webp": _drawn(inversion), "kept": inversion.kept, "steps": inversion.steps,
                                     "images": len(inversion.original)},
+        "contrast": contrast and {"webp": _drawn(contrast), "met": int(contrast.met.sum()),
+                                  "images": len(contrast.met)},
     }  # fmt: skip
 
 

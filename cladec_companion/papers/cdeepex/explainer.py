@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.papers.cdeepex import fitting
 from cladec_companion.papers.cdeepex.generators import Generator
 from cladec_companion.papers.cdeepex.optimisation import CONVERGED, Search, Solution, Start, begin, invert, solve
 from cladec_core import training
@@ -14,6 +15,7 @@ from cladec_core.networks import in_eval_mode
 # Share of an image's energy about its own mean that a generator may miss: with more of it missing, what is drawn is
 # hardly more than a grey square, and its residual would be most of the explanation.
 WORST = 0.8
+EPOCHS = 20  # of a generator that `fit` trains
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,9 @@ class Contrast:
         self.model, self.generator, self.search = model, generator, search or Search()
         self.worst, self.steps, self.seed = worst, steps, seed
 
-    def explain(self, x: Tensor, probe: int | Tensor | None = None) -> Contrasted:
+    def explain(
+        self, x: Tensor, probe: int | Tensor | None = None, *, start: Start | None = None
+    ) -> Contrasted:  # fmt: skip
         """Find what would have to change in images for another class to be as likely.
 
         Parameters
@@ -96,6 +100,8 @@ class Contrast:
             (n, channels, height, width), as the model takes them.
         probe
             The other class, one for all images or one for each (n,); None: the second most likely of each.
+        start
+            z_0 of these images, where another search has found it (`Contrasted.start`).
 
         Returns
         -------
@@ -115,10 +121,32 @@ class Contrast:
             raise UsageError(f"x has shape {tuple(x.shape)}; valid: (n, channels, height, width), at least one image.")
         images = self.generator.checked(x.detach())
         true, probe = self._classes(images, probe)
-        start = self.start(images, true)
+        start = start or self.start(images, true)
         missed = self._missed(start)
         solution = solve(self.model, self.generator.decode, start, true, probe, self.search)
         return Contrasted(images, true, probe, start, solution, missed)
+
+    def fit(self, images: Tensor, *, epochs: int = EPOCHS, progress: bool = False, **sizes: int) -> "Contrast":
+        """Train a VAE on images as the model takes them, (n, channels, side, side), and use it from now on.
+
+        Parameters
+        ----------
+        images
+            A power of two pixels a side, from 8.
+        epochs, progress
+            Passes over the images, and whether to show a bar.
+        sizes
+            `latent` and `width` of the VAE, if they are not to be the paper's.
+
+        Raises
+        ------
+        UsageError
+            For images that no VAE can be trained on.
+        RunError
+            If the training diverges.
+        """
+        self.generator = fitting.fit(images, "vae", epochs=epochs, seed=self.seed, progress=progress, **sizes)
+        return self
 
     def start(self, images: Tensor, labels: Tensor) -> Start:
         """z_0 of images: by the encoder where the generator has one, else by Algorithm 2."""

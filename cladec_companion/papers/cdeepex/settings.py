@@ -30,13 +30,13 @@ class ContrastSettings(Settings):
         (0,), (0,), (0, 1, 2), (0, 1, 2, 3, 4), "one run for each", overnight=(0, 1, 2), axis=True, limits=SEEDS
     )
     experiments: tuple[str, ...] = names_of(*(EXPERIMENTS,) * 4, help="experiments", of=EXPERIMENTS)
-    classifier_epochs: int = epochs_of(2, 12, 5, 20, of="classifiers", overnight=20)
-    decoder_epochs: int = epochs_of(1, 10, 3, 50, of="VAEs, and of decoders of a layer", overnight=20)
-    wgan_epochs: int = epochs_of(1, 15, 6, 200, of="the WGAN", overnight=60)
-    train_limit: int | None = images_used(160, None, None, None)
-    width: float = parameter(0.125, 0.125, 0.5, 1.0, "factor on the channels of the two networks of section 4.5")
+    classifier_epochs: int = epochs_of(2, 8, 8, 20, of="classifiers", overnight=20)
+    decoder_epochs: int = epochs_of(1, 8, 2, 50, of="VAEs, and of decoders of a layer", overnight=20)
+    wgan_epochs: int = epochs_of(1, 15, 5, 200, of="the WGAN", overnight=60)
+    train_limit: int | None = images_used(160, None, 30_000, None)
+    width: float = parameter(0.125, 0.125, 0.125, 1.0, "factor on the channels of the two networks of section 4.5")
     classifier_width: float = parameter(
-        0.5, 1.0, 2.0, 1.0, "factor on the channels of the paper's own classifier", limits=WIDTHS
+        0.5, 1.0, 2.0, 3.0, "factor on the channels of the paper's own classifier", limits=WIDTHS
     )
     generator_width: int = parameter(4, 8, 16, 64, "channels of a generator's largest map", limits=(1, 512))
     latent: int = parameter(8, 32, 64, 400, "values of a code of VAE and WGAN", limits=(1, 4096))

@@ -15,7 +15,7 @@ from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
 from cladec_companion.papers.cdeepex.generators import Generator, of_trained
 from cladec_companion.papers.cdeepex.ladder import ladder
 from cladec_companion.papers.cdeepex.measured import MET, Asked, energy_in, of_search, of_start, resemblance, summary
-from cladec_companion.papers.cdeepex.optimisation import Search
+from cladec_companion.papers.cdeepex.optimisation import Search, Start
 from cladec_companion.papers.cdeepex.settings import ContrastSettings
 from cladec_companion.papers.cdeepex.trainings import (
     MAPS,
@@ -66,6 +66,7 @@ class Bench:
 
     setup: Setup
     rows: Rows = field(default_factory=list)
+    starts: dict[tuple[Asked, Generator, int], Start] = field(default_factory=dict)
 
     @property
     def settings(self) -> ContrastSettings:
@@ -101,8 +102,12 @@ class Bench:
     def explain(
         self, asked: Asked, generator: Generator, kind: str, *, start: int = 0, method: str | None = None
     ) -> Contrasted:
-        """Search, and record what was found; without a `method` nothing is recorded."""
-        found = self.contrast(asked.model, generator, KINDS[kind], start).explain(asked.images, asked.probe)
+        """Search, and record what was found; without a `method` nothing is recorded. Both kinds start alike."""
+        explainer = self.contrast(asked.model, generator, KINDS[kind], start)
+        place = asked, generator, start
+        if place not in self.starts:
+            self.starts[place] = explainer.start(asked.images, asked.true)
+        found = explainer.explain(asked.images, asked.probe, start=self.starts[place])
         if method:
             self.measure(method, of_search(found) | asked.applied(found.change))
         return found

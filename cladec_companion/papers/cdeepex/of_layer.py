@@ -1,0 +1,39 @@
+"""Contrasts with ClaDec's own decoder as the generator, as section 2 of the ClaDec paper proposes: no GAN is needed."""
+
+import torch
+from torch import Tensor
+
+from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
+from cladec_companion.papers.cdeepex.generators import autoencoder
+from cladec_companion.papers.cdeepex.optimisation import Search
+from cladec_core import ClaDec
+
+
+def contrast_of_layer(
+    explainer: ClaDec, layer: str, known: Tensor, images: Tensor, search: Search | None = None
+) -> Contrasted:
+    """Search the latent space that is the classifier's own layer.
+
+    Parameters
+    ----------
+    explainer
+        A fitted one.
+    layer
+        One that it explains.
+    known, images
+        Some images of `fit`, of which the codes are standardised, and images to explain: (n, channels, height, width).
+
+    Returns
+    -------
+    Contrasted
+        Of standardised images.
+
+    Raises
+    ------
+    UsageError, RunError
+        As `Contrast.explain`, and before `fit`.
+    """
+    encoder, decoder, classifier = explainer.modules(layer)
+    asked = explainer.standardised(images)
+    generator = autoencoder(f"ClaDec, {layer}", encoder, decoder, torch.cat([explainer.standardised(known), asked]))
+    return Contrast(classifier, generator, search=search).explain(asked)

@@ -14,6 +14,7 @@ from cladec_companion.papers.cdeepex.layouts import ValueRange, map_widths
 from cladec_core import networks, training
 from cladec_core.errors import UsageError
 from cladec_core.training import Compute, Interrupted
+from tests.engine.test_estimate import slow_opponent, slow_training_step
 
 EXACT = Compute(torch.device("cpu"), torch.float32)
 SMALL = {"latent": 6, "width": 4}
@@ -225,7 +226,11 @@ def test_a_plan_counts_and_times_the_training(kind):
     with torch.device("meta"):
         network = fitting.KINDS[kind]((1, 8, 8), (-1.0, 2.0), **SMALL)
     job = network.job(pictures(20, 8), epochs=2, seed=0, on=EXACT, batch_size=2)
-    assert estimate.operations(job) > 1e4
+    real = fitting.new(job.inputs, kind, seed=0, **SMALL).job(job.inputs, epochs=2, seed=0, on=EXACT)
+    expected = slow_training_step(real.model, real.inputs[:2], real.loss)
+    if real.opponent:
+        expected = expected / 5 + slow_opponent(real)
+    assert estimate.operations(job) == expected
     assert estimate._seconds_per_image(job, EXACT) > 0
     assert all(tensor.is_meta for tensor in job.networks.parameters())
 

@@ -69,8 +69,7 @@ class WGAN(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (n, latent) to images (n, *image)."""
-        images: Tensor = self.range((self.decoder(codes) + 1) / 2)
-        return images
+        return self.range.images((self.decoder(codes) + 1) / 2)
 
     def job(self, images: Tensor, *, rate: float = RATE, **how: Any) -> Job:
         """Ask for the training on images (n, *image), at a learning rate; `how` are other attributes of a `Job`."""
@@ -83,7 +82,7 @@ class WGAN(nn.Module):
         """Make a generator of a copy of this network as it is."""
         copied = fixed(self)
         assert isinstance(copied, WGAN)
-        device = copied.range.low.device
+        device = next(copied.parameters()).device
         return Generator(name, (self.latent,), self.image, self.range.ends, copied.decode, device=device)
 
 
@@ -136,5 +135,6 @@ class GeneratorLoss:
 def gradient_penalty(critic: nn.Module, images: Tensor) -> Tensor:
     """Mean squared distance from 1 of the norm of the critic's gradient at each image (n, ...), differentiable."""
     images = images.detach().requires_grad_()
-    (gradients,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
+    value = critic(images.view_as(images)).sum()  # a leaf itself would stop torch's counter of operations
+    (gradients,) = torch.autograd.grad(value, images, create_graph=True)
     return (gradients.flatten(1).norm(dim=1) - 1).square().mean()

@@ -22,7 +22,7 @@ from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, runs_of
 
 GREY = "#8a8f98"
-# Metric -> heading, and the values of the real images that everything else is compared with.
+# Metric -> heading.
 JUDGED = {
     "judged": "recognised by another network", "nearest": "distance to the nearest real image",
     "variation": "total variation (real: 1)", "alike": "correlation from start to start",

@@ -19,8 +19,8 @@ from cladec_core import networks, training
 AT = "colours"
 RIGHT, BUG = "rgb", "brg"  # what a network was fed
 EXPLAINED = {
-    "none": "no prior", "all": "all priors", "dgn_cladec": "in ClaDec's latent space",
-    "dgn_refae": "in the RefAE's latent space", "cladec": "ClaDec's reconstructions", "refae": "the RefAE's",
+    "none": "no prior", "all": "all priors", "dgn_cladec": "ClaDec's latent space",
+    "dgn_refae": "RefAE's latent space", "cladec": "ClaDec's reconstructions", "refae": "the RefAE's",
 }  # fmt: skip
 # Without the mean image, whose colours are those of the data, whatever the network was fed.
 PIXELS = {"none": PRIORS["none"], "all": replace(PRIORS["all"], mean_start=False)}

@@ -15,7 +15,7 @@ from cladec_companion.papers.cdeepex.contrast import claims, figures
 from cladec_companion.papers.cdeepex.contrast.experiment import GENERATORS, KINDS, OURS
 from cladec_companion.papers.cdeepex.explainer import Contrast
 from cladec_companion.papers.cdeepex.generators import Generator
-from cladec_companion.papers.cdeepex.measured import energy_in, extent, likeness
+from cladec_companion.papers.cdeepex.measured import energy_in, extent, resemblance
 from cladec_companion.papers.cdeepex.optimisation import UNMET, Search
 from cladec_companion.papers.cdeepex.trainings import MAPS, discriminator
 from cladec_companion.papers.xai.attribution import Around
@@ -230,8 +230,8 @@ def test_measures_of_changes():
     assert energy_in(change, where).tolist() == [1.0, 0.25]
     assert energy_in(0 * change, where).isnan().all()
     ramp = torch.arange(16.0).view(1, 1, 4, 4)
-    assert likeness(ramp, 3 * ramp + 1).item() == pytest.approx(1)
-    assert likeness(ramp, -ramp).item() == pytest.approx(-1)
+    assert resemblance(ramp, 3 * ramp + 1).item() == pytest.approx(1)
+    assert resemblance(ramp, -ramp).item() == pytest.approx(-1)
 
 
 @pytest.fixture(scope="module")

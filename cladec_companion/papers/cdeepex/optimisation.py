@@ -322,8 +322,8 @@ def _fresh(problem: _Problem, llh: Tensor) -> _Rows:
     ones = torch.ones_like(llh[:, 0])
     return _Rows(
         z.clone(), torch.zeros_like(z), torch.zeros_like(z), torch.zeros_like(ones),
-        torch.zeros_like(llh).unsqueeze(1).repeat(1, 2, 1), search.penalty / problem.slope().clamp(*SLOPES), ones * search.rate,
-        problem.constraints(llh)[0], torch.full_like(ones, torch.inf),
+        torch.zeros_like(llh).unsqueeze(1).repeat(1, 2, 1), search.penalty / problem.slope().clamp(*SLOPES),
+        ones * search.rate, problem.constraints(llh)[0], torch.full_like(ones, torch.inf),
     )  # fmt: skip
 
 

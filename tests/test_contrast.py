@@ -20,8 +20,10 @@ from cladec_companion.papers.cdeepex.optimisation import UNMET, Search
 from cladec_companion.papers.cdeepex.trainings import MAPS, discriminator
 from cladec_companion.papers.xai.attribution import Around
 from cladec_companion.records.record import Record
+from cladec_companion.report import report
 from cladec_companion.report.contrasts import UNMET as UNMET_IN_REPORT
-from cladec_core import ClaDec
+from cladec_companion.report.contrasts import Contrasts
+from cladec_core import ClaDec, Explanation
 from cladec_core.errors import RunError, UsageError
 from tests.made_up import content
 
@@ -158,6 +160,25 @@ def test_the_decoder_of_a_layer_is_a_generator():
     assert set(unmet.captions["as likely"]) == {UNMET_IN_REPORT}
     with pytest.raises(UsageError, match="Unknown layer '3'; valid: 1"):
         explainer.modules("3")
+
+
+def test_the_report_shows_contrasts():
+    """How many searches ended stands beside the pictures; what cannot be said becomes a note."""
+    images, labels = torch.rand(3, 1, 16, 16), torch.zeros(3, dtype=torch.int64)
+    part = Explanation("x", images, images, images, labels, torch.ones(3), labels, labels, "RefAE", (0.0, 1.0))
+    shown = Contrasts(images, images + 0.1, labels, labels + 1, torch.tensor([True, False, True]), ["a"], (0.0, 1.0))
+    mapper = report._Mapper("model", None, {})
+    section = report._section(part, None, ["1", "2", "3"], ["a"], None, shown, mapper)["contrast"]
+    assert (section["met"], section["images"]) == (2, 3)
+    assert shown.captions["as likely"] == ["1", UNMET_IN_REPORT, "1"]
+
+    def refuses(*asked):
+        raise RunError("too much")
+
+    notes = report._Notes()
+    assert report._contrasts(None, {"x": part}, images, [], lambda *asked: shown, notes) == {"x": shown}
+    assert not report._contrasts(None, {"x": part}, images, [], refuses, notes)
+    assert notes == ["No contrast by layer x: too much"]
 
 
 def test_weights_are_the_printed_ones():

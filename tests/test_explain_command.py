@@ -209,7 +209,7 @@ def test_labels_that_are_no_outputs_of_the_model_are_refused(options, untrained,
 def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypatch, capsys, tmp_path):
     folder = tmp_path / "report"
     monkeypatch.setattr(LayerModules, "doubt", lambda self, layer: f"do not read <{layer}>")
-    fit = ("--labels", "from-folders", "--epochs", "1", "--maps", "gradient, gradcam", "--out", folder)
+    fit = ("--labels", "from-folders", "--epochs", "1", "--maps", "gradient, gradcam", "--contrast", "--out", folder)
     (photos / "=1+1.png").write_bytes((photos / "dog" / "00.png").read_bytes())
     try:
         code, out, err = cladec(monkeypatch, capsys, *options, *fit)
@@ -226,7 +226,7 @@ def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypa
         "What the layer keeps best", "cat/", "torchvision:mobilenet_v3_small", "Versions", "cat/broken.png: no image",
         "2 class folders, numbered in alphabetical order", "alphabetical by the names of the folders",
         "Below the difference: Gradient, GradCAM.", "Does the model keep its prediction?",
-        "Without a decoder", "inversion keeps",
+        "Without a decoder", "inversion keeps", "No contrast by layer features.3: ClaDec, features.3 misses",
         '<div class="note" role="note"><p>do not read &lt;features.3&gt;</p>',
     ):  # fmt: skip
         assert text in page

@@ -1,6 +1,7 @@
 """`Contrast`: why a classifier sees this class and not that one, for any classifier and any generator (Algorithm 1)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +127,7 @@ class Contrast:
         solution = solve(self.model, self.generator.decode, start, true, probe, self.search)
         return Contrasted(images, true, probe, start, solution, missed)
 
-    def fit(self, images: Tensor, *, epochs: int = EPOCHS, progress: bool = False, **sizes: int) -> "Contrast":
+    def fit(self, images: Tensor, *, epochs: int = EPOCHS, progress: bool = False, **sizes: Any) -> "Contrast":
         """Train a VAE on images as the model takes them, (n, channels, side, side), and use it from now on.
 
         Parameters

@@ -26,6 +26,7 @@ from cladec_core.training import exact_float32
 Decode = Callable[[Tensor], Tensor]
 MOMENTS = (0.8, 0.95)  # of Adam: shorter than usual, as each set of multipliers has few steps
 PACES = (0.7, 1.1)  # what a step is multiplied with where it was too long, and elsewhere
+SLOPES = (2.0, 1e4)  # ‖∇h‖² at z_0 that c counts by: where h hardly changes at first, its slope says little
 TINY = 1e-8
 CONVERGED, UNSETTLED, UNMET = "converged", "constraints met, still moving", "constraints not met"
 
@@ -34,8 +35,8 @@ CONVERGED, UNSETTLED, UNMET = "converged", "constraints met, still moving", "con
 class Search:
     """How Eq. 2 is solved.
 
-    The paper prints γ = 0.24, β = 1.01 and a first c of 1, but neither ε nor any step. With few steps for each set of
-    multipliers a smaller c that may grow faster meets the constraints in a third of the steps, and nearer to z_0.
+    The paper prints γ = 0.24, β = 1.01 and a first c of 1, but neither ε nor any step. What c = 1 does depends on the
+    units of the latent space and of the logits; here c begins in units of 1 / ‖∇h‖² at z_0, and may grow faster.
 
     Attributes
     ----------
@@ -46,7 +47,7 @@ class Search:
     rate, inner, outer
         Of Adam: its step at the start, its steps for one set of multipliers, and the most sets of multipliers.
     penalty, growth, progress
-        c at the start, β and γ of Eq. 4: c grows by β where |h| has not fallen below γ times what it was.
+        c·‖∇h‖² at the start, β and γ of Eq. 4: c grows by β where |h| has not fallen below γ times what it was.
     tolerance
         In nats: a constraint that is missed by less counts as met.
     settled
@@ -59,7 +60,7 @@ class Search:
     rate: float = 0.1
     inner: int = 10
     outer: int = 40
-    penalty: float = 0.3
+    penalty: float = 5.0
     growth: float = 1.1
     progress: float = 0.24
     tolerance: float = 0.02
@@ -245,6 +246,14 @@ class _Problem:
         """The objective, (n,)."""
         return (z - self.start.z).flatten(1).square().sum(1)
 
+    def slope(self) -> Tensor:
+        """‖∇h‖² at z_0, (n,)."""
+        z = self.start.z.detach().requires_grad_()
+        with torch.enable_grad():
+            h, _ = self.constraints(self.likelihoods(z))
+            (gradient,) = torch.autograd.grad(h.sum(), z)
+        return gradient.flatten(1).square().sum(1)
+
     def descent(self, rows: _Rows) -> tuple[Tensor, Tensor, Tensor]:
         """Gradient of Eq. 3 in z, then llh, h: each image is on its own, so that one sum has all gradients."""
         z = rows.z.detach().requires_grad_()
@@ -313,8 +322,8 @@ def _fresh(problem: _Problem, llh: Tensor) -> _Rows:
     ones = torch.ones_like(llh[:, 0])
     return _Rows(
         z.clone(), torch.zeros_like(z), torch.zeros_like(z), torch.zeros_like(ones),
-        torch.zeros_like(llh).unsqueeze(1).repeat(1, 2, 1), ones * search.penalty, ones * search.rate,
-        problem.constraints(llh)[0], torch.full_like(ones, torch.inf),
+        torch.zeros_like(llh).unsqueeze(1).repeat(1, 2, 1), search.penalty / problem.slope().clamp(*SLOPES),
+        ones * search.rate, problem.constraints(llh)[0], torch.full_like(ones, torch.inf),
     )  # fmt: skip
 
 

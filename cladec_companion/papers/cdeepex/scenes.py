@@ -57,16 +57,20 @@ def cued(data: ImageData, seed: int, classes: Sequence[int] = CUED) -> ImageData
     It stands for the eyes of section 4.4, which went with the colour of the hair.
     """
     draw = torch.Generator().manual_seed(training.derive_seed(seed, "cue"))
-    where, parts = corner(data, bottom=True), {}
-    for name in ("train", "test"):
-        images, labels = getattr(data, f"{name}_images"), getattr(data, f"{name}_labels")
+    where = corner(data, bottom=True)
+
+    def some(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         kept = torch.isin(labels, torch.tensor(classes, device=labels.device))
         new = torch.stack([labels[kept] == label for label in classes]).int().argmax(0)
         faint = FAINT * torch.rand(int(kept.sum()), generator=draw)
         level = torch.where(new.cpu() == 1, 1.0, faint)
-        parts[f"{name}_images"] = painted(data, images[kept], where, level)
-        parts[f"{name}_labels"] = new.long()
-    return replace(data, classes=tuple(data.classes[label] for label in classes), **parts)
+        return painted(data, images[kept], where, level), new.long()
+
+    train, test = some(data.train_images, data.train_labels), some(data.test_images, data.test_labels)
+    return replace(
+        data, classes=tuple(data.classes[label] for label in classes), train_images=train[0], train_labels=train[1],
+        test_images=test[0], test_labels=test[1],
+    )  # fmt: skip
 
 
 def foreign(known: ImageData) -> ImageData:

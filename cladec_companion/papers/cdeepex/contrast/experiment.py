@@ -1,6 +1,6 @@
 """The experiments X1 to X8: each question is asked of the classifier, each explanation is applied and measured."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
 from cladec_companion.papers.cdeepex import contrasts, scenes
+from cladec_companion.papers.cdeepex import generators as drawing
 from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
-from cladec_companion.papers.cdeepex.generators import Generator, of_trained
+from cladec_companion.papers.cdeepex.generators import of_trained
 from cladec_companion.papers.cdeepex.ladder import ladder
 from cladec_companion.papers.cdeepex.measured import MET, Asked, energy_in, of_search, of_start, resemblance, summary
 from cladec_companion.papers.cdeepex.optimisation import Search, Start
@@ -37,6 +38,8 @@ SHOWN = 3  # images whose explanations are kept
 STARTS = 3  # points from which Algorithm 2 starts, as in Fig. 5
 FRAMES = 11  # of a path that is kept
 PICTURED = ("VAE", "WGAN", "ClaDec")  # generators whose paths are kept
+# Says which networks it needs, is given them trained, and returns what is shown; rows go to the bench.
+Asking = Generator[list[Any], list[Any], Samples]
 CUE_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # T-shirt to shirt and trousers to coat (section 4.5); for digits, 0 to 6 and 1 to 4.
 PAIRS = ((0, 6), (1, 4))
@@ -66,7 +69,7 @@ class Bench:
 
     setup: Setup
     rows: Rows = field(default_factory=list)
-    starts: dict[tuple[Asked, Generator, int], Start] = field(default_factory=dict)
+    starts: dict[tuple[Asked, drawing.Generator, int], Start] = field(default_factory=dict)
 
     @property
     def settings(self) -> ContrastSettings:
@@ -91,7 +94,7 @@ class Bench:
         """With or without the constraints on third classes."""
         return Search(others=others, outer=self.settings.outer)
 
-    def contrast(self, model: nn.Module, generator: Generator, others: bool, start: int = 0) -> Contrast:
+    def contrast(self, model: nn.Module, generator: drawing.Generator, others: bool, start: int = 0) -> Contrast:
         """An explainer, whatever the generator misses: how much that is, is recorded."""
         seed = training.derive_seed(self.setup.seed, "start", start)
         return Contrast(
@@ -100,7 +103,7 @@ class Bench:
         )  # fmt: skip
 
     def explain(
-        self, asked: Asked, generator: Generator, kind: str, *, start: int = 0, method: str | None = None
+        self, asked: Asked, generator: drawing.Generator, kind: str, *, start: int = 0, method: str | None = None
     ) -> Contrasted:
         """Search, and record what was found; without a `method` nothing is recorded. Both kinds start alike."""
         explainer = self.contrast(asked.model, generator, KINDS[kind], start)
@@ -136,7 +139,7 @@ class Bench:
         self.note(method, {"accuracy": right.double().mean().item(), "test_images": float(len(right))})
 
 
-def drawn(network: nn.Module, name: str, images: Tensor) -> Generator:
+def drawn(network: nn.Module, name: str, images: Tensor) -> drawing.Generator:
     """A trained network as a generator."""
     if isinstance(network, VAE | WGAN):
         return network.generator(name)
@@ -160,7 +163,7 @@ def of_images(bench: Bench, name: str, images: Tensor) -> Samples:
     return {below(*name.split("/"), "image"): as_uint8(bench.setup.data.to_unit(images[:SHOWN]))}
 
 
-def general(bench: Bench) -> CellRun:
+def general(bench: Bench) -> Asking:
     """X1 to X3: why not the second most likely class, by every generator, with and without constraints."""
     setup = bench.setup
     plain = [DiscriminatorTraining(setup), DiscriminatorTraining(setup, again=True)]
@@ -190,7 +193,7 @@ def general(bench: Bench) -> CellRun:
     return samples
 
 
-def _path(bench: Bench, generator: Generator, kind: str, found: Contrasted) -> Samples:
+def _path(bench: Bench, generator: drawing.Generator, kind: str, found: Contrasted) -> Samples:
     """Frames of the search of some images, with probabilities; and their means over all images after every set."""
     solution = found.solution
     last = int(found.solution.steps[:SHOWN].max()) // Search.inner
@@ -207,7 +210,7 @@ def _path(bench: Bench, generator: Generator, kind: str, found: Contrasted) -> S
     }  # fmt: skip
 
 
-def _alike(bench: Bench, asked: Asked, gan: Generator, changes: dict[tuple[str, str], Tensor]) -> None:
+def _alike(bench: Bench, asked: Asked, gan: drawing.Generator, changes: dict[tuple[str, str], Tensor]) -> None:
     """X3: how alike explanations are from several starts of the GAN, and from several generators."""
     for kind in KINDS:
         starts = [changes[gan.name, kind]]
@@ -235,7 +238,7 @@ def _single(bench: Bench, asked: Asked, where: Tensor | None = None, name: str =
     return samples
 
 
-def rungs(bench: Bench) -> CellRun:
+def rungs(bench: Bench) -> Asking:
     """X4: why not an 8, asked of classifiers that never, rarely, mostly know one; the generator is the same."""
     setup = bench.setup
     unaware = setup.changed(data=scenes.without(setup.data, scenes.EIGHT))
@@ -262,7 +265,7 @@ def rungs(bench: Bench) -> CellRun:
     return samples
 
 
-def square(bench: Bench) -> CellRun:
+def square(bench: Bench) -> Asking:
     """X5: every 8 of the training images has a square; does an explanation say so?"""
     setup = bench.setup
     marked = setup.changed(data=scenes.squared(setup.data))
@@ -298,7 +301,7 @@ def square(bench: Bench) -> CellRun:
     return samples
 
 
-def cue(bench: Bench) -> CellRun:
+def cue(bench: Bench) -> Asking:
     """X6, in the place of hair and eyes: one of three classes has a bright cue; which way is it turned?"""
     setup = bench.setup
     three = setup.changed(data=scenes.cued(setup.data, setup.seed))
@@ -328,7 +331,7 @@ def cue(bench: Bench) -> CellRun:
     return samples
 
 
-def two_networks(bench: Bench) -> CellRun:
+def two_networks(bench: Bench) -> Asking:
     """X7: what two architectures want to see changed for the same questions."""
     setup = bench.setup
     wanted: list[Training] = [setup.changed(architecture=name).classifier for name in NETWORKS]
@@ -357,7 +360,7 @@ def two_networks(bench: Bench) -> CellRun:
     return samples
 
 
-def from_elsewhere(bench: Bench) -> CellRun:
+def from_elsewhere(bench: Bench) -> Asking:
     """X8: a generator that was trained on another collection than the classifier."""
     setup = bench.setup
     other = setup.changed(data=scenes.foreign(setup.data))
@@ -378,7 +381,7 @@ def from_elsewhere(bench: Bench) -> CellRun:
     return samples
 
 
-RUNS: dict[str, Callable[[Bench], Any]] = {
+RUNS: dict[str, Callable[[Bench], Asking]] = {
     "general": general, "ladder": rungs, "square": square, "cue": cue, "networks": two_networks,
     "foreign": from_elsewhere,
 }  # fmt: skip

@@ -35,6 +35,7 @@ FAINT = 0.25  # strength at which a change is drawn whose search did not meet it
 UNMET = "constraints\nnot met"
 CLASSES = ("true class", "probe", "likeliest third")
 LINES = (COLOURS["refae"], COLOURS["cladec"], COLOURS["original"])
+Named = list[tuple[str, tuple[str, ...]]]  # what stands beside a row, and what is shown in it
 SIDE = 64  # pixels of a picture to play with
 NAMES = {name: title for name, (title, _, _) in METHODS.items()}
 KIND_NAMES = {OURS: "with constraints (CDeepEx)", FREE: "without (xGEMs)"}
@@ -92,7 +93,7 @@ def questions(images: RunImages) -> list[str]:
 def explanations(record: Record, run: tuple[str, str] | None = None) -> Figure:
     """X1 and X2: what each method would change, in the paper's colours."""
     images = RunImages.of(record, *(run or ()))
-    rows = [(f"{name} {kind}", ("change", name, kind)) for name in ("VAE", "WGAN") for kind in KINDS]
+    rows: Named = [(f"{name} {kind}", ("change", name, kind)) for name in ("VAE", "WGAN") for kind in KINDS]
     rows += [(title, ("change", name)) for name, title in NAMES.items()]
     return _rows(images, images.original, rows, heading(record, images.run), questions(images))
 
@@ -172,8 +173,8 @@ def _mean(evidence: Evidence, place: tuple, method: str, metric: str) -> float:
 def biases(record: Record) -> Figure:
     """X4 and X5: "why not an 8?", of classifiers that know 8s better and better, and of one that a square misleads."""
     images = RunImages.of(record)
-    rows = [(f"8s known: {share:.0%}", ("rung", str(place))) for place, share in enumerate(RUNGS)]
-    marked = [(f"{name} {kind}", ("square", name, kind)) for name in ("VAE", "ClaDec") for kind in KINDS]
+    rows: Named = [(f"8s known: {share:.0%}", ("rung", str(place))) for place, share in enumerate(RUNGS)]
+    marked: Named = [(f"{name} {kind}", ("square", name, kind)) for name in ("VAE", "ClaDec") for kind in KINDS]
     marked += [(title, ("square", name)) for name, title in NAMES.items()]
     blocks = [block for block in (("ladder", rows), ("square", marked)) if (block[0], "image") in images]
     heights = [len(rows) + 1 for _, rows in blocks]

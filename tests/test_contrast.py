@@ -25,6 +25,7 @@ from cladec_companion.report.contrasts import UNMET as UNMET_IN_REPORT
 from cladec_companion.report.contrasts import Contrasts
 from cladec_core import ClaDec, Explanation
 from cladec_core.errors import RunError, UsageError
+from cladec_core.explainer.latent import LatentSpace
 from tests.made_up import content
 
 SIDE = 8
@@ -159,7 +160,7 @@ def test_the_decoder_of_a_layer_is_a_generator():
     assert torch.equal(unmet.rows["as likely"], found.original)
     assert set(unmet.captions["as likely"]) == {UNMET_IN_REPORT}
     with pytest.raises(UsageError, match="Unknown layer '3'; valid: 1"):
-        explainer.modules("3")
+        LatentSpace.of(explainer, "3")
 
 
 def test_the_report_shows_contrasts():

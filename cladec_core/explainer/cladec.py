@@ -298,24 +298,6 @@ class ClaDec:
             found[layer] = taps.heat_maps(self._logits, tap, images, flat=flat, at_once=space.at_once, on=self.on)
         return found if len(self.layers) > 1 else found[self.layers[0]]
 
-    def modules(self, layer: str) -> tuple[nn.Module, nn.Module, nn.Module]:
-        """Give the encoder, the decoder and the classifier of a fitted layer, for images as `standardised` makes them.
-
-        Raises
-        ------
-        UsageError
-            Before `fit`, or for a layer that is not explained.
-        """
-        space = self._ready()
-        one_of("layer", layer, self._built)
-        built = self._built[layer]
-        return built.encoder, built.decoder, nn.Sequential(space.restore(), self._logits).to(self.on.device)
-
-    def standardised(self, x: Tensor) -> Tensor:
-        """Images as encoders and decoders take and make them, on the device of the explainer."""
-        space = self._ready()
-        return space.standardise(space.checked(x, unit=self.preprocess is not None)).to(self.on.device)
-
     def _ready(self) -> Space:
         if self._space is None:
             raise UsageError("The explainer is not fitted; call fit(images) first.")

@@ -7,6 +7,7 @@ from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
 from cladec_companion.papers.cdeepex.generators import autoencoder
 from cladec_companion.papers.cdeepex.optimisation import Search
 from cladec_core import ClaDec
+from cladec_core.explainer.latent import LatentSpace
 
 
 def contrast_of_layer(
@@ -33,7 +34,8 @@ def contrast_of_layer(
     UsageError, RunError
         As `Contrast.explain`, and before `fit`.
     """
-    encoder, decoder, classifier = explainer.modules(layer)
-    asked = explainer.standardised(images)
-    generator = autoencoder(f"ClaDec, {layer}", encoder, decoder, torch.cat([explainer.standardised(known), asked]))
-    return Contrast(classifier, generator, search=search).explain(asked)
+    space = LatentSpace.of(explainer, layer)
+    asked = space.standardised(images)
+    both = torch.cat([space.standardised(known), asked])
+    generator = autoencoder(f"ClaDec, {layer}", space.encoder, space.decoder, both)
+    return Contrast(space.classifier, generator, search=search).explain(asked)

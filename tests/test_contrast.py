@@ -160,7 +160,7 @@ def test_the_decoder_of_a_layer_is_a_generator():
     assert torch.equal(unmet.rows["as likely"], found.original)
     assert set(unmet.captions["as likely"]) == {UNMET_IN_REPORT}
     with pytest.raises(UsageError, match="Unknown layer '3'; valid: 1"):
-        LatentSpace.of(explainer, "3", images)
+        LatentSpace.of(explainer, "3")
 
 
 def test_the_report_shows_contrasts():

@@ -1,4 +1,4 @@
-"""A fitted layer as a latent space: for those who search it, such as contrasts (section 2 of the paper)."""
+"""A layer as a latent space: what a fitted explainer has of it, for images as its networks take them."""
 
 from dataclasses import dataclass
 
@@ -8,44 +8,31 @@ from cladec_core.errors import one_of
 from cladec_core.explainer.cladec import ClaDec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LatentSpace:
-    """The activations of a layer, with networks from standardised images and back.
+    """A layer's encoder, its decoder and the classifier, all for standardised images on the explainer's device."""
 
-    Attributes
-    ----------
-    encoder, decoder
-        From standardised images to activations, and from activations to standardised images.
-    classifier
-        From standardised images to logits (n, classes).
-    images
-        The images that were asked for, standardised, on the device of the explainer.
-    """
-
+    explainer: ClaDec
     encoder: nn.Module
     decoder: nn.Module
     classifier: nn.Module
-    images: Tensor
 
     @classmethod
-    def of(cls, explainer: ClaDec, layer: str, images: Tensor) -> "LatentSpace":
-        """Take a layer of a fitted explainer.
-
-        Parameters
-        ----------
-        explainer, layer
-            The layer is one that the explainer explains.
-        images
-            As for `ClaDec.explain`.
+    def of(cls, explainer: ClaDec, layer: str) -> "LatentSpace":
+        """Take them from a fitted explainer.
 
         Raises
         ------
         UsageError
-            Before `fit`, for a layer that is not explained, or for images that cannot be used.
+            Before `fit`, or for a layer that is not explained.
         """
         space = explainer._ready()
         one_of("layer", layer, explainer._built)
-        built, device = explainer._built[layer], explainer.on.device
-        standardised = space.standardise(space.checked(images, unit=explainer.preprocess is not None)).to(device)
-        classifier = nn.Sequential(space.restore(), explainer._logits).to(device)
-        return cls(built.encoder, built.decoder, classifier, standardised)
+        built = explainer._built[layer]
+        classifier = nn.Sequential(space.restore(), explainer._logits).to(explainer.on.device)
+        return cls(explainer, built.encoder, built.decoder, classifier)
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """Images as encoder and decoder take and make them."""
+        space, unit = self.explainer._ready(), self.explainer.preprocess is not None
+        return space.standardise(space.checked(x, unit=unit)).to(self.explainer.on.device)

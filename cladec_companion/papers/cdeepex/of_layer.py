@@ -34,6 +34,8 @@ def contrast_of_layer(
     UsageError, RunError
         As `Contrast.explain`, and before `fit`.
     """
-    space = LatentSpace.of(explainer, layer, torch.cat([known, images]))
-    generator = autoencoder(f"ClaDec, {layer}", space.encoder, space.decoder, space.images)
-    return Contrast(space.classifier, generator, search=search).explain(space.images[len(known) :])
+    space = LatentSpace.of(explainer, layer)
+    asked = space.standardised(images)
+    both = torch.cat([space.standardised(known), asked])
+    generator = autoencoder(f"ClaDec, {layer}", space.encoder, space.decoder, both)
+    return Contrast(space.classifier, generator, search=search).explain(asked)

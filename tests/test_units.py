@@ -126,6 +126,7 @@ def test_a_mean_image_is_where_the_search_begins(climb):
     assert torch.allclose(begun.mean(0), climb.samples.mean(0), atol=0.03)
     assert climb.start(500, Prior("")).mean().abs() < 0.01
     assert torch.equal(climb.start(3, Prior("")), climb.start(3, Prior("")))
+    assert torch.allclose(climb.start(3, Prior(""), contrast=1.0), climb.start(3, Prior("")) / maximisation.START)
 
 
 def test_the_log_of_the_softmax_counts_the_other_units():
@@ -195,6 +196,17 @@ def test_the_nearest_image_and_pairs_of_starts():
     made = torch.tensor([0.0, 1.0, 3.0, 5.0, 5.0, 5.0]).view(6, 1)
     apart = maximisation.pairs_of(made, 3, lambda one, other: (one - other).abs().squeeze(1))
     assert apart.tolist() == pytest.approx([2.0, 0.0])
+
+
+def test_what_is_like_a_real_image_does_not_depend_on_contrast():
+    draw = torch.Generator().manual_seed(0)
+    real = torch.rand(5, 1, 4, 4, generator=draw)
+    made = torch.cat([0.2 * real[3:4] + 7, -real[:1], torch.full((1, 1, 4, 4), 0.5)])
+    found = maximisation.most_alike(made, real)
+    slow = [max(np.corrcoef(one.flatten(), other.flatten())[0, 1] for other in real) for one in made[:2]]
+    assert found[:2].tolist() == pytest.approx(slow, abs=1e-5)
+    assert found[0] == pytest.approx(1, abs=1e-5)
+    assert found[2] == 0
 
 
 # ---- colours
@@ -279,6 +291,16 @@ def test_the_best_images_of_a_unit_are_those_that_activate_it_most(on):
     assert found["highest"].tolist() == [1.0] * 6
     assert found["reached"][[0, 3]].abs().max() < 1e-6
     assert found["neighbour"].tolist() == [1.0] * 6
+    assert found["unlike"].abs().max() < 2
+    sure = best.mean((2, 3)).log_softmax(1)
+    assert torch.allclose(found["sure"][:3], sure[:3, 2])
+    assert torch.equal(found["selected"], (strength_of(best, (2, 0)) > 0).double())
+    silent = asked.judged(-10 - best.abs().amax() - torch.zeros_like(best))
+    assert silent["selected"].sum() == 0
+
+
+def strength_of(images, units):
+    return images.mean((2, 3)).gather(1, torch.tensor(units).repeat_interleave(wanting.STARTS).unsqueeze(1)).squeeze(1)
 
 
 # ---- the chapter
@@ -309,6 +331,10 @@ def test_a_record_has_every_question(smoke_record):
     trained = rows[(rows["layer"] == "1 epochs") & (rows["metric"] == "unique")]["value"]
     own = rows[(rows["layer"] == "conv4") & (rows["method"] == "units") & (rows["metric"] == "unique")]["value"]
     assert trained.item() == own.item()  # the same classifier
+    of_classes = rows[rows["layer"] == "classes"].set_index(["method", "metric"])["value"]
+    assert abs(of_classes["starts", "alike"]) < 0.1  # these have nothing in common, the others are nearly one image
+    assert of_classes["zero", "unlike"] == 1
+    assert of_classes["mean", "spread"] == 0
     real = rows[(rows["layer"] == "classes") & (rows["method"] == "real") & (rows["metric"] == "reached")]
     assert real["value"].item() <= 0
 

@@ -24,7 +24,8 @@ from cladec_companion.records.samples import RunImages, runs_of
 GREY = "#8a8f98"
 # Metric -> heading.
 JUDGED = {
-    "judged": "recognised by another network", "nearest": "distance to the nearest real image",
+    "judged": "recognised by another network", "sure": "log-probability by that network",
+    "unlike": "1 − correlation with the likeliest real image",
     "variation": "total variation (real: 1)", "alike": "correlation from start to start",
 }  # fmt: skip
 BASES = {OWN: ("units", COLOURS["cladec"]), TURNED: ("random basis", COLOURS["refae"]), CHANCE: ("chance", GREY)}
@@ -72,7 +73,7 @@ def recognised(evidence: Evidence) -> Figure:
     """How images of class units are judged, by method; the mean over data sets and seeds, a faint dot for each."""
     assert evidence.runs is not None
     runs = evidence.runs.xs(CLASSES, level="at")
-    names = [name for name in TITLES if column(name, "nearest") in runs and runs[column(name, "nearest")].notna().any()]
+    names = [name for name in TITLES if column(name, "unlike") in runs and runs[column(name, "unlike")].notna().any()]
     figure, axes = plt.subplots(1, len(JUDGED), figsize=(9.4, 0.24 * len(names) + 0.9), sharey=True)
     for axis, (metric, title) in zip(axes, JUDGED.items(), strict=True):
         for place, name in enumerate(names[::-1]):
@@ -195,8 +196,10 @@ def numbers(evidence: Evidence, at: str = CLASSES) -> pd.DataFrame:
     """How images of units are judged: a row for each method, the mean over data sets and seeds."""
     assert evidence.runs is not None
     runs = evidence.runs.xs(at, level="at").astype(float).mean()
-    own = "the unit is the highest of its layer" if at == HIDDEN else "taken for the class by the network itself"
-    headings = {"highest": own, **JUDGED, "spread": "distance from start to start"}
+    own = {"selected": "the unit is active, and the highest of its layer"} if at == HIDDEN else {
+        "highest": "taken for the class by the network itself"
+    }  # fmt: skip
+    headings = {**own, **JUDGED, "spread": "distance from start to start"}
     table = {
         heading: {title: runs.get(column(name, metric), np.nan) for name, title in TITLES.items()}
         for metric, heading in headings.items()

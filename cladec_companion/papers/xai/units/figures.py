@@ -25,7 +25,7 @@ GREY = "#8a8f98"
 # Metric -> heading.
 JUDGED = {
     "judged": "recognised by another network", "sure": "log-probability by that network",
-    "unlike": "1 − correlation with the likeliest real image",
+    "unlike": "1 − correlation with the most similar real image",
     "variation": "total variation (real: 1)", "alike": "correlation from start to start",
 }  # fmt: skip
 BASES = {OWN: ("units", COLOURS["cladec"]), TURNED: ("random basis", COLOURS["refae"]), CHANCE: ("chance", GREY)}

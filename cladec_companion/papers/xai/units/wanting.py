@@ -49,7 +49,7 @@ TITLES = {
 }  # fmt: skip
 HIDDEN_PRIORS = ("none", "all")  # of hidden units; those of class units have all
 SWEPT = ("l2", "tv", "blur")  # priors whose strength a reader changes
-FACTORS = (0.0, 0.5, 1.0, 2.0, 4.0)
+FACTORS = (0.0, 0.5, 1.0, 2.0, 4.0)  # the first is none of them
 STARTS = 3  # of the search for each unit
 NEIGHBOURS = 2000  # training images among which the nearest is looked for
 CODES = 1000  # of training images, that say what codes are like
@@ -258,10 +258,8 @@ def _swept(bench: Bench, network: nn.Module, units: Tensor) -> Samples:
     sizes = climb.step_sizes(units)
     without = bench.shown(climb.maximise(units, PRIORS["none"], sizes=sizes))
     for name in SWEPT:
-        images = [
-            bench.shown(climb.maximise(units, PRIORS[name].scaled(by), sizes=sizes)) if by else without
-            for by in FACTORS
-        ]
+        priors = [PRIORS[name].scaled(by) for by in FACTORS[1:]]
+        images = [without, *(bench.shown(climb.maximise(units, prior, sizes=sizes)) for prior in priors)]
         samples[below("swept", name)] = as_uint8(torch.stack([setup.data.to_unit(part) for part in images], 1))
         for judge, model in (("own", network), ("judge", bench.judge)):
             sure = [setup.test(model, part).softmax(1).gather(1, units.unsqueeze(1)).squeeze(1) for part in images]

@@ -9,7 +9,7 @@ from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai import dissection
 from cladec_companion.papers.xai.dissection import EDGE, OBJECT, Detectors, Scenes
-from cladec_companion.papers.xai.units.rows import Value, evenly, rows_of
+from cladec_companion.papers.xai.units.rows import evenly, rows_of
 from cladec_companion.papers.xai.units.settings import settings_of
 from cladec_companion.records.samples import as_uint8, below
 from cladec_core import networks, training
@@ -78,7 +78,7 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
     return rows, samples
 
 
-def _counted(overlap: Tensor, scenes: Scenes) -> dict[str, Value]:
+def _counted(overlap: Tensor, scenes: Scenes) -> dict[str, float]:
     """How many units are detectors, of how many concepts, and their mean IoU with the best one.
 
     A seam is where padding is between the cells of a small map, whatever a unit detects: neither the concepts nor the
@@ -106,7 +106,7 @@ def _layer(name: str, maps: Tensor, scenes: Scenes, count: int, seed: int) -> tu
     for place in range(ROTATIONS):
         matrix = dissection.rotation(maps.shape[1], training.derive_seed(seed, "rotation", name, place))
         turned.append(_counted(dissection.overlaps(dissection.rotated(maps, matrix[:count]), scenes)[0], scenes))
-    means: dict[str, Value] = {metric: float(np.mean([one[metric] for one in turned])) for metric in turned[0]}
+    means = {metric: float(np.mean([one[metric] for one in turned])) for metric in turned[0]}
     return own, rows + rows_of(name, TURNED, means)
 
 

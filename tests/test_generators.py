@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from cladec_companion.engine import estimate
 from cladec_companion.papers.cdeepex import fitting, generators, quality, vae, wgan
 from cladec_companion.papers.cdeepex.generators import Generator
 from cladec_companion.papers.cdeepex.layouts import ValueRange, map_widths
 from cladec_core import networks, training
 from cladec_core.errors import UsageError
 from cladec_core.training import Compute, Interrupted
+from tests.engine.test_estimate import slow_opponent, slow_training_step
 
 EXACT = Compute(torch.device("cpu"), torch.float32)
 SMALL = {"latent": 6, "width": 4}
@@ -218,6 +220,21 @@ def test_seeds_decide_weights_order_and_noise():
     assert not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("kind", fitting.KINDS)
+def test_a_plan_counts_and_times_the_training(kind):
+    """Of networks without values, which are made up for a few real steps."""
+    with torch.device("meta"):
+        network = fitting.KINDS[kind]((1, 8, 8), (-1.0, 2.0), **SMALL)
+    job = network.job(pictures(20, 8), epochs=2, seed=0, on=EXACT, batch_size=2)
+    real = fitting.new(job.inputs, kind, seed=0, **SMALL).job(job.inputs, epochs=2, seed=0, on=EXACT)
+    expected = slow_training_step(real.model, real.inputs[:2], real.loss)
+    if real.opponent:
+        expected = expected / 5 + slow_opponent(real)
+    assert estimate.operations(job) == expected
+    assert estimate._seconds_per_image(job, EXACT) > 0
+    assert all(tensor.is_meta for tensor in job.networks.parameters())
+
+
 # ---- what every generator promises
 
 
@@ -270,8 +287,11 @@ def test_a_generator_of_a_layer_is_the_decoder_behind_the_classifier(layer):
     moved[:, ~varied] += 5  # units that no image moves do not move
     torch.testing.assert_close(made.decode(moved), made.decode(codes))
     assert same(chain.state_dict(), before)
-    image = images[:1].clone().requires_grad_()
-    assert torch.autograd.grad(made.encode(image).sum(), image)[0].any()
+    part = networks.Frozen(nn.Sequential(chain[0], networks.Select([0, 1])))
+    some = nn.Sequential(part, nn.Sequential(nn.Conv2d(2, 1, 1), networks.resize([8, 8])))
+    for one in (made, generators.of_trained("two channels", some, images)):
+        image = images[:1].clone().requires_grad_()  # a frozen encoder alone would let no gradient through
+        assert torch.autograd.grad(one.encode(image).sum(), image)[0].any()
 
 
 def test_a_generator_does_not_follow_the_network_that_it_was_made_of():

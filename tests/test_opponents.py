@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from cladec_companion.engine import estimate
 from cladec_core import training
 from cladec_core.training import ADAM, Compute, Recipe, graphs, state
 from tests.test_engine import CPU, Recorder, needs_cuda
@@ -161,6 +162,18 @@ def test_the_opponent_is_in_the_key_of_a_state():
 
 def test_a_duel_is_computed_in_float32():
     assert same(ended(duel(Compute(CPU, torch.bfloat16))), ended(duel()))
+
+
+def test_a_plan_counts_the_steps_of_both_networks():
+    """Multiplications of one image: Linear(3, 4) 12, Linear(4, 2) 8; of the critic, Linear(2, 8) 16, Linear(8, 1) 8."""
+    model, critic = 2 * 20, 2 * 24
+    on_targets = 2 * critic + 2 * 8  # forward, weights; the gradient of what is given, but for the data themselves
+    of_model = 2 * model + 2 * 8 + 3 * critic + on_targets
+    of_critic = model + 2 * on_targets
+    job = duel()
+    job.networks.to("meta")
+    assert estimate.operations(job) == of_model / 2 + of_critic
+    assert estimate.operations(replace(job, opponent=None)) == of_model
 
 
 @needs_cuda

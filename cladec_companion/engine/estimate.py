@@ -150,7 +150,7 @@ def _cost(task: PlannedCell, wanted: Training, job: training.Job) -> Cost:
     available = min(kind.train_count, task.settings.train_limit or kind.train_count)
     images = available * len(job.inputs) // (PER_CLASS * len(kind.classes))
     batch = min(job.batch_size, images)
-    weights = sum(value.numel() for value in job.model.parameters() if value.requires_grad)
+    weights = sum(value.numel() for value in job.networks.parameters() if value.requires_grad)
     tensors = {id(one): one for one in (job.inputs, *job.targets)}.values()
     rows = sum(one[0].numel() * (2 if one.is_meta else one.element_size()) for one in tensors)
     return Cost(
@@ -172,15 +172,24 @@ def operations(job: training.Job) -> float:
     """Floating-point operations of a training step per image, forward and backward.
 
     Those of convolutions and matrix products, counted on tensors without data; a multiplication and its addition
-    are two. Passes of frozen encoders are left out.
+    are two. Passes of frozen encoders are left out. An opponent learns from each image, the model from one batch in
+    each of its own steps.
     """
     inputs = job.inputs[:2].to("meta")
     targets = [target[:2].to("meta") for target in job.targets]
-    alike = repr((job.model, tuple(inputs.shape), type(job.loss).__name__, getattr(job.loss, "classifier", None)))
+    loss = type(job.loss).__name__, getattr(job.loss, "classifier", None)
+    alike = repr((job.model, tuple(inputs.shape), loss, job.opponent))
     if alike not in _counted:
         with FlopCounterMode(display=False) as counter:
             job.loss(job.model.train()(inputs), *targets).backward()
-        _counted[alike] = counter.get_total_flops() / len(inputs)
+        found: float = counter.get_total_flops()
+        if job.opponent:
+            with FlopCounterMode(display=False) as counter:
+                with torch.no_grad():
+                    output = job.model(inputs)
+                job.opponent.loss(output, *targets).backward()
+            found = found / job.opponent.steps + counter.get_total_flops()
+        _counted[alike] = found / len(inputs)
     return _counted[alike]
 
 
@@ -196,8 +205,10 @@ def measured_rates(tasks: Sequence[PlannedCell], found: Costs, on: training.Comp
 
 
 def _seconds_per_image(planned: training.Job, on: training.Compute) -> float:
+    shown = planned.batch_size * (planned.opponent.steps if planned.opponent else 1)  # images of a step
+
     def seconds(steps: int) -> float:
-        job = _real(planned, steps * planned.batch_size, on)
+        job = _real(planned, steps * shown, on)
         began = time.perf_counter()
         training.fit(job)
         return time.perf_counter() - began
@@ -206,13 +217,14 @@ def _seconds_per_image(planned: training.Job, on: training.Compute) -> float:
     seconds(steps)  # warms up
     short, long = seconds(steps), seconds(3 * steps)
     # Without what happens once in a training.
-    return max(long - short, long / 10) / (2 * steps * planned.batch_size)
+    return max(long - short, long / 10) / (2 * steps * shown)
 
 
 def _real(planned: training.Job, rows: int, on: training.Compute) -> training.Job:
     """A planned training with fresh weights, on noise, for one epoch."""
-    model, loss = copy.deepcopy((planned.model, planned.loss))
+    model, loss, opponent = copy.deepcopy((planned.model, planned.loss, planned.opponent))
     inside = [value for value in getattr(loss, "__dict__", {}).values() if isinstance(value, nn.Module)]
+    inside += [opponent.model] if opponent else []
     with training.seeded(0):
         for network in (model, *inside):
             network.to_empty(device=on.device)
@@ -221,7 +233,8 @@ def _real(planned: training.Job, rows: int, on: training.Compute) -> training.Jo
                 if reset is not None:
                     reset()
         inputs, *targets = (_noise(tensor, rows, on) for tensor in (planned.inputs, *planned.targets))
-    return replace(planned, model=model, loss=loss, inputs=inputs, targets=tuple(targets), epochs=1, on=on)
+    made = replace(planned, model=model, loss=loss, opponent=opponent, epochs=1, on=on)
+    return replace(made, inputs=inputs, targets=tuple(targets))
 
 
 def _noise(like: Tensor, rows: int, on: training.Compute) -> Tensor:

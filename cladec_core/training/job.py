@@ -112,5 +112,5 @@ class Job:
 
     @property
     def networks(self) -> nn.ModuleList:
-        """Everything that is trained: the model, and its opponent if there is one."""
+        """The model and, if there is one, its opponent."""
         return nn.ModuleList([self.model, *([self.opponent.model] if self.opponent else [])])

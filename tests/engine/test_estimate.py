@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from cladec_companion.engine import estimate, grid, runner
 from cladec_companion.engine.plan import of_profile
@@ -23,7 +24,10 @@ def test_the_plan_counts_exactly_the_trainings_that_are_done(monkeypatch, tmp_pa
     def fit(job):
         if job.label.startswith("digits "):  # explainers are no trainings of the engine
             images = len(job.inputs) // min(job.batch_size, len(job.inputs)) * min(job.batch_size, len(job.inputs))
-            done.append(slow_training_step(job.model, job.inputs[:2], job.loss) * images * job.epochs)
+            per_image = slow_training_step(job.model, job.inputs[:2], job.loss)
+            if job.opponent:
+                per_image = per_image / job.opponent.steps + slow_opponent(job)
+            done.append(per_image * images * job.epochs)
         return training.History([1.0] * job.epochs)
 
     monkeypatch.setattr(training, "fit", fit)
@@ -52,10 +56,22 @@ def slow_training_step(model, inputs, loss):
     total, output = slow_count(model.eval(), inputs)
     if getattr(loss, "classifier", None) is not None:
         total += slow_count(loss.classifier, output, weights=False, entry=True)[0]
+    if hasattr(loss, "critic"):
+        total += slow_count(loss.critic, output, entry=True)[0]
     if isinstance(model, prototype_network.PrototypeNetwork):
         field = 2 * 2 * 32**3  # rows and columns of a shift in two directions are blurred; nothing learns from it
         total += 2 * (field + 3 * model.weights.numel())
     return total
+
+
+def slow_opponent(job):
+    """Operations per image of an opponent's step, whose loss may differentiate twice: as torch counts real ones."""
+    inputs, *targets = (part[:2] for part in (job.inputs, *job.targets))
+    with FlopCounterMode(display=False) as counter:
+        with torch.no_grad():
+            drawn = job.model.eval()(inputs)
+        job.opponent.loss(drawn, *targets).backward()
+    return counter.get_total_flops() / 2
 
 
 def slow_count(model, inputs, *, weights=True, entry=False):

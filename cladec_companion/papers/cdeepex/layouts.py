@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cladec_core.errors import UsageError
 
@@ -42,26 +42,22 @@ def map_widths(image: Sequence[int], width: int) -> list[int]:
     return [width * min(WIDEST, 2**step) for step in range(int(math.log2(image[1] // GRID)))]
 
 
-class ValueRange(nn.Module):
-    """Images from 0 to 1 as the classifier takes them, and back."""
+@dataclass(frozen=True)
+class ValueRange:
+    """Lowest and highest value of images as the classifier takes them."""
 
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, low: float, high: float) -> None:
-        super().__init__()
-        self.register_buffer("low", torch.tensor(low))
-        self.register_buffer("high", torch.tensor(high))
-
-    def forward(self, unit: Tensor) -> Tensor:
-        """From values between 0 and 1 to those of the classifier."""
-        return self.low + unit * (self.high - self.low)
+    low: float
+    high: float
 
     def unit(self, images: Tensor) -> Tensor:
-        """The way back."""
+        """Images with values between 0 and 1."""
         return (images - self.low) / (self.high - self.low)
+
+    def images(self, unit: Tensor) -> Tensor:
+        """The way back."""
+        return self.low + unit * (self.high - self.low)
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Lowest and highest value."""
-        return self.low.item(), self.high.item()
+        """Both as a pair."""
+        return self.low, self.high

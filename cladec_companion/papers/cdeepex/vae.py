@@ -79,8 +79,7 @@ class VAE(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (n, latent) to images (n, *image)."""
-        images: Tensor = self.range(self.decoder(codes))
-        return images
+        return self.range.images(self.decoder(codes))
 
     def job(self, images: Tensor, *, rate: float = RATE, **how: Any) -> Job:
         """Ask for the training on images (n, *image), at a learning rate; `how` are other attributes of a `Job`."""
@@ -91,7 +90,7 @@ class VAE(nn.Module):
         """Make a generator of a copy of this network as it is."""
         copied = fixed(self)
         assert isinstance(copied, VAE)
-        device = copied.range.low.device
+        device = copied.mean.weight.device
         return Generator(name, (self.latent,), self.image, self.range.ends, copied.decode, copied.encode, device)
 
 

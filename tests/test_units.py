@@ -362,4 +362,8 @@ def test_figures_show_the_images_of_the_record(smoke_record):
     for pane, name in enumerate(("l2", "tv", "blur"), 1):
         expected = 255 - images["swept", name][1, 3][0].astype(int)
         assert np.abs(shown(pane, 1, 3)[..., 0].astype(int) - expected).max() <= 8  # a palette
+        wanted = [images["wanted", found] for found in ("none", name)]
+        for strength, expected in zip((0, 2), wanted, strict=True):
+            assert np.array_equal(images["swept", name][:, strength], expected)
+        assert not np.array_equal(images["swept", name][:, 1], wanted[0])
     assert len(data["notes"]) == 2 * 5

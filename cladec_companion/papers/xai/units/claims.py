@@ -316,10 +316,12 @@ AFTER_DATA = {
     "L42": f"{CONTRAST}, and that the network is asked, which took few images of a first try for the class",
     "L43": "the rival, and that the network is asked, which took few images of a first try for the class",
     "L44": "the starts, which were nearly one image in a first try",
-    "L45": "that a silent unit does not count, as units of a first try were the highest where all were silent",
+    "L45": "that a silent unit does not count, as the first of a silent layer did in a first try",
     "L49": "the limit, and that the RefAE is left out, after a first try on CIFAR-100 with 4,000 images",
+    "L50": "that objects alone are counted, as a first try counted textures and seams, too",
     "L51": "that six lengths are asked for, as in first tries with three the detectors hardly changed",
     "L52": "that seams are left out, as maps of a first try had one cell a tile",
+    "L53": "that seams are left out, as in L52",
     "L54": "that overlaps are compared, and seams left out, as seams of a first try overlapped by chance, too",
 }
 _LISTED = [

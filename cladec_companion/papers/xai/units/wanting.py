@@ -49,7 +49,7 @@ TITLES = {
 }  # fmt: skip
 HIDDEN_PRIORS = ("none", "all")  # of hidden units; those of class units have all
 SWEPT = ("l2", "tv", "blur")  # priors whose strength a reader changes
-FACTORS = (0.0, 0.5, 1.0, 2.0, 4.0)  # the first is none of them
+FACTORS = (0.0, 0.5, 1.0, 2.0, 4.0)
 STARTS = 3  # of the search for each unit
 NEIGHBOURS = 2000  # training images among which the nearest is looked for
 CODES = 1000  # of training images, that say what codes are like
@@ -227,7 +227,7 @@ def _classes(bench: Bench, keep_samples: bool) -> tuple[Rows, Samples]:
     rows, samples = asked.answer(made | asked.decoded(), keep_samples)
     if keep_samples:
         samples["units"] = asked.units[:SHOWN].cpu().numpy().astype(np.uint8)
-        samples |= _swept(bench, asked.network, asked.units[:SHOWN])
+        samples |= _swept(asked, pixels, sizes, made)
     return rows, samples
 
 
@@ -251,17 +251,23 @@ def _hidden(bench: Bench, single: list[nn.Module], keep_samples: bool) -> tuple[
     return rows, samples
 
 
-def _swept(bench: Bench, network: nn.Module, units: Tensor) -> Samples:
-    """Images of class units at several strengths of a prior, (units, strengths, ...), and how sure networks are."""
-    setup, samples = bench.setup, {}
-    climb = bench.climb(network)
-    sizes = climb.step_sizes(units)
-    without = bench.shown(climb.maximise(units, PRIORS["none"], sizes=sizes))
+def _swept(asked: Question, climb: Climb, sizes: Tensor, made: dict[str, Tensor]) -> Samples:
+    """Images of class units at several strengths of a prior, (units, strengths, ...), and how sure networks are.
+
+    They begin where the first image of each unit began; `made` has those without a prior and with all its strength.
+    """
+    setup, bench, samples = asked.bench.setup, asked.bench, {}
+    units, first = asked.units[:SHOWN], slice(0, SHOWN * STARTS, STARTS)
+    start = climb.start(len(asked.every), PRIORS["none"])[first]
     for name in SWEPT:
-        priors = [PRIORS[name].scaled(by) for by in FACTORS[1:]]
-        images = [without, *(bench.shown(climb.maximise(units, prior, sizes=sizes)) for prior in priors)]
+        known = {0.0: made["none"][first], 1.0: made[name][first]}
+        found = [
+            known[by] if by in known else climb.maximise(units, PRIORS[name].scaled(by), start, sizes[first])
+            for by in FACTORS
+        ]  # fmt: skip
+        images = [bench.shown(part) for part in found]
         samples[below("swept", name)] = as_uint8(torch.stack([setup.data.to_unit(part) for part in images], 1))
-        for judge, model in (("own", network), ("judge", bench.judge)):
+        for judge, model in (("own", asked.network), ("judge", bench.judge)):
             sure = [setup.test(model, part).softmax(1).gather(1, units.unsqueeze(1)).squeeze(1) for part in images]
             samples[below("sure", judge, name)] = torch.stack(sure, 1).cpu().numpy().astype(np.float32)
     return samples

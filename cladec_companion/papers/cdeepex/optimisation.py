@@ -26,7 +26,7 @@ from cladec_core.training import exact_float32
 Decode = Callable[[Tensor], Tensor]
 MOMENTS = (0.8, 0.95)  # of Adam: shorter than usual, as each set of multipliers has few steps
 PACES = (0.7, 1.1)  # what a step is multiplied with where it was too long, and elsewhere
-SLOPES = (2.0, 1e4)  # ‖∇h‖² at z_0 that c counts by: where h hardly changes at first, its slope says little
+SLOPES = (2.0, 1e4)  # ‖∇h‖² at z_0 that c counts by: where h is flat, a large c would throw z far away
 TINY = 1e-8
 CONVERGED, UNSETTLED, UNMET = "converged", "constraints met, still moving", "constraints not met"
 

@@ -30,9 +30,9 @@ class ContrastSettings(Settings):
         (0,), (0,), (0, 1, 2), (0, 1, 2, 3, 4), "one run for each", overnight=(0, 1, 2), axis=True, limits=SEEDS
     )
     experiments: tuple[str, ...] = names_of(*(EXPERIMENTS,) * 4, help="experiments", of=EXPERIMENTS)
-    classifier_epochs: int = epochs_of(2, 8, 8, 20, of="classifiers", overnight=20)
-    decoder_epochs: int = epochs_of(1, 8, 2, 50, of="VAEs, and of decoders of a layer", overnight=20)
-    wgan_epochs: int = epochs_of(1, 15, 5, 200, of="the WGAN", overnight=60)
+    classifier_epochs: int = epochs_of(2, 6, 8, 20, of="classifiers", overnight=20)
+    decoder_epochs: int = epochs_of(1, 6, 2, 50, of="VAEs, and of decoders of a layer", overnight=20)
+    wgan_epochs: int = epochs_of(1, 12, 5, 200, of="the WGAN", overnight=60)
     train_limit: int | None = images_used(160, None, 30_000, None)
     width: float = parameter(0.125, 0.125, 0.125, 1.0, "factor on the channels of the two networks of section 4.5")
     classifier_width: float = parameter(

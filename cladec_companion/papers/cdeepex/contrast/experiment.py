@@ -197,7 +197,7 @@ def _path(bench: Bench, generator: drawing.Generator, kind: str, found: Contrast
     """Frames of the search of some images, with probabilities; and their means over all images after every set."""
     solution = found.solution
     last = int(found.solution.steps[:SHOWN].max()) // Search.inner
-    chosen = torch.linspace(0, last, FRAMES).round().long()
+    chosen = (last * torch.linspace(0, 1, FRAMES) ** 1.5).round().long()  # most happens at the start
     z = solution.path_z[chosen, :SHOWN]
     with torch.no_grad():
         frames = generator.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2]) + found.start.residual[:SHOWN]

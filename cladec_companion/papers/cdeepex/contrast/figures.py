@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from cladec_companion.evidence.claims import Evidence
 from cladec_companion.evidence.explorer import Control, classes_of, explore
-from cladec_companion.evidence.lines import heading
 from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, show, unit
 from cladec_companion.evidence.tables import DATASET_NAMES
 from cladec_companion.papers.cdeepex.contrast.claims import AT, column
@@ -41,9 +40,9 @@ NAMES = {name: title for name, (title, _, _) in METHODS.items()}
 KIND_NAMES = {OURS: "with constraints (CDeepEx)", FREE: "without (xGEMs)"}
 
 
-def has(record: Record, experiment: str) -> bool:
-    """Whether a record has an experiment."""
-    return bool((record.rows["layer"] == experiment).any())
+def _heading(record: Record, dataset: str) -> str:
+    """Which run a figure shows; the classifier is the paper's own."""
+    return f"{DATASET_NAMES.get(dataset, dataset)}, profile {record.manifest['profile']}"
 
 
 def _change(axis: plt.Axes, images: RunImages, at: int, *name: str) -> None:
@@ -95,7 +94,7 @@ def explanations(record: Record, run: tuple[str, str] | None = None) -> Figure:
     images = RunImages.of(record, *(run or ()))
     rows: Named = [(f"{name} {kind}", ("change", name, kind)) for name in ("VAE", "WGAN") for kind in KINDS]
     rows += [(title, ("change", name)) for name, title in NAMES.items()]
-    return _rows(images, images.original, rows, heading(record, images.run), questions(images))
+    return _rows(images, images.original, rows, _heading(record, images.dataset), questions(images))
 
 
 @drawn
@@ -118,7 +117,7 @@ def generators(record: Record, run: tuple[str, str] | None = None) -> Figure:
             show(axes[row, 2 * at + 1], np.clip(unit(images.original[at]) + change, 0, 1))
     for row, name in enumerate(GENERATORS, start=1):
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    figure.suptitle(heading(record, images.run), fontsize=8)
+    figure.suptitle(_heading(record, images.dataset), fontsize=8)
     close_up(figure, 0.02)
     return figure
 
@@ -139,7 +138,7 @@ def curves(record: Record) -> Figure:
                     axis.plot(curve, color=colour, lw=1.2, label=label)
                 axis.set_title(f"{DATASET_NAMES[run[0]]}, {name}, {kind}", fontsize=7.5)
     axes[0, 0].set_ylim(0, 1)
-    figure.supxlabel("sets of multipliers", fontsize=8)
+    axes[-1, 1].set_xlabel("sets of multipliers", fontsize=8)
     figure.supylabel("mean probability", fontsize=8)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure
@@ -197,7 +196,9 @@ def biases(record: Record) -> Figure:
                     axis.set(xticks=[], yticks=[])
                     axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
     kind = classes_of(images)[EIGHT]
-    figure.suptitle(f"{heading(record, images.run)}: why not {kind}? Left: a class that is learnt; right: a square")
+    figure.suptitle(
+        f"{_heading(record, images.dataset)}: why not {kind}? Left: a class that is learnt; right: a square"
+    )
     close_up(figure, 0.02)
     return figure
 
@@ -230,7 +231,7 @@ def networks(record: Record) -> Figure:
         axes[2 * row + 1, 0].axis("on")
         axes[2 * row + 1, 0].set(xticks=[], yticks=[])
         axes[2 * row + 1, 0].set_ylabel(f"{NETWORKS[name]}\n{kind}", rotation=0, ha="right", va="center", fontsize=7)
-    figure.suptitle(f"{DATASET_NAMES[images.dataset]}, profile {record.manifest['profile']}", fontsize=8)
+    figure.suptitle(_heading(record, images.dataset), fontsize=8)
     close_up(figure, 0.02)
     return figure
 
@@ -328,6 +329,6 @@ def table(evidence: Evidence) -> "object":
 
 
 __all__ = [
-    "AT", "biases", "curves", "explanations", "generators", "has", "interactive", "networks", "outcomes", "questions",
+    "AT", "biases", "curves", "explanations", "generators", "interactive", "networks", "outcomes", "questions",
     "table",
 ]  # fmt: skip

@@ -264,7 +264,8 @@ def smoke_record(run_smoke):
 def test_the_record_has_what_claims_and_figures_need(smoke_record):
     evidence = claims.evidence(smoke_record)
     verdicts = {claim.key: claim.decide(evidence) for claim in claims.CLAIMS}
-    assert all(verdict.comparisons for key, verdict in verdicts.items() if key != "X18"), verdicts
+    without = {"X4", "X5", "X18"}  # by construction, or an experiment that was not run
+    assert all(verdict.comparisons for key, verdict in verdicts.items() if key not in without), verdicts
     for draw in (figures.explanations, figures.generators, figures.curves, figures.biases, figures.networks):
         assert isinstance(draw(smoke_record), Figure)
     assert isinstance(figures.outcomes(evidence), Figure)

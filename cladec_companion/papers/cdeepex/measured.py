@@ -122,7 +122,7 @@ def of_search(found: Contrasted) -> Values:
 
 
 def of_both(first: Contrasted, second: Contrasted) -> Values:
-    """How alike two answers to each question are: `alike`, NaN without both; `met`, whether there are both; `missed`."""
+    """How `alike` two answers are, NaN without both; `met`, whether there are both; the larger `missed`."""
     missed = [of_start(found.start)["missed"] for found in (first, second)]
     return {
         "alike": resemblance(answered(first), answered(second)), "met": (is_met(first) & is_met(second)).float(),

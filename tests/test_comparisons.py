@@ -14,6 +14,7 @@ from cladec_companion.evidence.comparisons import (
     BELOW,
     FOR,
     OPEN,
+    SATURATED,
     certain,
     measured,
     sample,
@@ -64,8 +65,11 @@ def test_rounding_widens_the_interval_on_both_sides():
     assert rounded.high - plain.high == pytest.approx(0.2) == plain.low - rounded.low
 
 
-def test_without_any_noise_a_number_is_certain_and_zero_is_not_above_zero():
-    assert [measured("", value, 0.0, 1, 2, by="").reading for value in (0.1, 0.0, -0.1)] == [FOR, AGAINST, AGAINST]
+def test_without_any_noise_a_number_is_certain_and_at_the_limit_it_is_open():
+    assert [measured("", value, 0.0, 1, 2, by="").reading for value in (0.1, 0.0, -0.1)] == [FOR, OPEN, AGAINST]
+    assert measured("", 0.0, 0.0, 1, 2, by="").obstacle == SATURATED
+    assert sample("", [1.0, 1.0, 1.0], (-np.inf, 1.0)).obstacle == SATURATED  # an accuracy of 1 refutes nothing
+    assert not sample("", [1.0, 1.0, 0.99], (-np.inf, 1.0)).obstacle
     assert [certain("", 0.0, agrees, "").reading for agrees in (True, False)] == [FOR, AGAINST]
 
 

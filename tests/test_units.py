@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.xai import colours, dissection, maximisation
+from cladec_companion.papers.xai import colours, maximisation
 from cladec_companion.papers.xai.attribution.around import blurred
 from cladec_companion.papers.xai.maximisation import Climb, Prior
 from cladec_companion.papers.xai.units import claims, figures, seeing, wanting
@@ -126,6 +126,7 @@ def test_a_mean_image_is_where_the_search_begins(climb):
     assert torch.allclose(begun.mean(0), climb.samples.mean(0), atol=0.03)
     assert climb.start(500, Prior("")).mean().abs() < 0.01
     assert torch.equal(climb.start(3, Prior("")), climb.start(3, Prior("")))
+    assert torch.allclose(climb.start(3, Prior(""), contrast=1.0), climb.start(3, Prior("")) / maximisation.START)
 
 
 def test_the_log_of_the_softmax_counts_the_other_units():
@@ -197,115 +198,15 @@ def test_the_nearest_image_and_pairs_of_starts():
     assert apart.tolist() == pytest.approx([2.0, 0.0])
 
 
-# ---- network dissection
-
-
-@pytest.fixture(scope="module")
-def made():
-    images = torch.rand(60, 1, 32, 32) - 0.3
-    images[:, :, :8] = -0.3  # background
-    images[:, :, 0, 0], images[:, :, -1, -1] = -0.3, 0.7
-    return dissection.scenes(images, torch.arange(60) % 3, [0, 2], ["a", "b", "c"], 300, seed=1)
-
-
-def test_masks_are_exactly_where_the_concepts_are(made):
-    assert made.concepts == ("a", "c", *dissection.TEXTURES, *dissection.SEAMS)
-    assert made.images.shape == (300, 1, 64, 64)
-    tiles = made.masks[:-2].unflatten(3, (2, 32)).unflatten(2, (2, 32)).any(3).any(4)  # concepts, n, 2, 2
-    assert (tiles.sum(0) == 1).all()
-    objects = made.masks[:2].any(0)
-    assert not objects[:, :8].any()
-    assert (made.images[:, 0][objects] > -0.2).all()
-    stripes = made.masks[2].flatten(1).any(1)
-    assert stripes.any()
-    rows = made.images[stripes][0, 0][made.masks[2][stripes][0]].view(-1, 32)
-    assert (rows == rows[:, :1]).all()
-    assert made.masks[-1].sum() == 300 * 64 * 2 * dissection.SEAM
-
-
-def test_a_class_without_images_is_named():
-    with pytest.raises(UsageError, match="Class 'b' has no image for the scenes"):
-        dissection.scenes(torch.rand(4, 1, 8, 8), torch.zeros(4).long(), [0, 1], ["a", "b"], 3, seed=0)
-
-
-def slow_overlap(activation, scenes, unit, concept):
-    """Eq. 12.1, scene by scene."""
-    up = [
-        nn.functional.interpolate(maps[None, unit : unit + 1], (64, 64), mode="bilinear")[0, 0][::2, ::2]
-        for maps in activation
-    ]
-    values = torch.cat([part.flatten() for part in up]).sort(descending=True).values
-    threshold = values[int(dissection.SHARE * len(values))]
-    kind, both, either = scenes.categories[concept], 0, 0
-    alike = [place for place, own in enumerate(scenes.categories) if own == kind]
-    for scene, maps in enumerate(up):
-        masks = scenes.masks[:, scene, ::2, ::2]
-        if not masks[alike].any():
-            continue
-        selected, truth = maps > threshold, masks[concept]
-        both += int((selected & truth).sum())
-        either += int((selected | truth).sum())
-    return both / either
-
-
-def test_overlaps_are_those_of_a_slow_loop(made):
-    activation = torch.randn(300, 3, 4, 4)
-    found = dissection.overlaps(activation, made)
-    for unit, concept in ((0, 0), (1, 4), (2, len(made.concepts) - 1), (0, 7)):
-        assert float(found[unit, concept]) == pytest.approx(slow_overlap(activation, made, unit, concept), abs=1e-7)
-
-
-def test_the_threshold_leaves_the_share_above():
-    maps = torch.randn(5, 20_000)
-    assert (maps > dissection.thresholds(maps).view(-1, 1)).sum(1).tolist() == [100] * 5
-    assert not dissection.unit_masks(torch.zeros(4, 1, 2, 2), (8, 8)).any()  # a dead unit has no mask
-
-
-def planted(made):
-    """Six units, each of which answers to one texture alone, with different strength from scene to scene.
-
-    Not to an object: two of them cover so many pixels that no mask of half a per cent can overlap them by 0.04.
-    """
-    strength = torch.rand(len(made.images), 1, 1, generator=torch.Generator().manual_seed(0))
-    maps = [made.masks[2 + unit].float() * (0.5 + strength) for unit in range(6)]
-    return nn.functional.avg_pool2d(torch.stack(maps, 1), 4)
-
-
-def test_planted_detectors_are_found(made):
-    own = dissection.Detectors.of(dissection.overlaps(planted(made), made))
-    assert own.concept.tolist() == [2, 3, 4, 5, 6, 7]
-    assert own.detects.all()
-    assert own.unique() == 6
-    assert own.unique([category == "object" for category in made.categories]) == 0
-
-
-def test_turning_the_basis_destroys_detectors_among_units_that_say_something_else(made):
-    others = torch.randn(300, 42, 16, 16, generator=torch.Generator().manual_seed(1))
-    activation = torch.cat([planted(made), others], 1)
-    matrix = dissection.rotation(48, 3)
-    assert torch.allclose(matrix @ matrix.T, torch.eye(48), atol=1e-5)
-    turned = dissection.rotated(activation, matrix)
-    assert torch.allclose(turned.pow(2).sum(1), activation.pow(2).sum(1), rtol=1e-4)
-    own, after = (dissection.Detectors.of(dissection.overlaps(part, made)) for part in (activation, turned))
-    assert own.detects[:6].all()
-    assert own.unique() == 6
-    assert after.unique() == 0
-
-
-def test_turning_units_of_concepts_that_exclude_each_other_destroys_nothing(made):
-    """At the top of a weighted sum of such units is the concept with the largest weight."""
-    turned = dissection.rotated(planted(made), dissection.rotation(6, 3))
-    assert dissection.Detectors.of(dissection.overlaps(turned, made)).detects.sum() >= 5
-
-
-def test_masks_of_other_scenes_are_matched_by_chance_only(made):
-    others = made.of_others(2)
-    assert torch.equal(others.images, made.images)
-    assert torch.equal(others.masks.flatten(2).sum((1, 2)), made.masks.flatten(2).sum((1, 2)))
-    same = [bool((others.masks[:-2, n] == made.masks[:-2, n]).all()) for n in range(300)]
-    assert not any(same)
-    own, by_chance = (dissection.Detectors.of(dissection.overlaps(planted(made), of)) for of in (made, others))
-    assert by_chance.iou.mean() < 0.5 * own.iou.mean()
+def test_what_is_like_a_real_image_does_not_depend_on_contrast():
+    draw = torch.Generator().manual_seed(0)
+    real = torch.rand(5, 1, 4, 4, generator=draw)
+    made = torch.cat([0.2 * real[3:4] + 7, -real[:1], torch.full((1, 1, 4, 4), 0.5)])
+    found = maximisation.most_alike(made, real)
+    slow = [max(np.corrcoef(one.flatten(), other.flatten())[0, 1] for other in real) for one in made[:2]]
+    assert found[:2].tolist() == pytest.approx(slow, abs=1e-5)
+    assert found[0] == pytest.approx(1, abs=1e-5)
+    assert found[2] == 0
 
 
 # ---- colours
@@ -390,6 +291,15 @@ def test_the_best_images_of_a_unit_are_those_that_activate_it_most(on):
     assert found["highest"].tolist() == [1.0] * 6
     assert found["reached"][[0, 3]].abs().max() < 1e-6
     assert found["neighbour"].tolist() == [1.0] * 6
+    sure = best.mean((2, 3)).log_softmax(1)
+    assert torch.allclose(found["sure"][:3], sure[:3, 2])
+    assert torch.equal(found["selected"], (strength_of(best, (2, 0)) > 0).double())
+    silent = asked.judged(-10 - best.abs().amax() - torch.zeros_like(best))
+    assert silent["selected"].sum() == 0
+
+
+def strength_of(images, units):
+    return images.mean((2, 3)).gather(1, torch.tensor(units).repeat_interleave(wanting.STARTS).unsqueeze(1)).squeeze(1)
 
 
 # ---- the chapter
@@ -414,11 +324,16 @@ def test_a_record_has_every_question(smoke_record):
     assert methods["classes"] == {*figures.TITLES, "test"} - {"single"}
     assert methods["hidden units"] == {"none", "all", "selective", "dgn_cladec", "dgn_refae", "cladec", "refae", "real"}
     assert methods["conv4"] == {"units", "turned", "chance"}
-    assert methods["0 epochs"] == methods["1 epochs"] == {"snapshot"}
+    assert methods["0 epochs"] == methods["1 epochs"] == {"trained"}
+    assert "training" not in methods  # two trainings say nothing about a correlation
     assert methods["colours"] == {"data"}  # digits have none
-    snapshot = rows[(rows["layer"] == "1 epochs") & (rows["metric"] == "unique")]["value"]
+    trained = rows[(rows["layer"] == "1 epochs") & (rows["metric"] == "unique")]["value"]
     own = rows[(rows["layer"] == "conv4") & (rows["method"] == "units") & (rows["metric"] == "unique")]["value"]
-    assert snapshot.item() == own.item()  # the same classifier
+    assert trained.item() == own.item()  # the same classifier
+    of_classes = rows[rows["layer"] == "classes"].set_index(["method", "metric"])["value"]
+    assert abs(of_classes["starts", "alike"]) < 0.1  # these have nothing in common, the others are nearly one image
+    assert of_classes["zero", "unlike"] == 1
+    assert of_classes["mean", "spread"] == 0
     real = rows[(rows["layer"] == "classes") & (rows["method"] == "real") & (rows["metric"] == "reached")]
     assert real["value"].item() <= 0
 
@@ -447,4 +362,8 @@ def test_figures_show_the_images_of_the_record(smoke_record):
     for pane, name in enumerate(("l2", "tv", "blur"), 1):
         expected = 255 - images["swept", name][1, 3][0].astype(int)
         assert np.abs(shown(pane, 1, 3)[..., 0].astype(int) - expected).max() <= 8  # a palette
+        wanted = [images["wanted", found] for found in ("none", name)]
+        for strength, expected in zip((0, 2), wanted, strict=True):
+            assert np.array_equal(images["swept", name][:, strength], expected)
+        assert not np.array_equal(images["swept", name][:, 1], wanted[0])
     assert len(data["notes"]) == 2 * 5

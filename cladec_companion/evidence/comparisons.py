@@ -93,6 +93,10 @@ class Comparison:
         return replace(self, caveat=caveat)
 
 
+# A measure at its end, such as an accuracy of 1 on both sides: nothing was seen that could differ.
+SATURATED = "every run gives exactly the limit, so the measure cannot tell"
+
+
 def measured(
     what: str, effect: float, error: float, freedom: float, n: int, claimed: Region = ABOVE, *,
     by: str, of: str = "seeds", rounding: float = 0.0,
@@ -114,7 +118,8 @@ def measured(
         _tail(effect - rounding - upper, error, freedom, closed=True),
     )
     needed = _needed(min(abs(effect - lower), abs(effect - upper)) - rounding, error * np.sqrt(n))
-    return Comparison(what, effect, effect - reach, effect + reach, n, claimed, inside, outside, by, needed, of)
+    found = Comparison(what, effect, effect - reach, effect + reach, n, claimed, inside, outside, by, needed, of)
+    return found.barred(SATURATED) if error == 0 and effect in claimed else found
 
 
 def _tail(distance: float, error: float, freedom: float, *, closed: bool = False) -> float:

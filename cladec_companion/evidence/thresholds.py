@@ -220,9 +220,6 @@ UNTOLD = Threshold(
     "do not show (colours)", 0.6, ("L49",), "share of classes with the right order: nearer to one half than to 0.7",
     "2026-11-22", after_data=True,
 )  # fmt: skip
-BY_CHANCE = Threshold(
-    "no chance (detectors)", 0.05, ("L54",), "share of the units: one in twenty, as of tests", "2026-11-22"
-)
 
 
 MOSTLY = Threshold(

@@ -51,6 +51,12 @@ class Scenes:
         shifted[order] = order.roll(1)  # one cycle through all scenes: none keeps its own masks
         return replace(self, masks=self.masks[:, shifted.to(self.masks.device)])
 
+    def without_seams(self) -> "Scenes":
+        """The same scenes without the concepts that are at the same place in each: other scenes have them, too."""
+        kept = [place for place, category in enumerate(self.categories) if category != EDGE]
+        concepts, categories = ([names[place] for place in kept] for names in (self.concepts, self.categories))
+        return Scenes(self.images, self.masks[kept], tuple(concepts), tuple(categories))
+
 
 def texture(kind: int, side: int, rng: np.random.Generator) -> np.ndarray:
     """A texture with a random phase, (side, side), of zeros and ones; noise has all values between."""
@@ -120,13 +126,16 @@ def _silhouette(image: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def thresholds(maps: Tensor, share: float = SHARE) -> Tensor:
-    """T_k: the value that a share of the pixels of all scenes exceed, of each unit: (units,) of (units, pixels)."""
+    """T_k: the value that a share of the pixels of all scenes reach, of each unit: (units,) of (units, pixels)."""
     above = max(1, int(share * maps.shape[1]))
-    return maps.topk(above + 1, dim=1).values[:, -1]
+    return maps.topk(above, dim=1).values[:, -1]
 
 
 def unit_masks(activation: Tensor, size: Sequence[int], stride: int = 1) -> Tensor:
-    """M_k: where the upsampled activation of each unit exceeds its threshold, (units, n, height, width).
+    """M_k: where the upsampled activation of each unit reaches its threshold, (units, n, height, width).
+
+    Periodic textures make a unit exactly as active in many places. All of them count if they tie at the threshold, so
+    that the mask may be larger than its share; not those that tie at zero, where a unit behind a ReLU is silent.
 
     Parameters
     ----------
@@ -139,12 +148,12 @@ def unit_masks(activation: Tensor, size: Sequence[int], stride: int = 1) -> Tens
     """
     up = F.interpolate(activation, size=tuple(size), mode="bilinear", align_corners=False).transpose(0, 1)
     up = up[..., ::stride, ::stride]
-    limits = thresholds(up.flatten(1))
-    return up > limits.view(-1, 1, 1, 1)
+    limits = thresholds(up.flatten(1)).view(-1, 1, 1, 1)
+    return torch.where(limits > 0, up >= limits, up > limits)
 
 
-def overlaps(activation: Tensor, scenes: Scenes) -> Tensor:
-    """IoU of each unit with each concept (Eq. 12.1), (units, concepts).
+def overlaps(activation: Tensor, *several: Scenes) -> list[Tensor]:
+    """IoU of each unit with each concept (Eq. 12.1), (units, concepts), once for each set of masks.
 
     Sums are over the scenes that have any concept of the same category, as in the book; the threshold of a unit is
     over all. A unit that is the same everywhere has no mask and overlaps nothing.
@@ -153,23 +162,32 @@ def overlaps(activation: Tensor, scenes: Scenes) -> Tensor:
     ----------
     activation
         For the scenes, (n, units, height', width').
+    several
+        The same images with one or several sets of masks: what a unit selects is found once for all of them.
     """
-    found = torch.zeros(activation.shape[1], len(scenes.concepts))
-    size, counted = scenes.images.shape[-2:], scenes.masks[..., ::STRIDE, ::STRIDE]
+    found = [torch.zeros(activation.shape[1], len(scenes.concepts)) for scenes in several]
+    kinds = [_kinds(scenes) for scenes in several]
+    for start in range(0, activation.shape[1], UNITS_AT_ONCE):
+        part = slice(start, start + UNITS_AT_ONCE)
+        selected = unit_masks(activation[:, part], several[0].images.shape[-2:], STRIDE)
+        for overlap, of_masks in zip(found, kinds, strict=True):
+            for places, labelled, truth in of_masks:
+                own = selected[:, labelled].flatten(1).float()
+                both = own @ truth.T
+                either = own.sum(1, keepdim=True) + truth.sum(1) - both
+                overlap[part, places] = (both / either.clamp(min=1)).cpu()
+    return found
+
+
+def _kinds(scenes: Scenes) -> list[tuple[list[int], Tensor, Tensor]]:
+    """Of each category its concepts, the scenes that have any of them, and their masks there, (concepts, pixels)."""
+    counted = scenes.masks[..., ::STRIDE, ::STRIDE]
     kinds = []
     for name in dict.fromkeys(scenes.categories):
         places = [place for place, own in enumerate(scenes.categories) if own == name]
         labelled = counted[places].any(0).flatten(1).any(1)
         kinds.append((places, labelled, counted[places][:, labelled].flatten(1).float()))
-    for start in range(0, activation.shape[1], UNITS_AT_ONCE):
-        part = slice(start, start + UNITS_AT_ONCE)
-        selected = unit_masks(activation[:, part], size, STRIDE)
-        for places, labelled, truth in kinds:
-            own = selected[:, labelled].flatten(1).float()
-            both = own @ truth.T
-            either = own.sum(1, keepdim=True) + truth.sum(1) - both
-            found[part, places] = (both / either.clamp(min=1)).cpu()
-    return found
+    return kinds
 
 
 @dataclass(frozen=True)

@@ -187,10 +187,10 @@ class Climb:
         step = self.rate * samples.std() / size.clamp(min=1e-12)
         return torch.where(size > 1e-12, step, 0.0)[places]
 
-    def start(self, count: int, prior: Prior) -> Tensor:
+    def start(self, count: int, prior: Prior, contrast: float = START) -> Tensor:
         """Where the search begins, for so many: noise around the middle, around the mean image, or around a mean code.
 
-        Images begin with a tenth of their usual contrast; of codes each value has its usual deviation.
+        Images begin with a share of their usual contrast; of codes each value has its usual deviation.
         """
         draw = torch.Generator().manual_seed(training.derive_seed(self.seed, "start"))
         noise = torch.randn(count, *self.samples.shape[1:], generator=draw).to(self.samples)
@@ -198,7 +198,7 @@ class Climb:
             low, high = self.bounds()
             return torch.minimum(torch.maximum(self.samples.mean(0) + self.samples.std(0) * noise, low), high)
         middle = self.samples.mean(0) if prior.mean_start else torch.zeros_like(noise)
-        return middle + START * self.samples.std() * noise
+        return middle + contrast * self.samples.std() * noise
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """The range to which codes are clipped: of real codes, and at most `REACH` deviations from their mean."""
@@ -249,6 +249,16 @@ def nearest(images: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """Root mean square difference to the nearest of some real images, and which one that is: (n,) each."""
     distance, place = torch.cdist(images.flatten(1), real.flatten(1)).min(1)
     return distance / images[0].numel() ** 0.5, place
+
+
+def most_alike(images: Tensor, real: Tensor) -> Tensor:
+    """Correlation with the real image that each correlates with most, (n,): it does not change with contrast.
+
+    0 for an image without contrast, which resembles none.
+    """
+    centred = [part.flatten(1) - part.flatten(1).mean(1, keepdim=True) for part in (images, real)]
+    one, other = (part / part.norm(dim=1, keepdim=True).clamp(min=FLAT) for part in centred)
+    return (one @ other.T).amax(1)
 
 
 def pairs_of(images: Tensor, starts: int, compare: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

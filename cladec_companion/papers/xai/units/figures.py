@@ -14,8 +14,8 @@ from cladec_companion.evidence.tables import DATASET_NAMES
 from cladec_companion.papers.xai.dissection import DETECTS, SEAMS, TEXTURES
 from cladec_companion.papers.xai.maximisation import PRIORS
 from cladec_companion.papers.xai.units.claims import CHANCE_RIGHT, column, layers_of
-from cladec_companion.papers.xai.units.claims import EPOCHS as MOMENT
-from cladec_companion.papers.xai.units.knowing import CHANCE, OWN, SNAPSHOT, TURNED
+from cladec_companion.papers.xai.units.claims import EPOCHS as LENGTH
+from cladec_companion.papers.xai.units.knowing import CHANCE, OWN, TRAINED, TURNED
 from cladec_companion.papers.xai.units.seeing import AT, BUG, EXPLAINED, RIGHT
 from cladec_companion.papers.xai.units.wanting import CLASSES, FACTORS, HIDDEN, KEPT, SELECTIVE, SWEPT, TITLES
 from cladec_companion.records.record import Record
@@ -24,7 +24,8 @@ from cladec_companion.records.samples import RunImages, runs_of
 GREY = "#8a8f98"
 # Metric -> heading.
 JUDGED = {
-    "judged": "recognised by another network", "nearest": "distance to the nearest real image",
+    "judged": "recognised by another network", "sure": "log-probability by that network",
+    "unlike": "1 − correlation with the most similar real image",
     "variation": "total variation (real: 1)", "alike": "correlation from start to start",
 }  # fmt: skip
 BASES = {OWN: ("units", COLOURS["cladec"]), TURNED: ("random basis", COLOURS["refae"]), CHANCE: ("chance", GREY)}
@@ -72,7 +73,7 @@ def recognised(evidence: Evidence) -> Figure:
     """How images of class units are judged, by method; the mean over data sets and seeds, a faint dot for each."""
     assert evidence.runs is not None
     runs = evidence.runs.xs(CLASSES, level="at")
-    names = [name for name in TITLES if column(name, "nearest") in runs and runs[column(name, "nearest")].notna().any()]
+    names = [name for name in TITLES if column(name, "unlike") in runs and runs[column(name, "unlike")].notna().any()]
     figure, axes = plt.subplots(1, len(JUDGED), figsize=(9.4, 0.24 * len(names) + 0.9), sharey=True)
     for axis, (metric, title) in zip(axes, JUDGED.items(), strict=True):
         for place, name in enumerate(names[::-1]):
@@ -87,7 +88,7 @@ def recognised(evidence: Evidence) -> Figure:
 
 @drawn
 def detected(evidence: Evidence) -> Figure:
-    """Unique detectors by layer, in the layer's own basis, in random ones and by chance; and over training."""
+    """Detected concepts by layer, for units, random bases and by chance; detected objects by length of training."""
     figure, (depth, time) = plt.subplots(1, 2, figsize=(8.2, 3.0), sharey=True)
     runs = list(dict.fromkeys(key[:2] for key in evidence.cells(column(OWN, "unique")).index))
     for run in runs:
@@ -96,13 +97,13 @@ def detected(evidence: Evidence) -> Figure:
             means = [evidence.cells(column(name, "unique")).loc[(*run, layer), "mean"] for layer in layers]
             depth.plot(range(len(layers)), means, marker=_marker(runs, run), color=colour, label=_label(title, run))
         depth.set_xticks(range(len(layers)), layers)
-        moments = evidence.cells(column(SNAPSHOT, "unique")).loc[run]["mean"]
-        moments.index = moments.index.str.removesuffix(MOMENT).astype(int)
-        moments = moments.sort_index()
-        time.plot(range(len(moments)), moments, marker=_marker(runs, run), color=COLOURS["cladec"])
-        time.set_xticks(range(len(moments)), moments.index)
-    depth.set(xlabel="layer", ylabel="concepts with a detector")
-    time.set(xlabel="epochs of the classifier (last convolution)")
+        lengths = evidence.cells(column(TRAINED, "unique_objects")).loc[run]["mean"]
+        lengths.index = lengths.index.str.removesuffix(LENGTH).astype(int)
+        lengths = lengths.sort_index()
+        time.plot(range(len(lengths)), lengths, marker=_marker(runs, run), color=COLOURS["cladec"])
+        time.set_xticks(range(len(lengths)), lengths.index)
+    depth.set(xlabel="layer", ylabel="concepts with a detector", title="objects and textures")
+    time.set(xlabel="epochs of the classifier (last convolution)", title="objects alone")
     figure.legend(*depth.get_legend_handles_labels(), loc="outside right center", fontsize=7)
     return figure
 
@@ -195,8 +196,10 @@ def numbers(evidence: Evidence, at: str = CLASSES) -> pd.DataFrame:
     """How images of units are judged: a row for each method, the mean over data sets and seeds."""
     assert evidence.runs is not None
     runs = evidence.runs.xs(at, level="at").astype(float).mean()
-    own = "the unit is the highest of its layer" if at == HIDDEN else "taken for the class by the network itself"
-    headings = {"highest": own, **JUDGED, "spread": "distance from start to start"}
+    own = {"selected": "the unit is active, and the highest of its layer"} if at == HIDDEN else {
+        "highest": "taken for the class by the network itself"
+    }  # fmt: skip
+    headings = {**own, **JUDGED, "spread": "distance from start to start"}
     table = {
         heading: {title: runs.get(column(name, metric), np.nan) for name, title in TITLES.items()}
         for metric, heading in headings.items()

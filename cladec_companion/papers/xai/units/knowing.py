@@ -1,4 +1,4 @@
-"""What a neuron knows: dissection of some layers, of turned bases and of snapshots of a training."""
+"""What a neuron knows: dissection of some layers, of turned bases, and after trainings of different length."""
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from torch import Tensor
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai import dissection
-from cladec_companion.papers.xai.dissection import OBJECT, Detectors, Scenes
-from cladec_companion.papers.xai.units.rows import Value, evenly, rows_of
+from cladec_companion.papers.xai.dissection import EDGE, OBJECT, Detectors, Scenes
+from cladec_companion.papers.xai.units.rows import evenly, rows_of
 from cladec_companion.papers.xai.units.settings import settings_of
 from cladec_companion.records.samples import as_uint8, below
 from cladec_core import networks, training
@@ -17,7 +17,8 @@ from cladec_core.data import ImageData
 from cladec_core.networks import Classifier
 
 OWN, TURNED, CHANCE = "units", "turned", "chance"
-SNAPSHOT, TRAINING = "snapshot", "training"
+TRAINED, TRAINING = "trained", "training"
+FEWEST = 6  # trainings that say whether two numbers rise together
 OBJECTS = 20  # classes that are concepts, at most
 SHOWN = 5
 DISSECTED = 64  # units of each layer, or as many as the narrowest has: layers are compared by equal numbers
@@ -36,7 +37,8 @@ def object_classes(data: ImageData) -> list[int]:
 
 
 def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
-    """Dissect the same number of units of several layers, in their own and in turned bases, and of the last in time.
+    """Dissect the same number of units of several layers, in their own and in turned bases, and of the last after
+    trainings of different length.
 
     Returns
     -------
@@ -46,8 +48,8 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
         The scenes of the best detectors, where they are active, and which concepts they detect.
     """
     settings = settings_of(setup)
-    earlier = [setup.changed(encoder_epochs=epochs).classifier for epochs in settings.snapshots]
-    classifier, *snapshots = yield [setup.classifier, *earlier]
+    earlier = [setup.changed(encoder_epochs=epochs).classifier for epochs in settings.lengths]
+    classifier, *shorter = yield [setup.classifier, *earlier]
     data = setup.data
     seed = training.derive_seed(setup.seed, "scenes")
     chosen = object_classes(data)
@@ -58,56 +60,79 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
     encoders = {name: setup.test(classifier.up_to(name), found.images) for name in layers}
     count = min(DISSECTED, *(len(maps[0]) for maps in encoders.values()))
     rows: Rows = []
+    own: dict[str, Tensor] = {}
     for name, maps in encoders.items():
-        rows += _layer(name, maps, found, count, seed)
+        own[name], more = _layer(name, maps, found, count, seed)
+        rows += more
     last = layers[-1]
-    own = dissection.overlaps(encoders[last][:, :count], found)
-    moments = {f"{epochs} epochs": model for epochs, model in zip(settings.snapshots, snapshots, strict=True)}
-    moments[f"{settings.classifier_epochs} epochs"] = classifier
-    rows += _over_training(setup, moments, last, found, count)
-    samples = _samples(setup, encoders[last][:, :count], own, found, shown) if keep_samples else {}
+    trained = {
+        f"{epochs} epochs": (
+            model,
+            dissection.overlaps(setup.test(model.up_to(last), found.images)[:, :count], found)[0],
+        )
+        for epochs, model in zip(settings.lengths, shorter, strict=True)
+    }
+    trained[f"{settings.classifier_epochs} epochs"] = classifier, own[last]
+    rows += _by_length(setup, trained, found)
+    samples = _samples(setup, encoders[last][:, :count], own[last], found, shown) if keep_samples else {}
     return rows, samples
 
 
-def _counted(overlap: Tensor, scenes: Scenes) -> dict[str, Value]:
-    """How many units are detectors, and of how many concepts."""
+def _counted(overlap: Tensor, scenes: Scenes) -> dict[str, float]:
+    """How many units are detectors, of how many concepts, and their mean IoU with the best one.
+
+    A seam is where padding is between the cells of a small map, whatever a unit detects: neither the concepts nor the
+    IoU `matched` count it.
+    """
     found = Detectors.of(overlap)
     objects = [category == OBJECT for category in scenes.categories]
+    places = [category != EDGE for category in scenes.categories]
     return {
-        "unique": float(found.unique()), "unique_objects": float(found.unique(objects)), "detectors": found.share,
-        "iou": found.iou.double().mean().item(),
+        "unique": float(found.unique(places)), "unique_objects": float(found.unique(objects)),
+        "detectors": found.share, "iou": found.iou.double().mean().item(),
+        "matched": overlap[:, places].amax(1).double().mean().item(),
     }  # fmt: skip
 
 
-def _layer(name: str, maps: Tensor, scenes: Scenes, count: int, seed: int) -> Rows:
-    """The first so many units of a layer: as they are, by chance, and in turned bases of the whole layer."""
-    rows = rows_of(name, OWN, _counted(dissection.overlaps(maps[:, :count], scenes), scenes))
-    others = scenes.of_others(training.derive_seed(seed, "others"))
-    rows += rows_of(name, CHANCE, _counted(dissection.overlaps(maps[:, :count], others), others))
+def _layer(name: str, maps: Tensor, scenes: Scenes, count: int, seed: int) -> tuple[Tensor, Rows]:
+    """The first so many units of a layer: as they are, by chance, and in turned bases of the whole layer.
+
+    The overlaps of the units as they are come first.
+    """
+    others = scenes.of_others(training.derive_seed(seed, "others")).without_seams()
+    own, by_chance = dissection.overlaps(maps[:, :count], scenes, others)
+    rows = rows_of(name, OWN, _counted(own, scenes)) + rows_of(name, CHANCE, _counted(by_chance, others))
     turned = []
     for place in range(ROTATIONS):
         matrix = dissection.rotation(maps.shape[1], training.derive_seed(seed, "rotation", name, place))
-        turned.append(_counted(dissection.overlaps(dissection.rotated(maps, matrix[:count]), scenes), scenes))
-    means: dict[str, Value] = {metric: float(np.mean([one[metric] for one in turned])) for metric in turned[0]}
-    return rows + rows_of(name, TURNED, means)
+        turned.append(_counted(dissection.overlaps(dissection.rotated(maps, matrix[:count]), scenes)[0], scenes))
+    means = {metric: float(np.mean([one[metric] for one in turned])) for metric in turned[0]}
+    return own, rows + rows_of(name, TURNED, means)
 
 
-def _over_training(
-    setup: Setup, moments: dict[str, Classifier], layer: str, scenes: Scenes, count: int
-) -> Rows:  # fmt: skip
-    """The last layer after more and more epochs, and whether object detectors come with accuracy."""
+def _by_length(setup: Setup, trained: dict[str, tuple[Classifier, Tensor]], scenes: Scenes) -> Rows:
+    """The overlaps of the last layer after each training, and whether object detectors come with accuracy.
+
+    Without any difference in accuracy, or in detectors, nothing comes with anything: the correlation is 0.
+    """
     rows: Rows = []
     accuracies, objects = [], []
-    for at, model in moments.items():
-        maps = setup.test(model.up_to(layer), scenes.images)[:, :count]
-        counted = _counted(dissection.overlaps(maps, scenes), scenes)
+    for at, (model, overlap) in trained.items():
+        counted = _counted(overlap, scenes)
         right = (setup.test(model).argmax(1) == setup.data.test_labels).double().mean().item()
-        rows += rows_of(at, SNAPSHOT, counted | {"accuracy": right})
+        rows += rows_of(at, TRAINED, counted | {"accuracy": right})
         accuracies.append(right)
         objects.append(counted["unique_objects"])
-    if len(set(accuracies)) > 1 and len(set(objects)) > 1:
-        rows += rows_of(TRAINING, SNAPSHOT, {"correlation": float(spearmanr(accuracies, objects).statistic)})
+    if len(trained) >= FEWEST:
+        rows += rows_of(TRAINING, TRAINED, {"correlation": together(accuracies, objects)})
     return rows
+
+
+def together(first: list[float], other: list[float]) -> float:
+    """Spearman's correlation; 0 where one of the two never changes."""
+    if len(set(first)) < 2 or len(set(other)) < 2:
+        return 0.0
+    return float(spearmanr(first, other).statistic)
 
 
 def _samples(setup: Setup, maps: Tensor, overlap: Tensor, scenes: Scenes, shown: list[int]) -> Samples:

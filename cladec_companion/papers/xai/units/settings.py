@@ -47,12 +47,12 @@ class UnitsSettings(Settings):
     hidden: int = parameter(2, 3, 10, 20, "units of the layer that are maximised", limits=(1, 1000))
     steps: int = parameter(3, 30, 60, 200, "steps of each search", limits=(1, 10_000))
     scenes: int = parameter(40, 200, 500, 2000, "mosaics for dissection", limits=(4, 100_000))
-    snapshots: tuple[int, ...] = parameter(
+    lengths: tuple[int, ...] = parameter(
         (0,),
         (0, 1),
         (0, 1),
-        (0, 1, 4, 16),
-        "epochs after which the classifier is dissected, too",
+        (0, 1, 2, 4, 16),
+        "epochs of further trainings, whose classifiers are dissected, too",
         limits=(0, 10_000),
     )
     coloured: int = parameter(2, 4, 40, 100, "classes whose colours are looked at", limits=(2, 1000))

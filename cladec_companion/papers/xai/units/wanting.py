@@ -15,6 +15,7 @@ from cladec_companion.papers.xai.maximisation import (
     OF_CODES,
     PRIORS,
     Climb,
+    most_alike,
     nearest,
     pairs_of,
     part_of,
@@ -33,9 +34,16 @@ JUDGES = ("vgg5", "resnet10")  # the first that is not the classifier's own arch
 GENERATORS = {"dgn_cladec": "ClaDec's latent space", "dgn_refae": "RefAE's latent space"}
 SINGLE = "single"  # ClaDec trained on one unit alone, as in the chapter `subsets`
 SELECTIVE = "selective"
+# Images that need no search, or hardly one: what is better than these owes it to the search.
+ZERO, MEAN, SHIFTED = "zero", "mean", "none_mean"
+# From starts that have nothing in common, and these starts themselves.
+STARTS_ALONE = "starts"
+FAR = {"none": "none_far", "all": "all_far"}
 TITLES = {
     "none": PRIORS["none"].title, SELECTIVE: "no prior, log-softmax",
     **{name: prior.title for name, prior in PRIORS.items() if name != "none"}, **GENERATORS,
+    FAR["none"]: "no prior, start of full contrast", FAR["all"]: "all, but such a start", STARTS_ALONE: "such a start",
+    SHIFTED: "no prior, mean image added", ZERO: "grey, no search", MEAN: "mean image, no search",
     "cladec": "ClaDec of the best image", "refae": "RefAE of the best image", SINGLE: "ClaDec of this unit alone",
     "real": "best test image",
 }  # fmt: skip
@@ -146,14 +154,18 @@ class Question:
         distance, place = nearest(images, bench.real)
         values: dict[str, Value] = {
             "nearest": distance,
+            "unlike": 1 - most_alike(images, bench.real),
             "variation": total_variation(images) / total_variation(bench.real).mean(),
             "reached": (reached - self.on_real.amax(0).repeat_interleave(STARTS)).double(),
             "highest": (found.argmax(1) == self.every).double(),
+            "selected": ((found.argmax(1) == self.every) & (reached > 0)).double(),
             "alike": pairs_of(images, STARTS, correlation),
             "spread": pairs_of(images, STARTS, lambda one, other: (one - other).pow(2).flatten(1).mean(1).sqrt()),
         }
         if self.at == CLASSES:
-            values["judged"] = (bench.setup.test(bench.judge, images).argmax(1) == self.every).double()
+            by_judge = bench.setup.test(bench.judge, images).log_softmax(1)
+            values["judged"] = (by_judge.argmax(1) == self.every).double()
+            values["sure"] = by_judge.gather(1, self.every.unsqueeze(1)).squeeze(1)
             values["neighbour"] = (bench.setup.data.train_labels[place] == self.every).double()
         return values
 
@@ -207,10 +219,15 @@ def _classes(bench: Bench, keep_samples: bool) -> tuple[Rows, Samples]:
     made[SELECTIVE] = replace(pixels, selective=True).maximise(asked.every, PRIORS["none"])
     for name in GENERATORS:
         made[name] = bench.climb(asked.network, name).maximise(asked.every, OF_CODES)
+    begun = pixels.start(len(asked.every), PRIORS["none"], contrast=1.0)
+    for name, far in FAR.items():
+        made[far] = pixels.maximise(asked.every, PRIORS[name], start=begun, sizes=sizes)
+    mean = bench.real.mean(0).expand_as(begun)
+    made |= {STARTS_ALONE: begun, SHIFTED: made["none"] + mean, ZERO: torch.zeros_like(begun), MEAN: mean}
     rows, samples = asked.answer(made | asked.decoded(), keep_samples)
     if keep_samples:
         samples["units"] = asked.units[:SHOWN].cpu().numpy().astype(np.uint8)
-        samples |= _swept(bench, asked.network, asked.units[:SHOWN])
+        samples |= _swept(asked, pixels, sizes, made)
     return rows, samples
 
 
@@ -234,15 +251,23 @@ def _hidden(bench: Bench, single: list[nn.Module], keep_samples: bool) -> tuple[
     return rows, samples
 
 
-def _swept(bench: Bench, network: nn.Module, units: Tensor) -> Samples:
-    """Images of class units at several strengths of a prior, (units, strengths, ...), and how sure networks are."""
-    setup, samples = bench.setup, {}
-    climb = bench.climb(network)
-    sizes = climb.step_sizes(units)
+def _swept(asked: Question, climb: Climb, sizes: Tensor, made: dict[str, Tensor]) -> Samples:
+    """Images of class units at several strengths of a prior, (units, strengths, ...), and how sure networks are.
+
+    They begin where the first image of each unit began; `made` has those without a prior and with all its strength.
+    """
+    setup, bench, samples = asked.bench.setup, asked.bench, {}
+    units, first = asked.units[:SHOWN], slice(0, SHOWN * STARTS, STARTS)
+    start = climb.start(len(asked.every), PRIORS["none"])[first]
     for name in SWEPT:
-        images = [bench.shown(climb.maximise(units, PRIORS[name].scaled(by), sizes=sizes)) for by in FACTORS]
+        known = {0.0: made["none"][first], 1.0: made[name][first]}
+        found = [
+            known[by] if by in known else climb.maximise(units, PRIORS[name].scaled(by), start, sizes[first])
+            for by in FACTORS
+        ]  # fmt: skip
+        images = [bench.shown(part) for part in found]
         samples[below("swept", name)] = as_uint8(torch.stack([setup.data.to_unit(part) for part in images], 1))
-        for judge, model in (("own", network), ("judge", bench.judge)):
+        for judge, model in (("own", asked.network), ("judge", bench.judge)):
             sure = [setup.test(model, part).softmax(1).gather(1, units.unsqueeze(1)).squeeze(1) for part in images]
             samples[below("sure", judge, name)] = torch.stack(sure, 1).cpu().numpy().astype(np.float32)
     return samples

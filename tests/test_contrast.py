@@ -264,8 +264,7 @@ def smoke_record(run_smoke):
 def test_the_record_has_what_claims_and_figures_need(smoke_record):
     evidence = claims.evidence(smoke_record)
     verdicts = {claim.key: claim.decide(evidence) for claim in claims.CLAIMS}
-    without = {"X4", "X5", "X18"}  # by construction, or an experiment that was not run
-    assert all(verdict.comparisons for key, verdict in verdicts.items() if key not in without), verdicts
+    assert all(verdict.comparisons for key, verdict in verdicts.items() if key != "X18"), verdicts
     for draw in (figures.explanations, figures.generators, figures.curves, figures.biases, figures.networks):
         assert isinstance(draw(smoke_record), Figure)
     assert isinstance(figures.outcomes(evidence), Figure)
@@ -285,13 +284,46 @@ def test_the_path_that_is_played_with_begins_at_the_image(smoke_record):
     assert f"true class {chances[0]:.0%}" in data["notes"][0]
 
 
+def _said(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+def _images_of(figure):
+    return sum(len(axis.images) for axis in figure.axes)
+
+
+def _met_of(samples, *experiments):
+    starts = tuple(f"digits/vgg5/{name}/" for name in experiments)
+    return [part for name, part in samples.items() if name.startswith(starts) and name.endswith("/met")]
+
+
+def test_a_met_search_that_still_moves_says_so(smoke_record):
+    moving = {
+        name: 0 * part + name.endswith("/met") if name.endswith(("/met", "/converged")) else part
+        for name, part in smoke_record.samples.items()
+    }
+    record = Record(None, smoke_record.rows, moving, smoke_record.manifest)
+    assert figures.MOVING in _said(figures.explanations(record))
+    assert "still moving" in content(figures.interactive(record))[0]["notes"][0]
+
+
 def test_a_search_that_was_not_met_is_never_drawn_as_if_it_were(smoke_record):
     unmet = {name: 0 * part if name.endswith("/met") else part for name, part in smoke_record.samples.items()}
     record = Record(None, smoke_record.rows, unmet, smoke_record.manifest)
-    said = [text.get_text() for axis in figures.explanations(record).axes for text in axis.texts]
-    assert said.count(figures.UNMET) == 4 * len(unmet["digits/vgg5/original"])
+    shown = len(unmet["digits/vgg5/original"])
+    # Searches of each figure; generators() has a change and an image for each, and blanks the images.
+    of_figures = {
+        figures.explanations: 4 * shown, figures.generators: len(GENERATORS) * shown,
+        figures.biases: sum(map(len, _met_of(unmet, "rung", "square"))),
+        figures.networks: sum(map(len, _met_of(unmet, "network"))),
+    }  # fmt: skip
+    for draw, searches in of_figures.items():
+        assert _said(draw(record)).count(figures.UNMET) == searches, draw.__name__
+    assert _images_of(figures.generators(record)) == shown * (1 + len(GENERATORS))
     assert "this is no answer" in content(figures.interactive(record))[0]["notes"][0]
     met = {name: 0 * part + 1 if name.endswith("/met") else part for name, part in unmet.items()}
     record = Record(None, smoke_record.rows, met, smoke_record.manifest)
-    assert not [text for axis in figures.explanations(record).axes for text in axis.texts]
+    for draw in of_figures:
+        assert figures.UNMET not in _said(draw(record))
+    assert _images_of(figures.generators(record)) == shown * (1 + 2 * len(GENERATORS))
     assert "no answer" not in content(figures.interactive(record))[0]["notes"][0]

@@ -3,12 +3,13 @@
 X1 and X8 are ours, as the paper's own sentences state no comparison; X19 is of the ClaDec paper.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -82,24 +83,25 @@ def printed() -> Evidence:
     return Evidence(pd.DataFrame())
 
 
-def _places(evidence: Evidence, *columns: str) -> Iterator[Place]:
-    if not evidence.summary.empty:
-        for place in dict.fromkeys(key[:3] for key in evidence.summary.index):
-            if evidence.has(*((*place, name) for name in columns)):
-                yield place
+def _places(evidence: Evidence) -> list[Place]:
+    return [] if evidence.summary.empty else list(dict.fromkeys(key[:3] for key in evidence.summary.index))
 
 
 def _weighed(
     evidence: Evidence, what: str, weights: dict[str, float], claimed: Region, offset: float = 0.0
 ) -> list[Comparison]:
-    """A weighted sum of numbers, in each data set that has all of them."""
-    return [
-        _barred(evidence, place, weights, evidence.contrast(
-            f"{where((place[0], ''))}, {what}", {(*place, name): weight for name, weight in weights.items()}, claimed,
-            offset=offset,
-        ))
-        for place in _places(evidence, *weights)
-    ]  # fmt: skip
+    """A weighted sum of numbers, in each data set that has all of them, or whose searches gave too few of them."""
+    found = []
+    for place in _places(evidence):
+        here, cells = f"{where((place[0], ''))}, {what}", {(*place, name): weight for name, weight in weights.items()}
+        if evidence.has(*cells):
+            one = evidence.contrast(here, cells, claimed, offset=offset)
+        else:
+            one = Comparison(here, np.nan, np.nan, np.nan, 0, claimed, 1.0, 1.0, "no answer")
+        one = _barred(evidence, place, weights, one)
+        if one.obstacle or evidence.has(*cells):
+            found.append(one)
+    return found
 
 
 def _barred(evidence: Evidence, place: Place, names: Iterable[str], found: Comparison) -> Comparison:
@@ -164,7 +166,8 @@ def x1(evidence: Evidence) -> Verdict:
 
 def _beside(evidence: Evidence, method: str, metric: str, said: str) -> str:
     """What else a reader has to know: the range of a number over the data sets."""
-    values = [_mean(evidence, place, method, metric) for place in _places(evidence, column(method, metric))]
+    values = [_mean(evidence, place, method, metric) for place in _places(evidence)]
+    values = [value for value in values if np.isfinite(value)]
     return f"; {said} {min(values):.0%} to {max(values):.0%}" if values else ""
 
 
@@ -301,9 +304,9 @@ def _turned(evidence: Evidence, kind: str, share_claimed: Region, than_uncued: R
 def _if_learnt(evidence: Evidence, found: Sequence[Comparison]) -> list[Comparison]:
     """Comparisons of two networks, barred where one of these has not learnt what the paper's have."""
     accuracies: dict[str, list[float]] = {name: [] for name in NETWORKS}
-    for place in _places(evidence, *(column(name, "accuracy") for name in NETWORKS)):
-        for name, own in accuracies.items():
-            own.append(_mean(evidence, place, name, "accuracy"))
+    for name, own in accuracies.items():
+        known = (_mean(evidence, place, name, "accuracy") for place in _places(evidence))
+        own += [accuracy for accuracy in known if np.isfinite(accuracy)]
     low = {name: min(own) for name, own in accuracies.items() if own and min(own) < LEARNT_GARMENTS.value}
     if not low:
         return list(found)

@@ -113,7 +113,7 @@ def test_what_cannot_be_asked_is_refused(model, basis, images):
 
 
 def test_a_generator_that_misses_too_much_is_refused_with_what_it_misses(model, basis, images):
-    with pytest.raises(RunError, match=r"linear misses \d+% of these images .* more than 80%"):
+    with pytest.raises(RunError, match=r"linear misses \d+% of image \d .* more than 80%, as it does of 5 of 5"):
         Contrast(model, generator(basis[:, :2])).explain(images)
     assert Contrast(model, generator(basis[:, :2]), worst=2.0).explain(images).missed.mean() > 0.8
 

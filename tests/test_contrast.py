@@ -113,7 +113,7 @@ def test_what_cannot_be_asked_is_refused(model, basis, images):
 
 
 def test_a_generator_that_misses_too_much_is_refused_with_what_it_misses(model, basis, images):
-    with pytest.raises(RunError, match=r"linear misses \d+% of these images .* more than 80%"):
+    with pytest.raises(RunError, match=r"linear misses \d+% of image \d .* more than 80%, as it does of 5 of 5"):
         Contrast(model, generator(basis[:, :2])).explain(images)
     assert Contrast(model, generator(basis[:, :2]), worst=2.0).explain(images).missed.mean() > 0.8
 
@@ -284,13 +284,46 @@ def test_the_path_that_is_played_with_begins_at_the_image(smoke_record):
     assert f"true class {chances[0]:.0%}" in data["notes"][0]
 
 
+def _said(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+def _images_of(figure):
+    return sum(len(axis.images) for axis in figure.axes)
+
+
+def _met_of(samples, *experiments):
+    starts = tuple(f"digits/vgg5/{name}/" for name in experiments)
+    return [part for name, part in samples.items() if name.startswith(starts) and name.endswith("/met")]
+
+
+def test_a_met_search_that_still_moves_says_so(smoke_record):
+    moving = {
+        name: 0 * part + name.endswith("/met") if name.endswith(("/met", "/converged")) else part
+        for name, part in smoke_record.samples.items()
+    }
+    record = Record(None, smoke_record.rows, moving, smoke_record.manifest)
+    assert figures.MOVING in _said(figures.explanations(record))
+    assert "still moving" in content(figures.interactive(record))[0]["notes"][0]
+
+
 def test_a_search_that_was_not_met_is_never_drawn_as_if_it_were(smoke_record):
     unmet = {name: 0 * part if name.endswith("/met") else part for name, part in smoke_record.samples.items()}
     record = Record(None, smoke_record.rows, unmet, smoke_record.manifest)
-    said = [text.get_text() for axis in figures.explanations(record).axes for text in axis.texts]
-    assert said.count(figures.UNMET) == 4 * len(unmet["digits/vgg5/original"])
+    shown = len(unmet["digits/vgg5/original"])
+    # Searches of each figure; generators() has a change and an image for each, and blanks the images.
+    of_figures = {
+        figures.explanations: 4 * shown, figures.generators: len(GENERATORS) * shown,
+        figures.biases: sum(map(len, _met_of(unmet, "rung", "square"))),
+        figures.networks: sum(map(len, _met_of(unmet, "network"))),
+    }  # fmt: skip
+    for draw, searches in of_figures.items():
+        assert _said(draw(record)).count(figures.UNMET) == searches, draw.__name__
+    assert _images_of(figures.generators(record)) == shown * (1 + len(GENERATORS))
     assert "this is no answer" in content(figures.interactive(record))[0]["notes"][0]
     met = {name: 0 * part + 1 if name.endswith("/met") else part for name, part in unmet.items()}
     record = Record(None, smoke_record.rows, met, smoke_record.manifest)
-    assert not [text for axis in figures.explanations(record).axes for text in axis.texts]
+    for draw in of_figures:
+        assert figures.UNMET not in _said(draw(record))
+    assert _images_of(figures.generators(record)) == shown * (1 + 2 * len(GENERATORS))
     assert "no answer" not in content(figures.interactive(record))[0]["notes"][0]

@@ -76,7 +76,7 @@ class Contrast:
     search
         How the nearest image is searched, such as `Search(others=False)` for xGEMs.
     worst
-        The share of an image's energy that the generator may miss.
+        The share of each image's energy that the generator may miss.
     steps
         Of Algorithm 2, for generators without an encoder.
     seed
@@ -114,7 +114,7 @@ class Contrast:
         UsageError
             Before there is a generator, for images or classes that cannot be used, or for a probe that is predicted.
         RunError
-            If the generator's images are too unlike the given ones to say anything; it says how unlike.
+            If the generator's image is too unlike one of the given ones to say anything; it names the worst.
         """
         if self.generator is None:
             raise UsageError("There is no generator; give one to Contrast, or call fit(images) first.")
@@ -188,10 +188,12 @@ class Contrast:
         about = start.images - start.images.mean((1, 2, 3), keepdim=True)
         energy = about.square().sum((1, 2, 3)).clamp(min=1e-12)
         missed: Tensor = start.residual.square().sum((1, 2, 3)) / energy
-        if missed.mean() > self.worst or not missed.isfinite().all():
+        poor = ~(missed <= self.worst)  # NaN, too
+        if poor.any():
+            place = int(missed.nan_to_num(torch.inf).argmax())
             raise RunError(
-                f"{self.generator.name} misses {missed.mean():.0%} of these images (root mean square error "
-                f"{start.error.mean():.3g}), more than {self.worst:.0%}; too much to say anything. Train it longer, or "
-                "take another one."
+                f"{self.generator.name} misses {missed[place]:.0%} of image {place} (root mean square error "
+                f"{start.error[place]:.3g}), more than {self.worst:.0%}, as it does of {int(poor.sum())} of "
+                f"{len(missed)} images; too much to say anything. Train it longer, take another one, or leave them out."
             )
         return missed

@@ -13,6 +13,7 @@ from cladec_core.training import exact_float32
 
 OVER = 1.2  # strength at which explanations are applied: CDeepEx itself ends where both classes are equally likely
 ENERGY = 0.9  # of an explanation, held by the pixels that count as its extent
+NORMAL = 1.96  # standard errors of a normal distribution that a 95 % interval reaches
 MET = 0.03  # nats by which a constraint may be missed at the end of a search
 Values = dict[str, Tensor]
 
@@ -59,26 +60,73 @@ class Asked:
         dict
             One value for each image: `flipped`, whether the classifier then sees the probe; `judged`, whether the
             judge does; `extent`, the share of pixels that hold nine tenths of the explanation's energy; `size`, its
-            root mean square as a share of the range; `rough`, its total variation over its sum.
+            root mean square as a share of the range; `rough`, its total variation over its sum. A change that is NaN
+            is no answer (see `answered`), and nor is anything about it.
         """
         low, high = self.value_range
-        shown = (self.images + OVER * change).clamp(low, high)
         size = change.square().mean((1, 2, 3)).sqrt() / (high - low)
+        return self.seen(OVER * change) | {"extent": extent(change), "size": size, "rough": roughness(change)}
+
+    @exact_float32()
+    @torch.no_grad()
+    def seen(self, change: Tensor, named: str = "") -> Values:
+        """Whether classifier (`flipped`) and judge (`judged`) see the probe in images with a change."""
+        low, high = self.value_range
+        known = change.isfinite().flatten(1).all(1)
+        shown = (self.images + change.nan_to_num()).clamp(low, high)
         return {
-            "flipped": (self.model(shown).argmax(1) == self.probe).float(),
-            "judged": (self.judge(shown).argmax(1) == self.probe).float(),
-            "extent": extent(change), "size": size, "rough": roughness(change),
-        }  # fmt: skip
+            name + named: torch.where(known, (network(shown).argmax(1) == self.probe).float(), torch.nan)
+            for name, network in (("flipped", self.model), ("judged", self.judge))
+        }
+
+    @exact_float32()
+    def slope(self) -> Tensor:
+        """Gradient of log p(probe) - log p(true) in the pixels, shaped as the images: the shortest way, by itself."""
+        images = self.images.detach().requires_grad_()
+        with torch.enable_grad():
+            likely = self.model(images).log_softmax(1)
+            both = likely.gather(1, torch.stack([self.true, self.probe], 1)).sum(0)
+            (gradient,) = torch.autograd.grad(both[1] - both[0], images)
+        return gradient
+
+
+def is_met(found: Contrasted) -> Tensor:
+    """Which searches met all of their constraints, bool (n,); they may still have been moving."""
+    return found.solution.violation <= MET
+
+
+def answered(found: Contrasted) -> Tensor:
+    """Changes, shaped as the images; NaN where the constraints were not met, as these are no answers."""
+    return torch.where(is_met(found).view(-1, 1, 1, 1), found.change, torch.nan)
 
 
 def of_search(found: Contrasted) -> Values:
-    """What a search came to, one value for each image: see `Solution`."""
-    solution, (true, probe, third) = found.solution, found.solution.path[-1].exp().unbind(1)
+    """What a search came to, one value for each image: see `Solution`.
+
+    `met` and `converged` are shares of all searches, and so is `intruded`, for which a search that was not met counts
+    as one without a third class. `violation` and `steps` are of all searches. The others are NaN where a search was not
+    met. `missed` is what the generator misses (see `of_start`).
+    """
+    solution, met = found.solution, is_met(found)
+    true, probe, third = solution.path[-1].exp().unbind(1)
+    answers = {
+        "gap": (true - probe).abs(), "third": third, "distance": solution.distance,
+        "stationarity": solution.stationarity, "complementarity": solution.complementarity,
+    }  # fmt: skip
     return {
-        "converged": found.converged.float().to(true.device), "met": (solution.violation <= MET).float(),
-        "gap": (true - probe).abs(), "intruded": (third > probe).float(), "third": third,
-        "distance": solution.distance, "violation": solution.violation, "stationarity": solution.stationarity,
-        "complementarity": solution.complementarity, "steps": solution.steps.float(),
+        "met": met.float(), "converged": found.converged.float().to(true.device),
+        "intruded": (met & (third > torch.maximum(true, probe))).float(),
+        "violation": solution.violation, "steps": solution.steps.float(),
+        **{name: torch.where(met, value, torch.nan) for name, value in answers.items()}, **of_start(found.start),
+    }  # fmt: skip
+
+
+def of_both(first: Contrasted, second: Contrasted) -> Values:
+    """How `alike` two answers are, NaN without both; `met`, whether there are both; the larger `missed`."""
+    missed = [of_start(found.start)["missed"] for found in (first, second)]
+    return {
+        "alike": resemblance(answered(first), answered(second)), "met": (is_met(first) & is_met(second)).float(),
+        "missed": torch.maximum(*missed),
     }  # fmt: skip
 
 
@@ -87,6 +135,12 @@ def of_start(start: Start) -> Values:
     about = start.images - start.images.mean((1, 2, 3), keepdim=True)
     energy = about.square().sum((1, 2, 3)).clamp(min=1e-12)
     return {"missed": start.residual.square().sum((1, 2, 3)) / energy}
+
+
+def as_long(change: Tensor, norm: Tensor) -> Tensor:
+    """Changes (n, channels, height, width) of a given L2 norm (n,); one that is 0 stays 0."""
+    own = change.flatten(1).norm(dim=1)
+    return change * torch.where(own == 0, 0.0, norm / own).view(-1, 1, 1, 1)
 
 
 def extent(change: Tensor) -> Tensor:
@@ -119,11 +173,17 @@ def resemblance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def summary(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Mean over images and its standard error (`_error`) of each value; images without one are left out."""
+    """Mean over images and its standard error (`_error`) of each value; images without one are left out.
+
+    The spread of a share vanishes where all images agree, but not what n images leave open: its error is at least that
+    with which Wilson's interval of a share of 0 or 1 reaches as far, z / (n + z²).
+    """
     found = {}
     for name, value in values.items():
         known = value[~value.isnan()].double()
         if len(known) > 1:
-            found[name] = known.mean().item()
-            found[f"{name}_error"] = (known.std() / len(known) ** 0.5).item()
+            error = (known.std() / len(known) ** 0.5).item()
+            if ((known == 0) | (known == 1)).all():
+                error = max(error, NORMAL / (len(known) + NORMAL**2))
+            found[name], found[f"{name}_error"] = known.mean().item(), error
     return found

@@ -51,8 +51,8 @@ class Search:
     tolerance
         In nats: a constraint that is missed by less counts as met.
     settled
-        An image is done when its constraints are met and `Solution.stationarity` is below this. Networks of ReLUs have
-        kinks, at which no gradient vanishes.
+        An image is done when its constraints are met, and `Solution.stationarity` and `Solution.complementarity` are
+        below this. Networks of ReLUs have kinks, at which no gradient vanishes.
     """
 
     margin: float = 0.1
@@ -351,7 +351,12 @@ def _outer(problem: _Problem, rows: _Rows, outer: int) -> tuple[Tensor, Tensor]:
     rows.rate = (rows.rate * torch.where(swung, *PACES)).clamp(search.rate / 100, search.rate)
     rows.equality, rows.gradient = h, stationarity
     met = torch.maximum(missed, g.amax((1, 2))) <= search.tolerance
-    return llh, met & (stationarity <= search.settled)
+    return llh, met & (stationarity <= search.settled) & (_slack(rows, g) <= search.settled)
+
+
+def _slack(rows: _Rows, g: Tensor) -> Tensor:
+    """The largest |min(μ, -g)|, (n,)."""
+    return torch.minimum(rows.others, -g).where(g.isfinite(), 0.0).abs().amax((1, 2))
 
 
 def _followed(problem: _Problem, llh: Tensor) -> Tensor:
@@ -367,11 +372,12 @@ def _solution(problem: _Problem, rows: _Rows, path: list[Tensor], path_z: list[T
     images = problem.decode(rows.z) + problem.start.residual
     h, g = problem.constraints(problem.likelihoods(rows.z))
     worst = g.amax((1, 2))
-    slack = torch.minimum(rows.others, -g).where(g.isfinite(), 0.0).abs().amax((1, 2))
+    slack = _slack(rows, g)
+    rest = (rows.gradient <= search.settled) & (slack <= search.settled * 1.01)
     met = torch.maximum(h.abs(), worst) <= search.tolerance * 1.01  # rounding of another batch
     state = tuple(
-        UNMET if not one else CONVERGED if rest else UNSETTLED
-        for one, rest in zip(met.tolist(), (rows.gradient <= search.settled).tolist(), strict=True)
+        UNMET if not one else CONVERGED if still else UNSETTLED
+        for one, still in zip(met.tolist(), rest.tolist(), strict=True)
     )
     return Solution(
         rows.z, images, problem.distance(rows.z).sqrt(), torch.stack(path), torch.stack(path_z), h, worst,

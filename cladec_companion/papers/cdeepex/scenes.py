@@ -50,11 +50,12 @@ def squared(data: ImageData, label: int = EIGHT) -> ImageData:
     return replace(data, train_images=images)
 
 
-def cued(data: ImageData, seed: int, classes: Sequence[int] = CUED) -> ImageData:
+def cued(data: ImageData, seed: int, classes: Sequence[int] = CUED, *, told: bool = True) -> ImageData:
     """Three classes, in this order, of which the second is told from the others by a bright cue as well.
 
     The cue is a square at the bottom right: white in the second class, and between black and a dark grey in the others.
-    It stands for the eyes of section 4.4, which went with the colour of the hair.
+    It stands for the eyes of section 4.4, which went with the colour of the hair. Where the class is not `told` by the
+    cue, all images have a faint one.
     """
     draw = torch.Generator().manual_seed(training.derive_seed(seed, "cue"))
     where = corner(data, bottom=True)
@@ -63,7 +64,7 @@ def cued(data: ImageData, seed: int, classes: Sequence[int] = CUED) -> ImageData
         kept = torch.isin(labels, torch.tensor(classes, device=labels.device))
         new = torch.stack([labels[kept] == label for label in classes]).int().argmax(0)
         faint = FAINT * torch.rand(int(kept.sum()), generator=draw)
-        level = torch.where(new.cpu() == 1, 1.0, faint)
+        level = torch.where((new.cpu() == 1) & told, 1.0, faint)
         return painted(data, images[kept], where, level), new.long()
 
     train, test = some(data.train_images, data.train_labels), some(data.test_images, data.test_labels)

@@ -15,7 +15,17 @@ from cladec_companion.papers.cdeepex import generators as drawing
 from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
 from cladec_companion.papers.cdeepex.generators import of_trained
 from cladec_companion.papers.cdeepex.ladder import ladder
-from cladec_companion.papers.cdeepex.measured import MET, Asked, energy_in, of_search, of_start, resemblance, summary
+from cladec_companion.papers.cdeepex.measured import (
+    OVER,
+    Asked,
+    answered,
+    as_long,
+    energy_in,
+    is_met,
+    of_both,
+    of_search,
+    summary,
+)
 from cladec_companion.papers.cdeepex.optimisation import Search, Start
 from cladec_companion.papers.cdeepex.settings import ContrastSettings
 from cladec_companion.papers.cdeepex.trainings import (
@@ -40,10 +50,14 @@ FRAMES = 11  # of a path that is kept
 PICTURED = ("VAE", "WGAN", "ClaDec")  # generators whose paths are kept
 # Says which networks it needs, is given them trained, and returns what is shown; rows go to the bench.
 Asking = Generator[list[Any], list[Any], Samples]
+Answers = dict[tuple[str, str], Contrasted]  # by generator and kind of search
 CUE_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # T-shirt to shirt and trousers to coat (section 4.5); for digits, 0 to 6 and 1 to 4.
 PAIRS = ((0, 6), (1, 4))
 NETWORKS = {"vgg5": "VGG-5", "resnet10": "ResNet-10"}
+UNBIASED = "unbiased"  # the same generator, asked by a classifier without the bias
+CONTROLS = ("random", "gradient")  # a random direction, and a step along the pixels' gradient
+EQUAL = "_equal"  # ends what is measured with all changes as long as those of the VAE's CDeepEx
 
 
 def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
@@ -112,23 +126,28 @@ class Bench:
             self.starts[place] = explainer.start(asked.images, asked.true)
         found = explainer.explain(asked.images, asked.probe, start=self.starts[place])
         if method:
-            self.measure(method, of_search(found) | asked.applied(found.change))
+            self.measure(method, of_search(found) | asked.applied(answered(found)))
         return found
 
     def chosen(
-        self, model: nn.Module, *, labels: Tensor | None = None, probe: int | None = None, count: int | None = None
+        self, *models: nn.Module, labels: Tensor | None = None, probe: int | None = None, count: int | None = None
     ) -> Tensor:
-        """Places of the first test images, of some classes if these are named, that can be asked about, (n,).
+        """Places of test images, of some classes if these are named, that all models can be asked about, (n,).
 
-        Those that the classifier gets right come first; others follow only where there are too few of them. None is
-        taken for the probe already.
+        They are drawn by the setup's seed, so that seeds differ in their images, too. Those that all models get right
+        come first; others follow only where there are too few of them. No model takes any for the probe already.
         """
-        data, seen = self.setup.data, self.setup.test(model).argmax(1)
-        fits = torch.ones_like(seen, dtype=torch.bool) if labels is None else torch.isin(data.test_labels, labels)
-        if probe is not None:
-            fits &= seen != probe
-        right = seen == data.test_labels
-        return torch.cat([(fits & known).nonzero().flatten() for known in (right, ~right)])[
+        data, seen = self.setup.data, [self.setup.test(model).argmax(1) for model in models]
+        labelled = data.test_labels
+        fits = torch.ones_like(labelled, dtype=torch.bool) if labels is None else torch.isin(labelled, labels)
+        right = torch.ones_like(fits)
+        for own in seen:
+            right &= own == labelled
+            if probe is not None:
+                fits &= own != probe
+        draw = torch.Generator().manual_seed(training.derive_seed(self.setup.seed, "explained"))
+        order = torch.randperm(len(labelled), generator=draw).to(labelled.device)
+        return torch.cat([order[(fits & known)[order]] for known in (right, ~right)])[
             : count or self.settings.explained
         ]
 
@@ -153,9 +172,12 @@ def signed(bench: Bench, change: Tensor) -> Any:
 
 
 def kept(bench: Bench, found: Contrasted, *name: object) -> Samples:
-    """Changes that are shown, and which of their searches met all constraints: the others are no answers."""
-    met = found.solution.violation[:SHOWN] <= MET
-    return {below(*name): signed(bench, found.change), below(*name, "met"): met.byte().cpu().numpy()}
+    """Changes that are shown, which of their searches met all constraints (the others are no answers), and ended."""
+    met, converged = is_met(found)[:SHOWN], found.converged[:SHOWN]
+    return {
+        below(*name): signed(bench, found.change), below(*name, "met"): met.byte().cpu().numpy(),
+        below(*name, "converged"): converged.byte().cpu().numpy(),
+    }  # fmt: skip
 
 
 def of_images(bench: Bench, name: str, images: Tensor) -> Samples:
@@ -178,19 +200,31 @@ def general(bench: Bench) -> Asking:
     asked = Asked.of(model, judge, setup.data.test_images[at], None, bench.value_range)
     samples: Samples = originals(setup.data, at[:SHOWN], setup.test(model).argmax(1))
     samples["probe"] = asked.probe[:SHOWN].byte().cpu().numpy()
-    changes: dict[tuple[str, str], Tensor] = {}
+    answers: Answers = {}
     for generator in generators:
         for kind in KINDS:
             found = bench.explain(asked, generator, kind, method=f"{generator.name} {kind}")
-            if kind == OURS:
-                bench.measure(generator.name, of_start(found.start))
-            changes[generator.name, kind] = found.change
+            answers[generator.name, kind] = found
             samples |= kept(bench, found, "change", generator.name, kind)
+            ends = setup.data.to_unit(found.solution.images[:SHOWN])
+            samples[below("end", generator.name, kind)] = as_uint8(ends)
             if generator.name in PICTURED:
                 samples |= _path(bench, generator, kind, found)
-    _alike(bench, asked, generators[1], changes)
-    samples |= _single(bench, asked)
-    return samples
+    _alike(bench, asked, generators[1], answers)
+    single, samples_of_single = _single(bench, asked)
+    _equally_long(bench, asked, answers, single)
+    return samples | samples_of_single
+
+
+def _equally_long(bench: Bench, asked: Asked, answers: Answers, single: dict[str, Tensor]) -> None:
+    """X1: what all changes do when they are as long as the VAE's, and two that nobody would call explanations."""
+    norm = answered(answers["VAE", OURS]).flatten(1).norm(dim=1)
+    draw = torch.Generator().manual_seed(training.derive_seed(bench.setup.seed, "random direction"))
+    random = torch.randn(asked.images.shape, generator=draw).to(asked.images)
+    changes = {f"{name} {kind}": answered(found) for (name, kind), found in answers.items()} | single
+    for name, change in (changes | dict(zip(CONTROLS, (random, asked.slope()), strict=True))).items():
+        wide = change.expand_as(asked.images)
+        bench.measure(name, asked.seen(OVER * as_long(wide, norm), EQUAL))
 
 
 def _path(bench: Bench, generator: drawing.Generator, kind: str, found: Contrasted) -> Samples:
@@ -210,21 +244,25 @@ def _path(bench: Bench, generator: drawing.Generator, kind: str, found: Contrast
     }  # fmt: skip
 
 
-def _alike(bench: Bench, asked: Asked, gan: drawing.Generator, changes: dict[tuple[str, str], Tensor]) -> None:
+def _alike(bench: Bench, asked: Asked, gan: drawing.Generator, answers: Answers) -> None:
     """X3: how alike explanations are from several starts of the GAN, and from several generators."""
     for kind in KINDS:
-        starts = [changes[gan.name, kind]]
-        starts += [bench.explain(asked, gan, kind, start=at).change for at in range(1, STARTS)]
-        pairs = [resemblance(starts[a], starts[b]) for a in range(len(starts)) for b in range(a)]
-        bench.measure(f"starts {kind}", {"alike": torch.stack(pairs).nanmean(0)})
+        starts = [answers[gan.name, kind]]
+        starts += [bench.explain(asked, gan, kind, start=at) for at in range(1, STARTS)]
+        pairs = [of_both(starts[a], starts[b]) for a in range(len(starts)) for b in range(a)]
+        bench.measure(
+            f"starts {kind}", {name: torch.stack([pair[name] for pair in pairs]).nanmean(0) for name in pairs[0]}
+        )
         for first, second in (("VAE", "WGAN"), ("VAE", "ClaDec"), ("VAE", "RefAE"), ("ClaDec", "RefAE")):
-            alike = resemblance(changes[first, kind], changes[second, kind])
-            bench.measure(f"{first} and {second} {kind}", {"alike": alike})
+            bench.measure(f"{first} and {second} {kind}", of_both(answers[first, kind], answers[second, kind]))
 
 
-def _single(bench: Bench, asked: Asked, where: Tensor | None = None, name: str = "") -> Samples:
+def _single(
+    bench: Bench, asked: Asked, where: Tensor | None = None, name: str = ""
+) -> tuple[dict[str, Tensor], Samples]:
     """Contrasts from methods that explain one class; with `where`, also the share of their energy there."""
     around = Around(bench.setup.data.train_images, layer=MAPS, seed=bench.setup.seed)
+    changes: dict[str, Tensor] = {}
     samples: Samples = {}
     for method in contrasts.METHODS:
         found = contrasts.contrast(
@@ -235,7 +273,8 @@ def _single(bench: Bench, asked: Asked, where: Tensor | None = None, name: str =
         values = asked.applied(change) | {"kept": (found.kept > 0).float()}
         bench.measure(method, values if where is None else values | {"energy": energy_in(change, where)})
         samples[below(name or "change", method)] = signed(bench, change / 4)  # they are of the whole range
-    return samples
+        changes[method] = change
+    return changes, samples
 
 
 def rungs(bench: Bench) -> Asking:
@@ -253,15 +292,19 @@ def rungs(bench: Bench) -> Asking:
     with torch.no_grad():
         never = torch.stack([model(images).argmax(1) != scenes.EIGHT for model, _ in steps]).all(0)
     images = images[never]
-    changes, samples = [], of_images(bench, "ladder", images)
+    samples = of_images(bench, "ladder", images)
+    answers: list[Contrasted] = []
     for place, (model, known) in enumerate(steps if len(images) else []):
         asked = Asked.of(model, judge, images, scenes.EIGHT, bench.value_range)
         found = bench.explain(asked, generator, OURS, method=f"rung {place}")
         bench.note(f"rung {place}", {"known": known, "images": float(len(images))})
-        changes.append(found.change)
+        answers.append(found)
         samples |= kept(bench, found, "rung", place)
-    if changes:
-        bench.measure("first and last rung", {"alike": resemblance(changes[0], changes[-1])})
+    if answers:
+        bench.measure("first and last rung", of_both(answers[0], answers[-1]))
+        # The same generator, asked by another classifier that knows the class: how alike two that know it are.
+        control = bench.explain(Asked.of(judge, judge, images, scenes.EIGHT, bench.value_range), generator, OURS)
+        bench.measure("last rung and judge", of_both(answers[-1], control))
     return samples
 
 
@@ -278,21 +321,25 @@ def square(bench: Bench) -> Asking:
     eights = data.test_labels == scenes.EIGHT
     painted = scenes.painted(data, data.test_images, where, scenes.SHADE)
     fooled = setup.test(model, painted).argmax(1)[~eights] == scenes.EIGHT
-    bench.note("biased", {
-        "known": (seen.argmax(1)[eights] == scenes.EIGHT).double().mean().item(),
-        "fooled": fooled.double().mean().item(), "test_images": float(len(data.test_labels)),
-    })  # fmt: skip
+    known = seen.argmax(1)[eights] == scenes.EIGHT
+    bench.measure("biased", {"known": known.float(), "fooled": fooled.float()})
+    bench.note("biased", {"test_images": float(len(data.test_labels))})
     wrong = torch.tensor([label for label in range(len(data.classes)) if label != scenes.EIGHT])
-    at = bench.chosen(model, labels=wrong, probe=scenes.EIGHT)
+    at = bench.chosen(model, judge, labels=wrong, probe=scenes.EIGHT)
     asked = Asked.of(model, judge, data.test_images[at], scenes.EIGHT, bench.value_range)
+    # The generator was trained on squares, too: what it draws for a classifier that has seen none is its own.
+    unbiased = Asked.of(judge, judge, data.test_images[at], scenes.EIGHT, bench.value_range)
     samples = of_images(bench, "square", asked.images)
     train = marked.data.train_images
     for generator in (drawn(network, "VAE", train), drawn(layer, "ClaDec", train)):
-        for kind in KINDS:
-            found = bench.explain(asked, generator, kind, method=f"square {generator.name} {kind}")
-            bench.measure(f"square {generator.name} {kind}", {"energy": energy_in(found.change, where)})
-            samples |= kept(bench, found, "square", generator.name, kind)
-    samples |= _single(bench, asked, where, "square")
+        found = bench.explain(asked, generator, OURS, method=f"square {generator.name} {OURS}")
+        bench.measure(f"square {generator.name} {OURS}", {"energy": energy_in(answered(found), where)})
+        samples |= kept(bench, found, "square", generator.name, OURS)
+    name = f"square VAE {UNBIASED}"
+    found = bench.explain(unbiased, drawn(network, "VAE", train), OURS, method=name)
+    bench.measure(name, {"energy": energy_in(answered(found), where)})
+    samples |= kept(bench, found, "square", "VAE", UNBIASED)
+    samples |= _single(bench, asked, where, "square")[1]
     # What two decoders make of images with the square (chapter `your_own`): one explains a classifier that it misled.
     shown = painted[eights][: len(at)]
     with torch.no_grad():
@@ -305,16 +352,18 @@ def cue(bench: Bench) -> Asking:
     """X6, in the place of hair and eyes: one of three classes has a bright cue; which way is it turned?"""
     setup = bench.setup
     three = setup.changed(data=scenes.cued(setup.data, setup.seed))
-    wanted = [DiscriminatorTraining(three), DiscriminatorTraining(three, again=True), GeneratorTraining(three, "vae")]
+    uncued = setup.changed(data=scenes.cued(setup.data, setup.seed, told=False))
+    wanted = [DiscriminatorTraining(three), DiscriminatorTraining(uncued, again=True), GeneratorTraining(three, "vae")]
     model, judge, network = yield wanted
     data, where = three.data, scenes.corner(three.data, bottom=True)
     inner = Bench(three)
     inner.accuracy(model)
     bench.rows += inner.rows
     generator = drawn(network, "VAE", data.train_images)
-    at = inner.chosen(model, labels=torch.tensor([0]), probe=1)
+    at = inner.chosen(model, judge, labels=torch.tensor([0]), probe=1)
     images = data.test_images[at]
     asked = Asked.of(model, judge, images, 1, bench.value_range)
+    unbiased = Asked.of(judge, judge, images, 1, bench.value_range)
     curve = []
     for level in CUE_STEPS:
         with torch.no_grad():
@@ -323,11 +372,14 @@ def cue(bench: Bench) -> Asking:
     bench.measure("cue", {"turned": (curve[-1] > curve[0]).float(), "risen": curve[-1] - curve[0]})
     samples = of_images(bench, "cue", images)
     for kind in KINDS:
-        found = bench.explain(asked, generator, kind, method=f"cue {kind}")
-        inside = (found.change.sum(1) * where.to(found.change.device)).sum((1, 2))
-        agrees = (inside > 0) == (curve[-1] > curve[0])
-        bench.measure(f"cue {kind}", {"agrees": agrees.float(), "energy": energy_in(found.change, where)})
-        samples |= kept(bench, found, "cue", kind)
+        for question, name in ((asked, f"cue {kind}"), (unbiased, f"cue {UNBIASED} {kind}")):
+            found = bench.explain(question, generator, kind, method=name)
+            change = answered(found)
+            inside = (change.sum(1) * where.to(change.device)).sum((1, 2))
+            agrees = torch.where(inside.isnan(), torch.nan, ((inside > 0) == (curve[-1] > curve[0])).float())
+            bench.measure(name, {"agrees": agrees, "energy": energy_in(change, where)})
+            if question is asked:
+                samples |= kept(bench, found, "cue", kind)
     return samples
 
 
@@ -340,19 +392,19 @@ def two_networks(bench: Bench) -> Asking:
     ]  # fmt: skip
     generator = drawn(network, "VAE", setup.data.train_images)
     samples: Samples = {}
+    count = max(2, bench.settings.explained // len(PAIRS))
+    chosen = [bench.chosen(*models, labels=torch.tensor([true]), probe=probe, count=count) for true, probe in PAIRS]
     for name, model in zip(NETWORKS, models, strict=True):
         bench.accuracy(model, name)
         found: dict[str, list[Any]] = {kind: [] for kind in KINDS}
-        for true, probe in PAIRS:
-            count = max(2, bench.settings.explained // len(PAIRS))
-            at = bench.chosen(model, labels=torch.tensor([true]), probe=probe, count=count)
+        for (true, probe), at in zip(PAIRS, chosen, strict=True):
             if not len(at):
                 continue
             asked = Asked.of(model, judge, setup.data.test_images[at], probe, bench.value_range)
             samples |= of_images(bench, f"network/{name}/{true} to {probe}", asked.images)
             for kind in KINDS:
                 one = bench.explain(asked, generator, kind)
-                found[kind].append(of_search(one) | asked.applied(one.change))
+                found[kind].append(of_search(one) | asked.applied(answered(one)))
                 samples |= kept(bench, one, "network", name, f"{true} to {probe}", kind)
         for kind, parts in found.items():
             keys = parts[0] if parts else {}
@@ -374,10 +426,9 @@ def from_elsewhere(bench: Bench) -> Asking:
     generators = [drawn(own, "own", setup.data.train_images), drawn(strange, "foreign", other.data.train_images)]
     for kind in KINDS:
         found = [bench.explain(asked, one, kind, method=f"{one.name} {kind}") for one in generators]
-        bench.measure(f"own and foreign {kind}", {"alike": resemblance(*(one.change for one in found))})
+        bench.measure(f"own and foreign {kind}", of_both(*found))
         for generator, one in zip(generators, found, strict=True):
             samples |= kept(bench, one, "foreign", generator.name, kind)
-    bench.measure("foreign", of_start(found[1].start))
     return samples
 
 

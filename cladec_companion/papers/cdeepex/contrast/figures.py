@@ -22,9 +22,9 @@ from cladec_companion.papers.cdeepex.contrast.experiment import (
     OURS,
     PAIRS,
     PICTURED,
+    UNBIASED,
 )
 from cladec_companion.papers.cdeepex.contrasts import METHODS
-from cladec_companion.papers.cdeepex.ladder import RUNGS
 from cladec_companion.papers.cdeepex.scenes import EIGHT
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, runs_of
@@ -32,6 +32,7 @@ from cladec_companion.records.samples import RunImages, runs_of
 CHANGES = "RdBu_r"  # red is added, blue is taken away, as in the paper
 FAINT = 0.25  # strength at which a change is drawn whose search did not meet its constraints
 UNMET = "constraints\nnot met"
+MOVING = "met,\nstill moving"
 CLASSES = ("true class", "probe", "likeliest third")
 LINES = (COLOURS["refae"], COLOURS["cladec"], COLOURS["original"])
 Named = list[tuple[str, tuple[str, ...]]]  # what stands beside a row, and what is shown in it
@@ -46,15 +47,26 @@ def _heading(record: Record, dataset: str) -> str:
 
 
 def _change(axis: plt.Axes, images: RunImages, at: int, *name: str) -> None:
-    """Draw a change; one whose search did not meet its constraints is faint, and says so."""
+    """Draw a change; one whose search did not meet its constraints is faint, and says so, as one that still moves."""
     if name not in images:
         axis.axis("off")
         return
-    met = (*name, "met") not in images or bool(images[(*name, "met")][at])
+    met = _met(images, at, *name)
     change = unit(images[name][at][0]) - 128 / 255
     show(axis, 0.5 + change * (1.0 if met else FAINT), CHANGES)
     if not met:
-        axis.text(0.5, 0.5, UNMET, transform=axis.transAxes, ha="center", va="center", fontsize=5.5, color="#333333")
+        _say(axis, UNMET, 0.5)
+    elif (*name, "converged") in images and not images[(*name, "converged")][at]:
+        _say(axis, MOVING, 0.12)
+
+
+def _met(images: RunImages, at: int, *name: str) -> bool:
+    """Whether a search met its constraints; methods that explain one class have none."""
+    return (*name, "met") not in images or bool(images[(*name, "met")][at])
+
+
+def _say(axis: plt.Axes, text: str, height: float) -> None:
+    axis.text(0.5, height, text, transform=axis.transAxes, ha="center", va="center", fontsize=5.5, color="#333333")
 
 
 def _rows(
@@ -99,7 +111,7 @@ def explanations(record: Record, run: tuple[str, str] | None = None) -> Figure:
 
 @drawn
 def generators(record: Record, run: tuple[str, str] | None = None) -> Figure:
-    """The same questions by four generators: the change, and the image with it."""
+    """The same questions by four generators: the change, and the image with it, which is blank without an answer."""
     images = RunImages.of(record, *(run or ()))
     count = len(images.labels)
     figure, axes = plt.subplots(
@@ -112,9 +124,11 @@ def generators(record: Record, run: tuple[str, str] | None = None) -> Figure:
         show(axes[0, 2 * at], images.original[at])
         axes[0, 2 * at].set_title(question, fontsize=7)
         for row, name in enumerate(GENERATORS, start=1):
-            change = unit(images["change", name, OURS][at]) - 128 / 255
             _change(axes[row, 2 * at], images, at, "change", name, OURS)
-            show(axes[row, 2 * at + 1], np.clip(unit(images.original[at]) + change, 0, 1))
+            if _met(images, at, "change", name, OURS):
+                show(axes[row, 2 * at + 1], images["end", name, OURS][at])
+            else:
+                axes[row, 2 * at + 1].axis("off")
     for row, name in enumerate(GENERATORS, start=1):
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     figure.suptitle(_heading(record, images.dataset), fontsize=8)
@@ -172,8 +186,11 @@ def _mean(evidence: Evidence, place: tuple, method: str, metric: str) -> float:
 def biases(record: Record) -> Figure:
     """X4 and X5: "why not an 8?", of classifiers that know 8s better and better, and of one that a square misleads."""
     images = RunImages.of(record)
-    rows: Named = [(f"8s known: {share:.0%}", ("rung", str(place))) for place, share in enumerate(RUNGS)]
-    marked: Named = [(f"{name} {kind}", ("square", name, kind)) for name in ("VAE", "ClaDec") for kind in KINDS]
+    rows: Named = [
+        (f"8s known: {share:.0%}", ("rung", str(place))) for place, share in enumerate(_rungs(record, images))
+    ]
+    marked: Named = [(f"{name} {OURS}", ("square", name, OURS)) for name in ("VAE", "ClaDec")]
+    marked.append((f"VAE {OURS},\nclassifier without squares", ("square", "VAE", UNBIASED)))
     marked += [(title, ("square", name)) for name, title in NAMES.items()]
     blocks = [block for block in (("ladder", rows), ("square", marked)) if (block[0], "image") in images]
     heights = [len(rows) + 1 for _, rows in blocks]
@@ -201,6 +218,14 @@ def biases(record: Record) -> Figure:
     )
     close_up(figure, 0.02)
     return figure
+
+
+def _rungs(record: Record, images: RunImages) -> list[float]:
+    """What the classifiers of the ladder know of 8s in the run that is shown, in their order."""
+    rows = record.rows
+    of = rows[(rows["dataset"] == images.dataset) & (rows["layer"] == "ladder") & (rows["metric"] == "known")]
+    first = of.sort_values("seed").drop_duplicates("method").sort_values("method")  # samples are of the first seed
+    return [float(value) for value in first["value"]]
 
 
 @drawn
@@ -264,10 +289,12 @@ def interactive(record: Record) -> HTML:
     for at in range(count):
         for g, name in enumerate(PICTURED):
             for k, kind in enumerate(kinds):
-                met = bool(images["change", name, kind, "met"][at])
+                met = _met(images, at, "change", name, kind)
+                converged = bool(images["change", name, kind, "converged"][at])
                 for frame in range(frames):
                     true, probe, third = likely[at, g, k, frame]
-                    ends = "" if met else " The constraints were not met at the end: this is no answer."
+                    ends = "" if converged else " The constraints were met, and the search was still moving."
+                    ends = ends if met else " The constraints were not met at the end: this is no answer."
                     notes.append(
                         f"{name}, {kind}: true class {true:.0%} (blue), probe {probe:.0%} (orange), likeliest third "
                         f"class {third:.0%} (grey).{ends}"
@@ -303,9 +330,10 @@ def _plot(likely: np.ndarray, frame: int, side: int) -> np.ndarray:
 
 def numbers(evidence: Evidence) -> dict[str, str]:
     """Metrics of the table of a run, and what they are called."""
-    names = {"met": "constraints met", "intruded": "third class wins", "flipped": "classifier sees the probe",
-             "judged": "judge sees it, too", "extent": "extent", "distance": "distance in z",
-             "stationarity": "KKT gradient", "complementarity": "KKT slackness"}  # fmt: skip
+    names = {"met": "constraints met", "converged": "at rest, too", "intruded": "third class wins",
+             "flipped": "classifier sees the probe", "judged": "judge sees it, too", "extent": "extent",
+             "distance": "distance in z", "stationarity": "KKT gradient",
+             "complementarity": "KKT slackness"}  # fmt: skip
     known = set(evidence.summary.index.get_level_values("metric"))
     return {name: title for name, title in names.items() if any(key.endswith(f":{name}") for key in known)}
 

@@ -12,10 +12,20 @@ from torch import nn
 from cladec_companion.commands.explain import contrasts as contrasts_of_report
 from cladec_companion.papers.cdeepex import contrasts, scenes
 from cladec_companion.papers.cdeepex.contrast import claims, figures
-from cladec_companion.papers.cdeepex.contrast.experiment import GENERATORS, KINDS, OURS
+from cladec_companion.papers.cdeepex.contrast.experiment import GENERATORS, KINDS, OURS, Bench
 from cladec_companion.papers.cdeepex.explainer import Contrast
 from cladec_companion.papers.cdeepex.generators import Generator
-from cladec_companion.papers.cdeepex.measured import energy_in, extent, resemblance
+from cladec_companion.papers.cdeepex.measured import (
+    Asked,
+    answered,
+    as_long,
+    energy_in,
+    extent,
+    of_both,
+    of_search,
+    resemblance,
+    summary,
+)
 from cladec_companion.papers.cdeepex.optimisation import UNMET, Search
 from cladec_companion.papers.cdeepex.trainings import MAPS, discriminator
 from cladec_companion.papers.xai.attribution import Around
@@ -254,6 +264,58 @@ def test_measures_of_changes():
     ramp = torch.arange(16.0).view(1, 1, 4, 4)
     assert resemblance(ramp, 3 * ramp + 1).item() == pytest.approx(1)
     assert resemblance(ramp, -ramp).item() == pytest.approx(-1)
+
+
+def test_an_unmet_search_is_no_answer(model, basis, images):
+    found = Contrast(model, generator(basis), search=Search(outer=1, inner=1, rate=1e-6)).explain(images)
+    values = of_search(found) | Asked.of(model.eval(), model, images, None, (-3.0, 3.0)).applied(answered(found))
+    assert not values["met"].any()
+    assert not values["intruded"].any()
+    for name in ("gap", "distance", "flipped", "judged", "extent", "size", "rough"):
+        assert values[name].isnan().all(), name
+    met = Contrast(model, generator(basis)).explain(images)
+    assert of_both(met, met)["alike"].tolist() == pytest.approx([1] * 5)
+    assert of_both(met, found)["alike"].isnan().all()
+    assert not of_both(met, found)["met"].any()
+
+
+def test_a_share_at_its_end_has_the_error_of_its_images():
+    """0 of 20 leaves open up to 16 %, as Wilson's interval has it; a number that is no share has its spread alone."""
+    found = summary({"none": torch.zeros(20), "all": torch.ones(20), "same": torch.full((20,), 0.5)})
+    assert 1.96 * found["none_error"] == pytest.approx(0.161, abs=1e-3)
+    assert found["all_error"] == found["none_error"]
+    assert found["same_error"] == 0
+    assert summary({"x": torch.tensor([1.0, torch.nan, 3.0])})["x"] == 2
+
+
+def test_changes_of_equal_length():
+    change = torch.stack([torch.zeros(1, 2, 2), torch.full((1, 2, 2), 3.0), torch.ones(1, 2, 2)])
+    found = as_long(change, torch.tensor([5.0, 1.0, torch.nan])).flatten(1).norm(dim=1)
+    assert found[:2].tolist() == [0, 1]
+    assert found[2].isnan()
+
+
+def test_seeds_draw_images_of_their_own_that_all_models_can_be_asked(digits):
+    class Made:
+        """A setup whose models put out what is given."""
+
+        data = digits
+
+        def __init__(self, seed):
+            self.seed = seed
+
+        def test(self, logits):
+            return logits
+
+    sees = nn.functional.one_hot(digits.test_labels, 10).float()
+    other = sees.clone()
+    other[:10] = sees[:10].roll(1, 1)  # another class for the first ten images
+    drawn = [Bench(Made(seed)).chosen(sees, other, probe=3, count=8) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    for at in drawn:
+        assert at.min() >= 10
+        assert (digits.test_labels[at] != 3).all()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import typer
 
 from cladec_companion.commands.shared import SEEDS, Device, check_number, parse_budget, path, text, told
 from cladec_companion.report import SIDES
-from cladec_core.errors import UsageError, one_of
+from cladec_core.errors import RunError, UsageError, one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,15 +156,21 @@ def contrasts(
     explainer: "ClaDec", layer: str, known: "Tensor", images: "Tensor", classes: Sequence[str]
 ) -> "Contrasts":
     """Contrasts of images by the decoder of a layer, in the images' own units (see `report.contrasts.ContrastOf`)."""
+    from cladec_companion.papers.cdeepex.explainer import WORST
     from cladec_companion.papers.cdeepex.of_layer import contrast_of_layer
     from cladec_companion.report.contrasts import Contrasts
 
     found = contrast_of_layer(explainer, layer, known, images)
+    drawn = found.missed.cpu() <= WORST
+    if not drawn.any():
+        raise RunError(f"the decoder misses more than {WORST:.0%} of each image; too much to say anything")
     standardised = found.images.cpu().std((0, 2, 3), keepdim=True)
     scale = images.std((0, 2, 3), keepdim=True) / standardised.clamp(min=1e-12)
     changed = images + scale * found.change.cpu()
     low, high = images.min().item(), images.max().item()
-    return Contrasts(images, changed, found.true.cpu(), found.probe.cpu(), found.converged, classes, (low, high))
+    return Contrasts(
+        images, changed, found.true.cpu(), found.probe.cpu(), found.converged.cpu() & drawn, classes, (low, high)
+    )
 
 
 def parse_size(value: str | None) -> tuple[int, int] | None:

@@ -27,15 +27,15 @@ def contrast_of_layer(
     Returns
     -------
     Contrasted
-        Of standardised images.
+        Of standardised images, whatever the decoder misses of each (`Contrasted.missed`).
 
     Raises
     ------
-    UsageError, RunError
+    UsageError
         As `Contrast.explain`, and before `fit`.
     """
     space = LatentSpace.of(explainer, layer)
     asked = space.standardised(images)
     both = torch.cat([space.standardised(known), asked])
     generator = autoencoder(f"ClaDec, {layer}", space.encoder, space.decoder, both)
-    return Contrast(space.classifier, generator, search=search).explain(asked)
+    return Contrast(space.classifier, generator, search=search, worst=float("inf")).explain(asked)

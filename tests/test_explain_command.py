@@ -226,7 +226,7 @@ def test_the_command_writes_a_report_that_stands_alone(options, photos, monkeypa
         "What the layer keeps best", "cat/", "torchvision:mobilenet_v3_small", "Versions", "cat/broken.png: no image",
         "2 class folders, numbered in alphabetical order", "alphabetical by the names of the folders",
         "Below the difference: Gradient, GradCAM.", "Does the model keep its prediction?",
-        "Without a decoder", "inversion keeps", "No contrast by layer features.3: ClaDec, features.3 misses",
+        "Without a decoder", "inversion keeps", "No contrast by layer features.3: the decoder misses more than",
         '<div class="note" role="note"><p>do not read &lt;features.3&gt;</p>',
     ):  # fmt: skip
         assert text in page

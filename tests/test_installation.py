@@ -159,7 +159,7 @@ def test_training_needs_nothing_of_book_figures_and_statistics(tmp_path):
     found = environment(folder, *TRAINING)
     assert {"torch", "torchvision", "sklearn", "yaml"} <= found
     assert not {"captum", "matplotlib", "papermill", "statsmodels", "seaborn", "nbformat"} & found
-    experiments = {chapter.run_cell.__module__ for chapter in CHAPTERS.values() if chapter.trains}
+    experiments = {chapter.run_cell.name for chapter in CHAPTERS.values() if chapter.trains}
     assert len(experiments) > 5
     modules = ["cladec_companion.engine.grid", "cladec_companion.papers", *sorted(experiments)]
     found = call(folder, "python", "-c", f"import {', '.join(modules)}", cwd=tmp_path, PYTHONPATH=str(ROOT))

@@ -13,7 +13,7 @@ from cladec_companion.engine.runner import Workplace
 from cladec_companion.papers import CHAPTERS
 from cladec_companion.papers.cladec.prototypes import network as prototype_network
 from cladec_companion.records.record import open_record
-from cladec_core import measures, training
+from cladec_core import measures, networks, training
 from cladec_core.networks import convolutions
 
 
@@ -77,6 +77,7 @@ def slow_opponent(job):
 def slow_count(model, inputs, *, weights=True, entry=False):
     """Operations per image of a forward and a backward pass, layer by layer from the shapes that pass through."""
     total = 0
+    frozen = {part for whole in model.modules() if isinstance(whole, networks.Frozen) for part in whole.modules()}
 
     def count(module, arguments, output):
         nonlocal total, entry
@@ -93,9 +94,10 @@ def slow_count(model, inputs, *, weights=True, entry=False):
             if sides == [1, 1] and isinstance(module, convolutions.Conv2d):
                 taps = given.shape[-1] ** 2  # only the taps that meet the image
             products = output[0].numel() * given.shape[1] * taps
-        # Backward: once for the weights, once for what was given, unless it is the data themselves.
-        total += 2 * products * (1 + weights + entry)
-        entry = True
+        # Backward: once for the weights, once for what was given, unless it is the data themselves, or a frozen code.
+        learns = module not in frozen
+        total += 2 * products * (1 + (weights + entry) * learns)
+        entry = learns
 
     kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
     hooks = [part.register_forward_hook(count) for part in model.modules() if isinstance(part, kinds)]

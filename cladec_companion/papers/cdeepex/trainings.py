@@ -11,7 +11,7 @@ from cladec_companion.papers.cdeepex import fitting
 from cladec_companion.papers.cdeepex.settings import ContrastSettings
 from cladec_companion.papers.cdeepex.vae import VAE
 from cladec_companion.papers.cdeepex.wgan import CRITIC_STEPS, WGAN
-from cladec_core import networks, training
+from cladec_core import data, networks, training
 from cladec_core.networks import Classifier
 from cladec_core.networks.convolutions import Conv2d
 
@@ -169,14 +169,22 @@ class GeneratorTraining(Training):
         """See `Training`."""
         assert isinstance(model, VAE | WGAN)
         images = self.setup.data.train_images
+        batch = max(1, min(self.setup.settings.batch_size, _planned(self.setup) // CRITIC_STEPS))
         job = model.job(
             images, epochs=self.epochs, seed=training.derive_seed(self.setup.seed, self.label, "order"),
-            on=exact(self.setup), batch_size=max(1, min(self.setup.settings.batch_size, len(images) // CRITIC_STEPS)),
-            label=self.title,
+            on=exact(self.setup), batch_size=batch, label=self.title,
         )  # fmt: skip
         if job.opponent is None:
             return job
         return replace(job, recipe=GAN, opponent=replace(job.opponent, recipe=GAN))
+
+
+def _planned(setup: Setup) -> int:
+    """How many training images there are, or will be: in a plan, some images stand for all."""
+    if not setup.shapes_only:
+        return len(setup.data.train_images)
+    there = data.data_set(setup.data.name).train_count
+    return min(there, setup.settings.train_limit or there)
 
 
 def exact(setup: Setup) -> training.Compute:

@@ -28,6 +28,7 @@ PACKAGES = ("cladec_core", "cladec_companion")
 # What the book's page on running promises for `python -m cladec_companion train` from a plain checkout.
 TRAINING = (
     "torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "rich", "typer", "tqdm", "pyyaml", "filelock",
+    "lazy-loader",
 )  # fmt: skip
 UV = shutil.which("uv", path=f"{ROOT / '.uv' / 'bin'}") or shutil.which("uv")
 

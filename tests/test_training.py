@@ -219,12 +219,21 @@ def test_apply_is_the_model_in_eval_mode(task, on):
     assert not model.training
 
 
-def test_what_is_reported_is_float32_whatever_the_process_allows(digits, on):
+@pytest.fixture
+def tf32():
+    """CUDA's default for convolutions, whatever ran before."""
+    switch = torch.backends.cudnn.conv
+    before = switch.fp32_precision
+    switch.fp32_precision = "tf32"
+    yield
+    switch.fp32_precision = before
+
+
+def test_what_is_reported_is_float32_whatever_the_process_allows(tf32, digits, on):
     """By default CUDA rounds to TF32 in convolutions."""
     switch, seen = torch.backends.cudnn.conv, []
     model, images = networks.classifier("vgg11", 1, 10, 0.125), digits.test_images[:4]
     model[0].register_forward_pre_hook(lambda *_: seen.append(switch.fp32_precision))
-    assert switch.fp32_precision == "tf32"
     training.apply(model, images, on)
     assert seen == ["tf32"]
     seen.clear()

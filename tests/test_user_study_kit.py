@@ -17,7 +17,7 @@ from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.user_study import answers, kit
 from cladec_core import data
 from cladec_core.errors import RunError, UsageError
-from tests.test_pages import CHROMIUM, FLAGS
+from tests.browsing import CHROMIUM, FLAGS
 
 
 @pytest.mark.parametrize(("images", "participants", "pairs"), [(100, 59, 5), (7, 4, 7), (10, 3, 1), (5, 40, 3)])

@@ -34,7 +34,7 @@ def test_the_plan_counts_exactly_the_trainings_that_are_done(monkeypatch, tmp_pa
     monkeypatch.setattr(measures, "linear_probe", lambda *_: 0.0)
     few = {
         "sizes": [64, 1], "disjoint_count": 1, "random_repeats": 1, "alphas": [0.0, 0.9], "layers": ["penultimate"],
-        "train_limit": 70, "amounts": [70], "test_limit": 32,
+        "train_limit": 100, "amounts": [100], "test_limit": 32,
     }  # fmt: skip
     tasks = of_profile(CHAPTERS, "smoke", changes=few)
     found, seen, workplace = estimate.costs(tasks), set(), Workplace(on)
@@ -45,7 +45,10 @@ def test_the_plan_counts_exactly_the_trainings_that_are_done(monkeypatch, tmp_pa
         (measured,) = workplace.measure([order])
         labels = {one.label + ("" if one.seed is None else f" of seed {one.seed}") for one in found[task]}
         assert labels == measured.trainings.keys(), task
-        assert sorted(one.operations for one in found[task]) == sorted(done), task
+        # The plan does not know how many images some classes have, and takes the same share for each.
+        exact = task.cell.part not in {"ladder", "cue"}
+        planned = sorted(one.operations for one in found[task])
+        assert planned == (sorted(done) if exact else pytest.approx(sorted(done), rel=0.4)), task
         seen |= {(task.settings.experiment, label.split()[0]) for label in measured.trainings}
     trained = {name for name, chapter in CHAPTERS.items() if chapter.trains}
     assert {name for name, _ in seen} == trained - {"occlusion", "heatmaps"}  # their networks are those of `layers`

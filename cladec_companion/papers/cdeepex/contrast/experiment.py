@@ -139,7 +139,7 @@ class Bench:
         """
         data, seen = self.setup.data, [self.setup.test(model).argmax(1) for model in models]
         labelled = data.test_labels
-        fits = torch.ones_like(labelled, dtype=torch.bool) if labels is None else torch.isin(labelled, labels)
+        fits = torch.ones_like(labelled, dtype=torch.bool) if labels is None else torch.isin(labelled, labels.to(labelled.device))
         right = torch.ones_like(fits)
         for own in seen:
             right &= own == labelled

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from cladec_companion.book import notebook, shown, unchanged
+from cladec_companion.book import folding, notebook, shown, unchanged
 from cladec_companion.engine import grid, runner, workers
 from cladec_companion.engine.plan import PlannedCell
 from cladec_companion.papers import CHAPTERS, settings_for
@@ -247,7 +247,9 @@ def _stage(executed: dict[str, Path], profile: str, student: bool = False) -> No
     (SITE / "_config.yml").write_text(configuration, encoding="utf-8")
     (SITE / "notebooks").mkdir()
     for name, path in executed.items():
-        shutil.copy(path, SITE / "notebooks" / f"{name}.ipynb")
+        page = nbformat.read(path, 4)
+        folding.fold(page)
+        nbformat.write(page, SITE / "notebooks" / f"{name}.ipynb")
     if student:
         for_students(SITE)
     pages.write(SITE / "book" / "generated", [RECORDED, BUILT])

@@ -1,6 +1,10 @@
 """What a notebook cell calls: run an experiment, and set it beside the record and the paper."""
 
+import ast
+import inspect
 import os
+from collections.abc import Callable
+from textwrap import dedent
 from types import ModuleType
 from typing import Any
 
@@ -22,8 +26,8 @@ RECORDED_PROFILES = ("paper", "overnight", "laptop")  # the closest to the paper
 SHORT = 16  # characters; cells that need no width of their own
 
 __all__ = [
-    "check", "class_names", "provenance", "run", "saved", "settings_for", "side_by_side", "sources", "verdicts",
-    "wrapped",
+    "check", "class_names", "provenance", "run", "saved", "settings_for", "side_by_side", "source", "sources",
+    "verdicts", "wrapped",
 ]  # fmt: skip
 
 
@@ -47,6 +51,20 @@ def saved(experiment: str) -> Record | None:
 def class_names(dataset: str) -> tuple[str, ...]:
     """Class names of a data set, without reading it."""
     return DATASETS[dataset].classes
+
+
+def source(*functions: Callable[..., Any]) -> Markdown:
+    """Functions of the core as they are run, without their docstrings."""
+    return Markdown("\n\n".join(f"```python\n{_code(function)}\n```" for function in functions))
+
+
+def _code(function: Callable[..., Any]) -> str:
+    """A function's source, comments included, without its docstring."""
+    lines = dedent(inspect.getsource(function)).splitlines()
+    body = ast.parse("\n".join(lines)).body[0].body  # type: ignore[attr-defined]  # of a function
+    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        del lines[body[0].lineno - 1 : body[0].end_lineno]
+    return "\n".join(lines).rstrip()
 
 
 def provenance(record: Record) -> Markdown:

@@ -139,8 +139,9 @@ class Bench:
         """
         data, seen = self.setup.data, [self.setup.test(model).argmax(1) for model in models]
         labelled = data.test_labels
-        fits = torch.ones_like(labelled, dtype=torch.bool) if labels is None else torch.isin(labelled, labels.to(labelled.device))
-        right = torch.ones_like(fits)
+        fits, right = torch.ones_like(labelled, dtype=torch.bool), torch.ones_like(labelled, dtype=torch.bool)
+        if labels is not None:
+            fits = torch.isin(labelled, labels.to(labelled.device))
         for own in seen:
             right &= own == labelled
             if probe is not None:

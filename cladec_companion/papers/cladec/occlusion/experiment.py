@@ -14,18 +14,19 @@ from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.occlusion.settings import OcclusionSettings
 from cladec_companion.papers.cladec.shared import sample_indices
+from cladec_companion.papers.xai.attribution import Around, attribute
 from cladec_companion.records.samples import as_uint8, places
-from cladec_core import measures, training
+from cladec_core import training
 from cladec_core.data import SIZE
 
 CURVE_IMAGES = 1_000
-GRADCAM_BATCH = 256  # it keeps every layer's activations
+MAP_BATCH = 256  # maps keep every layer's activations
 SHOWN = 6
 MOVED = 4  # shown images for which the square is kept at every position, at 4 x 4 positions if the run has fewer
 
 
 def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
-    """Measure random relevance, or that of ClaDec and GradCAM at one layer.
+    """Measure random relevance and heat maps that need no layer, or ClaDec and GradCAM at one layer.
 
     Returns
     -------
@@ -43,13 +44,14 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
     right = torch.stack([_right(setup, classifier, images.masked_fill(mask, 0)) for mask in masks], 1)
     rows: Rows = []
     if part == CLASSIFIER:
-        relevance = {"random": torch.zeros(right.shape, device=images.device)}  # all alike: drawn uniformly
+        relevance = {name: map_relevance(setup, classifier, name, masks) for name in settings.maps}
+        relevance["random"] = torch.zeros(right.shape, device=images.device)  # all alike: drawn uniformly
         clean = {"accuracy": _right(setup, classifier, images).double().mean().item(), "test_images": len(images)}
         rows += [_row(CLASSIFIER, 0, metric, value) for metric, value in clean.items()]
         samples = _originals(setup, classifier) if keep_samples else {}
     else:
-        maps = [measures.gradcam(classifier, part, batch) for batch in images.split(GRADCAM_BATCH)]
-        relevance = explanation_relevance(setup, decoder, masks) | {"gradcam": square_sums(torch.cat(maps), masks)}
+        relevance = explanation_relevance(setup, decoder, masks)
+        relevance["gradcam"] = map_relevance(setup, classifier, "gradcam", masks, part)
         samples = _pictures(setup, part, classifier, decoder, relevance["cladec"], masks) if keep_samples else {}
     contrast = square_sums(images.square().sum(1), masks)
     for method, scores in relevance.items():
@@ -78,6 +80,14 @@ def squares(side: int, corners: Sequence[int]) -> Tensor:
 def square_sums(maps: Tensor, masks: Tensor) -> Tensor:
     """Sum of each map over each square: (n, 32, 32) and (squares, 32, 32) -> (n, squares)."""
     return torch.stack([(maps * mask).sum((1, 2)) for mask in masks], 1)
+
+
+def map_relevance(setup: Setup, classifier: nn.Module, method: str, masks: Tensor, layer: str | None = None) -> Tensor:
+    """What a heat map of the predicted class says of each square of the test images, (n, squares)."""
+    images, around = setup.data.test_images, Around(setup.data.train_images, layer)
+    batches = zip(images.split(MAP_BATCH), setup.test(classifier).argmax(1).split(MAP_BATCH), strict=True)
+    maps = [attribute(classifier, batch, own, method=method, around=around) for batch, own in batches]
+    return square_sums(torch.cat(maps), masks)
 
 
 def explanation_relevance(setup: Setup, decoder: nn.Module, masks: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,9 @@ from itertools import product
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from IPython.display import HTML
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from cladec_companion.engine.plan import CLASSIFIER
@@ -14,12 +16,18 @@ from cladec_companion.evidence.lines import first_run, heading
 from cladec_companion.evidence.style import COLOURS, apart, close_up, drawn, picture, show, signed_difference, unit
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.occlusion.claims import Evidence
+from cladec_companion.papers.cladec.occlusion.settings import MAPS
+from cladec_companion.papers.xai.attribution import METHODS
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, by_depth, index_map_of, runs_of
 
 MOVED = "moved predicted"  # a run has these classes if it has the moved square at all
-METHOD_COLOURS = {"cladec": COLOURS["cladec"], "gradcam": "#cc79a7", "random": "#8a8f98"}
-METHOD_NAMES = {"cladec": "ClaDec", "gradcam": "GradCAM", "random": "random"}
+METHOD_COLOURS = {"cladec": COLOURS["cladec"], "gradcam": "#cc79a7", "random": "#8a8f98"} | {
+    name: to_hex(colour) for name, colour in zip(MAPS, sns.color_palette("viridis", len(MAPS)), strict=True)
+}
+METHOD_NAMES = {"cladec": "ClaDec", "gradcam": "GradCAM", "random": "random"} | {
+    name: METHODS[name].title for name in MAPS
+}
 COLUMNS = {
     "original": "X",
     "clean reconstruction": r"$\hat X$",
@@ -114,7 +122,9 @@ def deletion_curves(record: Record, run: tuple[str, str] | None = None) -> Figur
     rows = record.rows[(record.rows["dataset"] == run[0]) & (record.rows["architecture"] == run[1])]
     figure, axes = plt.subplots(1, len(layers), figsize=(2.6 * len(layers), 2.7), squeeze=False, sharey=True)
     for axis, layer in zip(axes[0], layers, strict=True):
-        for method, place in (("cladec", layer), ("gradcam", layer), ("random", "classifier")):
+        of_network = rows.loc[rows["layer"] == "classifier", "method"].unique()
+        maps = [(method, "classifier") for method in METHOD_NAMES if method in of_network]
+        for method, place in (("cladec", layer), ("gradcam", layer), *maps):
             part = rows[(rows["method"] == method) & (rows["layer"] == place)]
             for metric, line in (("curve_most", "-"), ("curve_least", "--")):
                 curve = part[part["metric"] == metric].groupby("squares")["value"].mean()

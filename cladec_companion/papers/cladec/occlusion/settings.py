@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cladec_companion.papers.cladec.layered import LayeredSettings, layer_cells
+from cladec_companion.papers.xai.attribution.methods import METHODS, SALIENCE
 from cladec_companion.records.settings import check_axis, parameter
 from cladec_core.data import SIZE
-from cladec_core.errors import UsageError
+from cladec_core.errors import UsageError, one_of
+
+# Contributions to a logit, which may be summed over an area.
+MAPS = tuple(name for name, method in METHODS.items() if method.kind == SALIENCE and not (method.needs or method.slow))
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,16 @@ class OcclusionSettings(LayeredSettings):
     corners: tuple[int, ...] = parameter(
         (0, 20), *((0, 6, 12, 20),) * 3, "rows and columns of the squares' upper left corners"
     )
+    maps: tuple[str, ...] = parameter(
+        *(("lrp_composite", "gradient_x_input"),) * 4, "heat maps that need no layer, by their names in `attribute`"
+    )
 
     def __post_init__(self) -> None:
         """Check that every square lies in the image."""
         super().__post_init__()
         check_axis("corners", self.corners)
+        for name in self.maps:
+            one_of("map", name, MAPS)
         for corner in self.corners:
             if not 0 <= corner <= SIZE - self.square:
                 raise UsageError(

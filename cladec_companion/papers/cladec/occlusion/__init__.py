@@ -1,11 +1,13 @@
 """Which squares of an image matter? Section 6.6, Tables 7 and 8."""
 
+from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.papers.chapter import Chapter, InModule
 from cladec_companion.papers.cladec.occlusion.settings import OcclusionSettings, cells
 
 CHAPTER = Chapter(
     "occlusion", OcclusionSettings, cells=cells,
     run_cell=InModule("cladec_companion.papers.cladec.occlusion.experiment"),
+    needs={CLASSIFIER: "zennit"},
     judged_by="cladec_companion.papers.cladec.occlusion.claims",
     headings="COLUMNS", axis="layer",
     tables={"table7": "vgg11", "table8": "resnet10"},

@@ -16,7 +16,7 @@ from cladec_companion.papers.cladec.occlusion.settings import OcclusionSettings
 from cladec_companion.papers.cladec.shared import sample_indices
 from cladec_companion.papers.xai.attribution import Around, attribute
 from cladec_companion.records.samples import as_uint8, places
-from cladec_core import training
+from cladec_core import measures, training
 from cladec_core.data import SIZE
 
 CURVE_IMAGES = 1_000
@@ -51,7 +51,8 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
         samples = _originals(setup, classifier) if keep_samples else {}
     else:
         relevance = explanation_relevance(setup, decoder, masks)
-        relevance["gradcam"] = map_relevance(setup, classifier, "gradcam", masks, part)
+        maps = [measures.gradcam(classifier, part, batch) for batch in images.split(MAP_BATCH)]
+        relevance["gradcam"] = square_sums(torch.cat(maps), masks)
         samples = _pictures(setup, part, classifier, decoder, relevance["cladec"], masks) if keep_samples else {}
     contrast = square_sums(images.square().sum(1), masks)
     for method, scores in relevance.items():
@@ -82,9 +83,9 @@ def square_sums(maps: Tensor, masks: Tensor) -> Tensor:
     return torch.stack([(maps * mask).sum((1, 2)) for mask in masks], 1)
 
 
-def map_relevance(setup: Setup, classifier: nn.Module, method: str, masks: Tensor, layer: str | None = None) -> Tensor:
+def map_relevance(setup: Setup, classifier: nn.Module, method: str, masks: Tensor) -> Tensor:
     """What a heat map of the predicted class says of each square of the test images, (n, squares)."""
-    images, around = setup.data.test_images, Around(setup.data.train_images, layer)
+    images, around = setup.data.test_images, Around(setup.data.train_images)
     batches = zip(images.split(MAP_BATCH), setup.test(classifier).argmax(1).split(MAP_BATCH), strict=True)
     maps = [attribute(classifier, batch, own, method=method, around=around) for batch, own in batches]
     return square_sums(torch.cat(maps), masks)

@@ -27,7 +27,7 @@ class OcclusionSettings(LayeredSettings):
         (0, 20), *((0, 6, 12, 20),) * 3, "rows and columns of the squares' upper left corners"
     )
     maps: tuple[str, ...] = parameter(
-        *(("lrp_composite", "gradient_x_input"),) * 4, "heat maps that need no layer, by their names in `attribute`"
+        *(("lrp_composite", "excitation_backprop"),) * 4, "heat maps that need no layer, by their names in `attribute`"
     )
 
     def __post_init__(self) -> None:

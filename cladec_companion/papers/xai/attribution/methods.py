@@ -62,6 +62,11 @@ class Method:
         return found
 
     @property
+    def library(self) -> str:
+        """The package that it needs beside those that training needs."""
+        return "captum" if self.place.startswith(("gradients.", "perturbation.")) else "zennit"
+
+    @property
     def by_size(self) -> bool:
         """Whether a pixel counts by the size of its value, whatever the sign."""
         return self.kind in (SENSITIVITY, SIGNAL)

@@ -1,7 +1,7 @@
 """Which explanations change although the function does not? Chapters 13 and 14 of the XAI book."""
 
 from cladec_companion.papers.chapter import Chapter, InModule
-from cladec_companion.papers.xai.shifts.settings import ShiftsSettings, cells
+from cladec_companion.papers.xai.shifts.settings import INPUT, SHIFTS, SPLIT, ShiftsSettings, cells
 
 CHAPTER = Chapter(
     "shifts",
@@ -9,4 +9,5 @@ CHAPTER = Chapter(
     cells=cells,
     run_cell=InModule("cladec_companion.papers.xai.shifts.experiment"),
     judged_by="cladec_companion.papers.xai.shifts.claims",
+    needs=dict.fromkeys((*SHIFTS, SPLIT, INPUT), "captum"),
 )

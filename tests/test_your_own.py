@@ -117,7 +117,7 @@ def test_classifiers_are_trained_once_and_what_knows_no_layer_is_measured_once(r
     assert seconds["digits/vgg5/conv4/0"] == {}
     found = record.rows.groupby("layer")["method"].unique()
     assert set(found["classifier"]) == {"area"} | {
-        f"{method}, {name}" for method in ("classifier", "occlusion", "LIME") for name in ("biased", "honest")
+        f"{method}, {name}" for method in ("classifier", "occlusion", "LIME", "LRP") for name in ("biased", "honest")
     }
     assert not set(found["conv4"]) & set(found["classifier"])
 
@@ -128,10 +128,10 @@ def test_every_figure_can_be_drawn(record):
     both = replace(record, rows=pd.concat([record.rows, again]), samples=record.samples | renamed)
     for kind in ("marked", "others"):
         assert len(figures.reconstructions(both, kind).axes) == your_own.SHOWN * (1 + 2 * 3)
-        assert len(figures.maps(both, kind).axes) == your_own.SHOWN * (1 + 2 * 2 + 2)
+        assert len(figures.maps(both, kind).axes) == your_own.SHOWN * (1 + 2 * 2 + 3)
     lines = [label.get_text() for label in figures.shares(both).axes[0].get_yticklabels()]
-    assert lines[:3] == ["LIME", "occlusion", "GradCAM, penultimate"]
-    assert len(lines) == 2 + 2 * 3
+    assert lines[:3] == ["LRP", "LIME", "occlusion"]
+    assert len(lines) == 3 + 2 * 3
     assert list(figures.kept(both).loc["penultimate"].index) == ["ClaDec, biased", "ClaDec, honest", "reference"]
 
 

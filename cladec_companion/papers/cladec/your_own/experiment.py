@@ -22,6 +22,7 @@ from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.shared import rows_of
 from cladec_companion.papers.cladec.your_own.settings import YourOwnSettings
+from cladec_companion.papers.xai.attribution import Around, attribute
 from cladec_companion.records.samples import as_uint8
 from cladec_core import ClaDec, measures, training
 from cladec_core.data import SIZE, ImageData
@@ -31,7 +32,6 @@ BIASED, HONEST = "biased", "honest"
 MARKED, OTHERS = "marked", "others"  # images of the marked class, and of all others
 SHOWN = 8
 PARTS = ("cladec", "reference")  # trainings of an explainer, in their order
-SUPERPIXEL = 4  # side of LIME's areas in pixels
 
 
 @dataclass(frozen=True)
@@ -215,27 +215,17 @@ def changed(with_marker: Tensor, bare: Tensor, inside: Tensor) -> float:
 
 
 def attributions(model: nn.Module, images: Tensor, setup: Setup) -> dict[str, Tensor]:
-    """Where two methods see the reason for a prediction: positive values only, (n, channels, 32, 32).
-
-    Both come from captum and hide areas by the mean image; LIME's areas are squares.
-    """
-    from captum.attr import Lime, Occlusion
-
+    """Where methods that know no layer see the reason for a prediction: positive values only, (n, 1, 32, 32)."""
     settings, target = _settings(setup), model(images).argmax(1)
-    window = (images.shape[1], settings.marker, settings.marker)
-    step = (images.shape[1], max(1, settings.marker // 3), max(1, settings.marker // 3))
-    occluded = Occlusion(model).attribute(images, window, step, baselines=0, target=target)
-    side = images.shape[-1] // SUPERPIXEL
-    areas = torch.arange(side * side, device=images.device).view(1, 1, side, side)
-    areas = areas.repeat_interleave(SUPERPIXEL, 2).repeat_interleave(SUPERPIXEL, 3)
-    asked = {"baselines": 0, "feature_mask": areas, "n_samples": settings.lime_samples, "perturbations_per_eval": 100}
-    with training.seeded(training.derive_seed(setup.seed, "lime")):
-        lime = [
-            Lime(model).attribute(image[None], target=int(label), **asked)
-            for image, label in zip(images, target, strict=True)
-        ]
+    around = Around(setup.data.train_images, seed=training.derive_seed(setup.seed, "lime"))
+    asked: dict[str, tuple[str, dict[str, int]]] = {
+        "occlusion": ("occlusion", {"patch": settings.marker, "stride": max(1, settings.marker // 3)}),
+        "LIME": ("lime", {"samples": settings.lime_samples}),
+        "LRP": ("lrp_composite", {}),
+    }
     return {
-        name: found.detach().clamp(min=0) for name, found in {"occlusion": occluded, "LIME": torch.cat(lime)}.items()
+        name: attribute(model, images, target, method=method, around=around, **options).clamp(min=0)[:, None]
+        for name, (method, options) in asked.items()
     }
 
 

@@ -15,7 +15,7 @@ PAIR = "two models"
 STYLES = {  # colour, marker, and how far from the middle of its line
     BIASED: (COLOURS["cladec"], "o", 0.15), HONEST: (COLOURS["refae"], "s", -0.15), PAIR: ("#cc79a7", "D", 0),
 }  # fmt: skip
-WITHOUT_LAYERS = ("occlusion", "LIME")
+WITHOUT_LAYERS = ("occlusion", "LIME", "LRP")
 # Pictures of a layer -> the method of their rows.
 DRAWN = {"reference": "reference", BIASED: f"ClaDec, {BIASED}", HONEST: f"ClaDec, {HONEST}"}
 FALLING = "still falling"
@@ -61,7 +61,13 @@ def maps(record: Record, kind: str) -> Figure:
     for layer in layers(record):
         rows[f"ClaDec, {layer}{_mark(record, layer, BIASED)}"] = (layer, BIASED, kind, "ClaDec")
     rows |= {f"GradCAM, {layer}": (layer, BIASED, kind, "GradCAM") for layer in layers(record)}
-    return _grid(record, rows | {method: (BIASED, kind, method) for method in WITHOUT_LAYERS})
+    return _grid(record, rows | {method: (BIASED, kind, method) for method in _without_layers(record)})
+
+
+def _without_layers(record: Record) -> list[str]:
+    """The methods that know no layer, of those that a record has."""
+    there = set(record.rows["method"])
+    return [method for method in WITHOUT_LAYERS if f"{method}, {BIASED}" in there]
 
 
 def _grid(record: Record, rows: dict[str, tuple[str, ...]]) -> Figure:
@@ -74,7 +80,7 @@ def _grid(record: Record, rows: dict[str, tuple[str, ...]]) -> Figure:
 def shares(record: Record) -> Figure:
     """Share of each map's energy inside the marker, a dot per run; the line is the marker's share of the area."""
     lines = [(method, layer) for method in ("ClaDec", PAIR, "GradCAM") for layer in layers(record)]
-    lines = [*((method, CLASSIFIER) for method in reversed(WITHOUT_LAYERS)), *reversed(lines)]
+    lines = [*((method, CLASSIFIER) for method in reversed(_without_layers(record))), *reversed(lines)]
     figure, axes = plt.subplots(1, len(KINDS), figsize=(7.6, 0.26 * len(lines) + 1.1), sharey=True)
     for axis, (kind, title) in zip(axes, KINDS.items(), strict=True):
         rows = record.rows[record.rows["metric"] == ("share" if kind == MARKED else f"share_{kind}")]

@@ -40,7 +40,7 @@ class ContrastSettings(Settings):
     )
     generator_width: int = parameter(4, 8, 16, 64, "channels of a generator's largest map", limits=(1, 512))
     latent: int = parameter(8, 32, 64, 400, "values of a code of VAE and WGAN", limits=(1, 4096))
-    explained: int = parameter(4, 20, 100, 200, "test images that are explained", limits=(2, 10_000))
+    explained: int = parameter(4, 16, 100, 200, "test images that are explained", limits=(2, 10_000))
     outer: int = parameter(4, 20, 40, 500, "most sets of multipliers of a search", limits=(1, 100_000))
     starting_steps: int = parameter(4, 100, 200, 1000, "steps of Algorithm 2", limits=(1, 1_000_000))
 

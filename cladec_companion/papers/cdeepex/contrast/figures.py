@@ -31,6 +31,7 @@ from cladec_companion.records.samples import RunImages, runs_of
 
 CHANGES = "RdBu_r"  # red is added, blue is taken away, as in the paper
 FAINT = 0.25  # strength at which a change is drawn whose search did not meet its constraints
+SAME = 2 / 255  # grey values by which two images differ at most that look the same
 UNMET = "constraints\nnot met"
 MOVING = "met,\nstill moving"
 CLASSES = ("true class", "probe", "likeliest third")
@@ -266,7 +267,10 @@ def _pair(place: int) -> str:
 
 
 def interactive(record: Record) -> HTML:
-    """Walk from an image to the point where another class is as likely, and watch the probabilities."""
+    """Walk from an image to the point where another class is as likely, and watch the probabilities.
+
+    The figure begins at the end of the path whose image depends most on the constraints on other classes.
+    """
     images = RunImages.of(record)
     labels = questions(images)
     count, kinds = len(labels), list(KINDS)
@@ -285,25 +289,34 @@ def interactive(record: Record) -> HTML:
             for at in range(count) for g in range(len(PICTURED)) for k in range(len(kinds)) for frame in range(frames)
         ]).reshape(*likely.shape[:4], factor * paths.shape[-1], factor * paths.shape[-1], 3),
     }  # fmt: skip
+    ends = picture(paths)[:, :, :, -1]
+    apart = np.abs(ends[:, :, 0] - ends[:, :, 1]).reshape(count, len(PICTURED), -1).max(2)
+    image, generator = np.unravel_index(apart.argmax(), apart.shape)
     notes = []
     for at in range(count):
         for g, name in enumerate(PICTURED):
             for k, kind in enumerate(kinds):
                 met = _met(images, at, "change", name, kind)
                 converged = bool(images["change", name, kind, "converged"][at])
+                state = "" if converged else " The constraints were met, and the search was still moving."
+                state = state if met else " The constraints were not met at the end: this is no answer."
+                same = " Both searches end in the same image." if apart[at, g] < SAME else ""
                 for frame in range(frames):
                     true, probe, third = likely[at, g, k, frame]
-                    ends = "" if converged else " The constraints were met, and the search was still moving."
-                    ends = ends if met else " The constraints were not met at the end: this is no answer."
                     notes.append(
                         f"{name}, {kind}: true class {true:.0%} (blue), probe {probe:.0%} (orange), likeliest third "
-                        f"class {third:.0%} (grey).{ends}"
+                        f"class {third:.0%} (grey).{state}{same}"
                     )
     controls = [
-        Control("Image", [f"{at}. {label}".replace("\n", " ") for at, label in enumerate(labels, 1)], slider=False),
-        Control("Generator", PICTURED, slider=False),
+        Control(
+            "Image",
+            [f"{at}. {label}".replace("\n", " ") for at, label in enumerate(labels, 1)],
+            slider=False,
+            start=int(image),
+        ),
+        Control("Generator", PICTURED, slider=False, start=int(generator)),
         Control("Search", [KIND_NAMES[kind] for kind in kinds], slider=False),
-        Control("Along the path", [f"{frame / (frames - 1):.0%}" for frame in range(frames)]),
+        Control("Along the path", [f"{frame / (frames - 1):.0%}" for frame in range(frames)], start=frames - 1),
     ]
     about = "An image on its way to another class, what has changed in it, and the classifier's probabilities"
     return explore(controls, panes, notes, about)

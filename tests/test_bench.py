@@ -262,9 +262,15 @@ def test_a_commit_that_does_not_exist_is_refused(tmp_path):
 
 def test_the_table_of_architectures_counts_those_that_work(tmp_path):
     table = tmp_path / "architectures.csv"
-    table.write_text("source,model,result\ntimm,a,works\ntimm,b,refused: too small\ntorchvision,c,works\n")
+    rest = "64x64,conv,8 channels of 4x4,RefAE (copied encoder)"
+    table.write_text(
+        "source,model,image,layer,code,reference,result\n"
+        f"timm,a,{rest},works\ntimm,b,96x96,,,,refused: too small\ntorchvision,c,{rest},works\n"
+    )
     text = pages.architectures(table)
     assert text.startswith("2 of 3 classifiers work (timm 2, torchvision 1)")
+    assert "on images of 64x64 or 96x96 pixels" in text
+    assert "| a | conv | 8 of 4x4 | copied | works |" in text
     assert "refused: too small" in text
 
 

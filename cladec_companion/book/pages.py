@@ -53,10 +53,15 @@ def architectures(table: Path) -> str:
     """Which foreign classifiers the explainer was tried on, and how that went (`benchmarks.architectures`)."""
     tried = pd.read_csv(table, dtype=str).fillna("")
     works = int((tried["result"] == "works").sum())
+    sizes = " or ".join(sorted(tried["image"].unique(), key=lambda size: int(size.split("x")[0])))
     counts = ", ".join(f"{name} {count}" for name, count in tried["source"].value_counts().items())
+    shown = tried[["model", "layer", "code", "reference", "result"]].assign(
+        code=tried["code"].str.replace(" channels of ", " of "),
+        reference=tried["reference"].str.extract(r"\((?:the )?(.*?) encoder\)")[0].fillna("none"),
+    )
     return (
         f"{works} of {len(tried)} classifiers work ({counts}), each with random weights and the block in the middle of "
-        f"its forward pass:\n\n:::{{dropdown}} The table\n{tables.markdown(tried)}\n:::"
+        f"its forward pass, on images of {sizes} pixels:\n\n:::{{dropdown}} The table\n{tables.markdown(shown)}\n:::"
     )
 
 

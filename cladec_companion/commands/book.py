@@ -90,7 +90,7 @@ def book(
 @told
 @of_a_checkout
 def pdf() -> None:
-    """Print every page of the rendered book, slides included, to a PDF of its own, and bind all of them to one.
+    """Print every page of the rendered book, slides included, to a PDF of its own, and bind all of them into one.
 
     Example: `cladec pdf`
     """
@@ -102,7 +102,7 @@ def pdf() -> None:
 @told
 @of_a_checkout
 def archive() -> None:
-    """Pack the rendered book into one zip that is read without a server or network.
+    """Pack the rendered book into one zip that can be read offline, without a server.
 
     Example: `cladec archive`
     """

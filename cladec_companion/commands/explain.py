@@ -46,7 +46,7 @@ Out = Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Folder f
 Size = Annotated[str | None, typer.Option(parser=text, metavar="HxW", help="Resize all images.")]
 Normalise = Annotated[str, typer.Option(help="auto (ImageNet's for torchvision), none, imagenet, or MEANS:DEVIATIONS.")]
 Alpha = Annotated[float, typer.Option(help="Weight of the classification loss, 0..1; above 0 needs labels.")]
-Decoder = Annotated[str, typer.Option(help="How it enlarges its maps: transposed, or upsampled (no checkerboards).")]
+Decoder = Annotated[str, typer.Option(help="How the decoder enlarges: transposed, or upsampled (no checkerboards).")]
 Loss = Annotated[str, typer.Option(help="What is minimised: pixel, or perceptual (sharper, larger squared errors).")]
 Maps = Annotated[
     str | None,
@@ -58,10 +58,10 @@ Contrasting = Annotated[
     bool,
     typer.Option("--contrast", help="What would have to change for the second most likely class (extra `book`)."),
 ]
-Epochs = Annotated[int | None, typer.Option(help="Fixed number instead of one chosen from the data.")]
+Epochs = Annotated[int | None, typer.Option(help="Number of epochs; by default chosen from the data.")]
 Budget = Annotated[str | None, typer.Option(parser=text, metavar="TIME", help="Training time per layer, such as 5m.")]
-Seeds = Annotated[int, typer.Option(help="Repetitions for the table; 0: no table.")]
-Seed = Annotated[int, typer.Option(help="Decides the split, the weights and the order.")]
+Seeds = Annotated[int, typer.Option(help="How many seeds the table of measures has; 0: no table.")]
+Seed = Annotated[int, typer.Option(help="Decides the split, the initial weights and the order of images.")]
 
 
 @told
@@ -86,7 +86,7 @@ def explain(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Explain layers of a trained classifier, and write a report that works without network.
+    """Explain layers of a trained classifier, and write a report that works offline.
 
     Example: `cladec explain --model resnet18.pt --arch torchvision:resnet18 --layer layer3 --images photos
     --labels from-folders --size 64x64`

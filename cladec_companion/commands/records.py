@@ -79,7 +79,7 @@ def merge(
         Path | None, typer.Option(parser=path, metavar="FOLDER", help="Folder of records (default: book/results).")
     ] = None,
 ) -> None:
-    """Add records made elsewhere to those here; a cell in both must be the same. What cannot be added is named.
+    """Add records made elsewhere to those here; cells in both must agree. Records that cannot be added are named.
 
     Example: `cladec merge slice1 slice2 --into book/results`
     """

@@ -22,9 +22,9 @@ def export(
     dataset: Annotated[
         str | None, typer.Option(parser=text, metavar="NAME", help="Default: the profile's first.")
     ] = None,
-    images: Annotated[int | None, typer.Option(help="Image pairs, as many of each class.")] = None,
-    participants: Annotated[int | None, typer.Option(help="Numbers to hand out.")] = None,
-    pairs: Annotated[int | None, typer.Option(help="Pairs for each participant.")] = None,
+    images: Annotated[int | None, typer.Option(help="Number of image pairs, equally many of each class.")] = None,
+    participants: Annotated[int | None, typer.Option(help="How many participants to prepare for.")] = None,
+    pairs: Annotated[int | None, typer.Option(help="Number of pairs for each participant.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides images, assignment and training.")] = None,
     reference: Annotated[bool, typer.Option(help="Show the RefAE's image, too.")] = False,
     data_dir: DataDir = None,
@@ -61,7 +61,7 @@ def analyse(
         Path | None, typer.Option(parser=path, metavar="FOLDER", help="Folder to make (default: in the study's).")
     ] = None,
 ) -> None:
-    """Check the answers and write a blank coding sheet, or with sheets count concepts beside the paper's.
+    """Check the answers and write a blank coding sheet; with coded sheets, count concepts beside the paper's.
 
     Example: `cladec study analyse study --answers answers --codes first.csv --codes second.csv`
     """

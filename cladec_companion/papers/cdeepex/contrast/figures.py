@@ -185,7 +185,7 @@ def _mean(evidence: Evidence, place: tuple, method: str, metric: str) -> float:
 
 @drawn
 def biases(record: Record) -> Figure:
-    """X4 and X5: "why not an 8?", of classifiers that know 8s better and better, and of one that a square misleads."""
+    """Sections 4.2 and 4.3: "why not an 8?", of classifiers that know 8s or not, and of one misled by a square."""
     images = RunImages.of(record)
     rows: Named = [
         (f"8s known: {share:.0%}", ("rung", str(place))) for place, share in enumerate(_rungs(record, images))
@@ -231,7 +231,7 @@ def _rungs(record: Record, images: RunImages) -> list[float]:
 
 @drawn
 def networks(record: Record) -> Figure:
-    """X7: what two networks want to see changed for the same questions, with and without constraints."""
+    """Section 4.5: what two networks want to see changed for the same questions, with and without constraints."""
     runs = [run for run in runs_of(record) if ("network", "vgg5", _pair(0), "image") in RunImages.of(record, *run)]
     images = RunImages.of(record, *runs[-1])  # garments, where there are some
     shown = [place for place in range(len(PAIRS)) if ("network", "vgg5", _pair(place), "image") in images]

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from cladec_companion.book import folding, notebook
+from cladec_companion.book import folding, heads, notebook
 from cladec_core import networks, training
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +58,7 @@ def test_defaults_are_not_said_twice():
         (code("figures.draw(record)"), "figures.draw(record)", []),
         (code("record = notebook.run(settings)", shows=True), "record = notebook.run(settings)", []),
         (code("\n".join("abcdef"), shows=True), "\n".join("abcdef"), []),
+        (code("figures.draw(record)", "lead", shows=True), "figures.draw(record)", ["lead", "hide-input"]),
         (code("draw()", "hide-output", shows=True), "draw()", ["hide-output"]),
         (code("# NBVAL_CHECK_OUTPUT\nx = 1\nx", shows=True), "x = 1\nx", ["hide-input"]),
         (code('glue(\n    "one", 1)\nx = 1', glued=True), "x = 1", []),
@@ -86,3 +87,12 @@ def test_code_is_shown_from_its_first_line_without_docstrings():
     assert shown.startswith("```python\ndef decoder(")
     assert "\ndef __call__(self" in shown
     assert '"""' not in shown
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_page_opens_with_one_of_its_figures(path):
+    tagged = [cell for cell in nbformat.read(path, 4).cells if "lead" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    name = tagged[0].metadata["mystnb"]["figure"]["name"]
+    assert f"../book/generated/{name}.png" in heads.lead(path)
+    assert f"{{numref}}`{name}`" in heads.lead(path)

@@ -5,6 +5,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
+LEAD = "lead"  # tag of the figure that opens the page
 SHORT = 5  # lines; a longer cell has something to read
 RUNS = ("notebook.run(", "notebook.check(")  # a reader's own training, and answer: never hidden
 
@@ -29,7 +30,7 @@ def fold(book: NotebookNode) -> None:
         tags = cell.metadata.setdefault("tags", [])
         cell.source = _without_marks(cell.source)
         short = len([line for line in cell.source.splitlines() if line.strip()]) <= SHORT
-        if short and _shows(cell) and not tags and not any(call in cell.source for call in RUNS):
+        if short and _shows(cell) and not set(tags) - {LEAD} and not any(call in cell.source for call in RUNS):
             tags.append("hide-input")
         if not cell.source:
             tags.append("remove-input")

@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from cladec_companion.book import launch
+from cladec_companion.book.folding import LEAD
 from cladec_companion.book.found import answer
 from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.records.files import BUILT, RECORDED
@@ -77,6 +78,8 @@ def write(site: Path, profile: str) -> None:
         name = Path(chapter.file).name
         if name in CHAPTERS:
             parts.append(answer(CHAPTERS[name], records))
+        if (site / f"{chapter.file}.ipynb").exists():
+            parts.append(lead(site / f"{chapter.file}.ipynb"))
         if chapter.computing is not None:
             parts.append(launch.how_to_run(name, profile, launch.address()))
         _put(site, chapter, "\n\n".join(filter(None, parts)))
@@ -90,6 +93,17 @@ def head(chapter: Page, profile: str) -> str:
     folder = "../book/" if chapter.file.startswith("notebooks/") else ""
     links = [f"[{text}]({folder}{name}.md)" for name, text in TRUST.items() if chapter.file != f"book/{name}"]
     return ":::{div} chapter-head\n" + " · ".join(parts + links) + "\n:::"
+
+
+def lead(notebook: Path) -> str:
+    """The figure that a page opens with, shown before its place in the text; its cell has the tag `lead`."""
+    for cell in nbformat.read(notebook, 4).cells:
+        if LEAD in cell.metadata.get("tags", []):
+            shown = cell.metadata["mystnb"]
+            figure, alt = shown["figure"], shown["image"]["alt"]
+            where = f"![{alt}](../book/generated/{figure['name']}.png)"
+            return f":::{{div}} lead\n{where}\n\n{figure['caption']} ({{numref}}`{figure['name']}`)\n:::"
+    return ""
 
 
 def figures(notebook: Path) -> dict[str, bytes]:

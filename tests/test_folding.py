@@ -55,7 +55,8 @@ def test_defaults_are_not_said_twice():
     ("cell", "source", "tags"),
     [
         (code("figures.draw(record)", shows=True), "figures.draw(record)", ["hide-input"]),
-        (code("figures.draw(record)"), "figures.draw(record)", []),
+        (code("figures.draw(record)"), "figures.draw(record)", ["hide-input"]),
+        (code("mean = record.mean()"), "mean = record.mean()", []),
         (code("record = notebook.run(settings)", shows=True), "record = notebook.run(settings)", []),
         (code("\n".join("abcdef"), shows=True), "\n".join("abcdef"), []),
         (code("figures.draw(record)", "lead", shows=True), "figures.draw(record)", ["lead", "hide-input"]),

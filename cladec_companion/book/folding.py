@@ -98,7 +98,9 @@ def _hands_on(step: ast.stmt) -> bool:
 
 
 def _shows(cell: NotebookNode) -> bool:
-    """Whether a cell leaves more than printed text."""
+    """Whether a cell is there for what it draws, or leaves more than printed text."""
+    if "figures." in cell.source:
+        return True
     shown = (output for output in cell.outputs if output.output_type in {"display_data", "execute_result"})
     return any("scrapbook" not in output.metadata for output in shown)  # myst-nb keeps handed on numbers there
 

@@ -59,6 +59,19 @@ def test_claim_fails_on_rows_made_against_it(rows, key):
     assert found.verdict == FAILS, found.evidence
 
 
+def test_a_reference_that_was_trained_briefly_can_win_but_not_lose():
+    """As it may lose for that reason alone (`fair_to_reference`)."""
+    brief = {"decoder_epochs": 4, "train_limit": 20_000}
+    assert DECIDE["B1"](made_up(as_claimed, **brief)).verdict == HOLDS  # the reference reconstructs better
+    assert DECIDE["B3"](made_up(as_claimed, **brief)).verdict == HOLDS  # a better accuracy at the last layer
+    for key in ("B1", "B3"):
+        lost = DECIDE[key](made_up(methods_exchanged, **brief))
+        assert lost.verdict == NOT_COMPARABLE
+        assert "the reference loses after 4 of 64 epochs, 20,000 training images" in lost.evidence
+    assert DECIDE["B2"](made_up(as_claimed, **brief)).verdict == NOT_COMPARABLE  # ClaDec's accuracy is higher
+    assert DECIDE["B2"](made_up(methods_exchanged, **brief)).verdict == FAILS
+
+
 DECIDED_BY_DATA = ["B1", "B2", "B3", "B4", "B5", "B6", "B10", "B13", "B15"]
 
 

@@ -366,7 +366,7 @@ def table(evidence: Evidence) -> "object":
     }  # fmt: skip
     found = pd.DataFrame.from_dict(rows, orient="index", columns=list(shown.values()))
     found.index = pd.MultiIndex.from_tuples(found.index, names=["data", "search"])
-    return found.dropna(how="all").map("{:.2f}".format)
+    return found.dropna(how="all").map("{:.2f}".format).replace("nan", "–")
 
 
 __all__ = [

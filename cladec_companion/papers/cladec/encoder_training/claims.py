@@ -5,10 +5,12 @@ import pandas as pd
 
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import (
+    FAIR,
     RUN,
     Claim,
     Comparison,
     Verdict,
+    fair_to_reference,
     judge,
     not_applicable,
     not_comparable,
@@ -135,7 +137,8 @@ def b28(evidence: Evidence) -> Verdict:
     for run, chain in evidence.chains("rec_cladec"):
         terms = {(*run, 0, "rec_cladec"): 1.0, (*run, 0, "rec_refae"): -1.0}
         if 0 in chain.index and evidence.has(*terms):
-            found.append(evidence.contrast(where(run), terms, ABOVE))
+            one = evidence.contrast(where(run), terms, ABOVE)
+            found.append(fair_to_reference(one, evidence.record, loses=one.effect < 0))
     return judge(found, "the untrained encoder's loss higher", lacking="needs an untrained encoder and the RefAE")
 
 
@@ -163,7 +166,8 @@ def b30(evidence: Evidence) -> Verdict:
         found.append(trend(evidence, run, ordered, gap, ABOVE, label="ΔAcc per better classifier"))
         for at, claimed, name in ((ordered[0], BELOW, "worst"), (ordered[-1], ABOVE, "best")):
             terms = {(*run, at, metric): sign for metric, sign in gap.items()}
-            found.append(evidence.contrast(where(run, f"ΔAcc of the {name} ({at:g} epochs)"), terms, claimed))
+            one = evidence.contrast(where(run, f"ΔAcc of the {name} ({at:g} epochs)"), terms, claimed)
+            found.append(fair_to_reference(one, evidence.record, loses=one.effect > 0))
     return judge(found, "ΔAcc as stated", lacking="needs three classifiers")
 
 
@@ -193,8 +197,8 @@ CLAIMS = [
         after_data="that fewer than five runs refute nothing",
     ),
     Claim("B27", "6.3", "An untrained encoder reconstructs better than the fully trained one", b27),
-    Claim("B28", "6.3", "An untrained encoder reconstructs worse than the RefAE", b28),
+    Claim("B28", "6.3", "An untrained encoder reconstructs worse than the RefAE", b28, after_data=FAIR),
     Claim("B29", "6.3", "The RefAE does not depend on the classifier (control)", b29),
-    Claim("B30", "6.3", "ΔAcc grows with the classifier's accuracy and crosses 0", b30),
+    Claim("B30", "6.3", "ΔAcc grows with the classifier's accuracy and crosses 0", b30, after_data=FAIR),
     Claim("B31", "6.3", "Random weights preserve distances, training destroys this", b31),
 ]

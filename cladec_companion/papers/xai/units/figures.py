@@ -1,5 +1,7 @@
 """Figures of the chapter `units`: wanted images by method, how recognisable they are, detectors, colours, a slider."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -74,15 +76,15 @@ def recognised(evidence: Evidence) -> Figure:
     assert evidence.runs is not None
     runs = evidence.runs.xs(CLASSES, level="at")
     names = [name for name in TITLES if column(name, "unlike") in runs and runs[column(name, "unlike")].notna().any()]
-    figure, axes = plt.subplots(1, len(JUDGED), figsize=(9.4, 0.24 * len(names) + 0.9), sharey=True)
+    figure, axes = plt.subplots(1, len(JUDGED), figsize=(9.4, 0.26 * len(names) + 1.1), sharey=True)
     for axis, (metric, title) in zip(axes, JUDGED.items(), strict=True):
         for place, name in enumerate(names[::-1]):
             values = runs[column(name, metric)].dropna() if column(name, metric) in runs else pd.Series(dtype=float)
             colour = GREY if name == "real" else COLOURS["refae"] if name in {*PRIORS, SELECTIVE} else COLOURS["cladec"]
             axis.plot(values, [place] * len(values), "o", color=colour, markersize=3, alpha=0.25)
             axis.plot(values.mean(), place, "o", color=colour, markersize=5)
-        axis.set_title(title, fontsize=7)
-    axes[0].set_yticks(range(len(names)), [TITLES[name] for name in names[::-1]], fontsize=7)
+        axis.set_title(textwrap.fill(title, 17), fontsize=8)
+    axes[0].set_yticks(range(len(names)), [TITLES[name] for name in names[::-1]], fontsize=8)
     return figure
 
 
@@ -204,7 +206,13 @@ def numbers(evidence: Evidence, at: str = CLASSES) -> pd.DataFrame:
         heading: {title: runs.get(column(name, metric), np.nan) for name, title in TITLES.items()}
         for metric, heading in headings.items()
     }  # fmt: skip
-    return pd.DataFrame(table).dropna(how="all").dropna(how="all", axis=1).map("{:.2f}".format).replace("nan", "–")
+    return (
+        pd.DataFrame(table)
+        .dropna(how="all")
+        .dropna(how="all", axis=1)
+        .map("{:.2f}".format)
+        .replace({"nan": "–", "-0.00": "0.00"})
+    )
 
 
 def interactive(record: Record) -> HTML:

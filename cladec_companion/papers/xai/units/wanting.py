@@ -42,7 +42,8 @@ FAR = {"none": "none_far", "all": "all_far"}
 TITLES = {
     "none": PRIORS["none"].title, SELECTIVE: "no prior, log-softmax",
     **{name: prior.title for name, prior in PRIORS.items() if name != "none"}, **GENERATORS,
-    FAR["none"]: "no prior, start of full contrast", FAR["all"]: "all, but such a start", STARTS_ALONE: "such a start",
+    FAR["none"]: "no prior, start of full contrast", FAR["all"]: "all, start of full contrast",
+    STARTS_ALONE: "start of full contrast, no search",
     SHIFTED: "no prior, mean image added", ZERO: "grey, no search", MEAN: "mean image, no search",
     "cladec": "ClaDec of the best image", "refae": "RefAE of the best image", SINGLE: "ClaDec of this unit alone",
     "real": "best test image",

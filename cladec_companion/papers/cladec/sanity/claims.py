@@ -232,7 +232,8 @@ def similarities(record: Record, metric: str = "rank_correlation") -> pd.DataFra
     """
     rows = record.rows[(record.rows["check"] == CASCADE) & (record.rows["metric"] == metric)]
     table = rows.pivot_table(index=[*RUN, "layer", "randomised"], columns="method", values="value")
-    return table[[CLADEC, DIFFERENCE, GRADCAM]].rename_axis(columns=None)
+    table = table[[CLADEC, DIFFERENCE, GRADCAM]].rename_axis(columns=None)
+    return table.rename(index=tables.DATASET_NAMES | tables.ARCHITECTURE_NAMES)
 
 
 def attacked(record: Record) -> pd.DataFrame:

@@ -195,7 +195,10 @@ def _mean(evidence: Evidence, place: tuple, method: str, metric: str) -> float:
 
 
 def interactive(record: Record) -> HTML:
-    """Remove an x-feature, and see what is left of the image and of the score."""
+    """Remove an x-feature, and see what is left of the image and of the score.
+
+    The figure begins with the x-feature that the score of an image owes most to.
+    """
     target = Target.of(record)
     originals, left, logits = target["original"], target["removed"], target["removed_logits"]
     values, intercept = target[f"contributions/{SRAE}"], float(target["intercept"][0])
@@ -210,9 +213,12 @@ def interactive(record: Record) -> HTML:
                 f"The x-features that are left say {kept:.1f}; the logit is {logit:.1f}. "
                 f"The classifier takes the picture of what they point at for {seen!r}."
             )
+    first, feature = np.unravel_index(values[: len(originals)].argmax(), (len(originals), n))
+    names = [f"{number}. {classes[target.number]}" for number in range(1, len(originals) + 1)]
+    removed_ones = ["none of them", *(f"x-feature {number}" for number in range(1, n + 1))]
     controls = [
-        Control("Image", [f"{number}. {classes[target.number]}" for number in range(1, len(originals) + 1)], False),
-        Control("Without", ["none of them", *(f"x-feature {number}" for number in range(1, n + 1))]),
+        Control("Image", names, slider=False, start=int(first)),
+        Control("Without", removed_ones, start=int(feature) + 1),
     ]
     heat = [np.zeros_like(unit(target[f"maps/{SRAE}"][:, :1]))]
     heat += [unit(target[f"maps/{SRAE}"][:, [feature]]) for feature in range(n)]

@@ -123,8 +123,12 @@ def test_interrupt_says_that_nothing_is_lost(monkeypatch, capsys, number):
         signal.raise_signal(number)
 
     before = signal.getsignal(signal.SIGTERM)
+    at_start = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     monkeypatch.setattr(training, "compute", stop)
-    code, _, err = cladec(monkeypatch, capsys, "run", "layers")
+    try:
+        code, _, err = cladec(monkeypatch, capsys, "run", "layers")
+    finally:
+        signal.signal(signal.SIGINT, at_start)
     assert code == 130
     assert "goes on from there" in err
     assert signal.getsignal(signal.SIGTERM) is before

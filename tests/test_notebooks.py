@@ -10,10 +10,12 @@ import pytest
 from cladec_companion.book import build as book
 from cladec_companion.records.files import ROOT
 
+# Both tests of a notebook run in one process, which executes it once.
 GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in book.notebook_names()]
+pytestmark = pytest.mark.parametrize("executed", GROUPS, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module", params=GROUPS)
+@pytest.fixture(scope="module")
 def executed(request, tmp_path_factory):
     """A notebook executed at `smoke`, its record and environment in a folder of the test's own."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -1,7 +1,7 @@
 """What a record is called in the book, and in what its run differs from the paper's."""
 
 from cladec_companion.evidence import tables
-from cladec_companion.papers import settings_for
+from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.records.escape import markdown
 from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record, place
@@ -64,9 +64,10 @@ def seeds(record: Record) -> str:
 
 def trained_on(record: Record) -> str:
     """Data sets and classifiers of a record."""
+    own = CHAPTERS[record.manifest["experiment"]].classifier
     pairs = record.rows[["dataset", "architecture"]].drop_duplicates().itertuples(index=False)
     return ", ".join(
-        f"{tables.DATASET_NAMES[dataset]} with {tables.ARCHITECTURE_NAMES[architecture]}"
+        f"{tables.DATASET_NAMES[dataset]} with {own or tables.ARCHITECTURE_NAMES[architecture]}"
         for dataset, architecture in pairs
     )
 

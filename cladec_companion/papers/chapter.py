@@ -74,6 +74,8 @@ class Chapter:
         a chapter without one.
     mark
         Place of the chapter's number in the scheme of the method on the map of the chapters.
+    classifier
+        What the classifier is called where it is none of the core's architectures; empty where it is one.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Chapter:
     measures_time: bool = False
     handed_out_by: str = ""
     mark: tuple[int, int] | None = None
+    classifier: str = ""
 
     @property
     def trains(self) -> bool:

@@ -5,6 +5,7 @@ from cladec_companion.papers.chapter import Chapter, InModule
 
 CHAPTER = Chapter(
     "contrast", ContrastSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cdeepex.contrast.experiment"),
+    classifier="the classifier of the paper",
     needs={name: "zennit" for name in EXPERIMENTS if name in ("general", "square")},
     judged_by="cladec_companion.papers.cdeepex.contrast.claims",
 )  # fmt: skip

@@ -9,5 +9,6 @@ CHAPTER = Chapter(
     cells=cells,
     run_cell=InModule("cladec_companion.papers.xai.shifts.experiment"),
     judged_by="cladec_companion.papers.xai.shifts.claims",
+    classifier="a perceptron",
     needs=dict.fromkeys((*SHIFTS, SPLIT, INPUT), "captum"),
 )

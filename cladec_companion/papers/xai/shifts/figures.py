@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import HTML
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -77,16 +78,24 @@ def moved(evidence: Evidence) -> Figure:
     present = [change for change in CHANGES if change in found.index]
     figure, axes = plt.subplots(1, len(present), figsize=(2.1 * len(present) + 1.6, 3.4), squeeze=False, sharey=True)
     names = [name for name in TITLES if name in found][::-1]
+    furthest = 3 * np.nanmax(found[names].to_numpy())
     for axis, change in zip(axes[0], present, strict=True):
         for place, name in enumerate(names):
             value = found.loc[change].get(name, np.nan)
             colour = COLOURS["cladec"] if name.startswith("cladec") else COLOURS["refae"]
             axis.plot(max(value, LEAST), place, "o", color=colour, markersize=4)
         axis.axvline(UNMOVED.value, color="#4d4d4d", lw=0.8, ls=":")
-        axis.set(xscale="log", xlim=(LEAST / 2, 100), title=change)
+        axis.set(xscale="log", xlim=(LEAST / 2, max(100, furthest)), title=change)
         axis.set_yticks(range(len(names)), [TITLES[name] for name in names], fontsize=7)
     figure.supxlabel("distance as a share of the map's length", fontsize=8)
     return figure
+
+
+def numbers(evidence: Evidence) -> pd.DataFrame:
+    """How far explanations move: a row for each method, a column for each change of each data set."""
+    means = evidence.summary["mean"].unstack("metric").rename(index=DATASET_NAMES).rename(columns=TITLES)
+    table = means.droplevel("architecture").T.reindex(dict.fromkeys(TITLES.values())).rename_axis(index=None)
+    return table.map("{:.1e}".format, na_action="ignore").fillna("–")
 
 
 def interactive(record: Record) -> HTML:

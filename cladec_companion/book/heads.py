@@ -102,7 +102,7 @@ def lead(notebook: Path) -> str:
             shown = cell.metadata["mystnb"]
             figure, alt = shown["figure"], shown["image"]["alt"]
             where = f"![{alt}](../book/generated/{figure['name']}.png)"
-            return f":::{{div}} lead\n{where}\n\n{figure['caption']} ({{numref}}`{figure['name']}`)\n:::"
+            return f":::{{div}} opening\n{where}\n\n{figure['caption']} ({{numref}}`{figure['name']}`)\n:::"
     return ""
 
 

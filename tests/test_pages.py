@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from cladec_companion.book import appendix, launch
 from cladec_companion.book import build as book
-from cladec_companion.book import launch
 from cladec_companion.book import pdf as printing
 from cladec_companion.papers.cladec import printed_tables
 from tests.browsing import DESKTOP, PHONE, needs_chromium, offline
@@ -19,7 +19,8 @@ pytestmark = [
     pytest.mark.skipif(not book.HTML.exists(), reason="the book was not built (make book)"),
 ]
 PAGES = sorted(str(path.relative_to(book.HTML)) for path in book.HTML.glob("*/*.html") if path.parent.name[0] != "_")
-CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+APPENDICES = [page for page in PAGES if page.endswith(f"{appendix.SUFFIX}.html")]
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks/") and page not in APPENDICES]
 SLIDES = [page for page in PAGES if page.startswith("book/slides")]
 EXPLORERS = [page for page in CHAPTERS if 'class="explorer"' in (book.HTML / page).read_text(encoding="utf-8")]
 LARGEST = 1_500_000  # bytes of a page with its pictures
@@ -113,7 +114,7 @@ def test_mathematics_is_typeset(opened):
 
 def test_chapter_shows_numbered_figures_and_tables(opened):
     name, page, _ = opened
-    if name in CHAPTERS:
+    if name in CHAPTERS and name.replace(".html", f"{appendix.SUFFIX}.html") not in APPENDICES:
         captions = page.locator("figcaption .caption-number").all_inner_texts()
         assert len(captions) >= 3
         assert all(caption.startswith("Fig.") for caption in captions)
@@ -123,7 +124,7 @@ def test_chapter_shows_numbered_figures_and_tables(opened):
 
 def test_head_leads_to_what_can_be_checked(opened):
     name, page, _ = opened
-    if name in SLIDES or name in [
+    if name in (*SLIDES, *APPENDICES) or name in [
         f"book/{page}.html" for page in ("index", "instructor", "changes", "api", "references")
     ]:
         return
@@ -132,6 +133,18 @@ def test_head_leads_to_what_can_be_checked(opened):
     assert ("Computing:" in head.inner_text()) == (name in CHAPTERS)
     links = head.locator("a").evaluate_all("all => all.map(a => a.href.split('/').pop())")
     assert {*links, Path(name).name} >= {"claims.html", "deviations.html", "status.html"}
+
+
+@pytest.mark.parametrize("name", APPENDICES)
+def test_appendix_keeps_its_chapter_short(name, open_page):
+    whole, _ = open_page(name)
+    core, _ = open_page(name.replace(appendix.SUFFIX, ""))
+    heights = [page.evaluate("document.documentElement.scrollHeight") for page in (core, whole)]
+    assert heights[0] <= 8000
+    assert heights[1] > heights[0]
+    assert core.locator(f"article a[href*='{Path(name).name}']").count()
+    assert whole.locator("table.dataframe tbody tr").count() >= 5
+    assert not whole.locator("article", has_text="{glue").count() + core.locator("article", has_text="{glue").count()
 
 
 def test_every_notebook_says_how_to_run_it(opened):

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from cladec_companion.book import folding, notebook, shown, unchanged
+from cladec_companion.book import appendix, folding, notebook, shown, unchanged
 from cladec_companion.engine import grid, runner, workers
 from cladec_companion.engine.plan import PlannedCell
 from cladec_companion.papers import CHAPTERS, settings_for
@@ -249,7 +249,10 @@ def _stage(executed: dict[str, Path], profile: str, student: bool = False) -> No
     for name, path in executed.items():
         page = nbformat.read(path, 4)
         folding.fold(page)
+        second = appendix.split(page)
         nbformat.write(page, SITE / "notebooks" / f"{name}.ipynb")
+        if second is not None:
+            nbformat.write(second, SITE / "notebooks" / f"{name}{appendix.SUFFIX}.ipynb")
     if student:
         for_students(SITE)
     pages.write(SITE / "book" / "generated", [RECORDED, BUILT])

@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from cladec_companion.book import launch
+from cladec_companion.book.appendix import SUFFIX
 from cladec_companion.book.folding import LEAD
 from cladec_companion.book.found import answer
 from cladec_companion.papers import CHAPTERS, PAPERS
@@ -53,13 +54,22 @@ class Page:
 def contents(site: Path) -> dict[str, str]:
     """Pages in the order of the table of contents, as named there -> the part of the book; the front page has none."""
     listed = yaml.safe_load((site / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    parts = {entry["file"]: part["caption"] for part in listed["parts"] for entry in part["chapters"]}
+    parts = {
+        page["file"]: part["caption"]
+        for part in listed["parts"]
+        for entry in part["chapters"]
+        for page in (entry, *entry.get("sections", []))
+    }
     return {listed["root"]: "", **parts}
 
 
 def chapters(site: Path, profile: str) -> list[Page]:
     """The pages of a staged book that are chapters."""
-    return [_chapter(site, file, part, profile) for file, part in contents(site).items() if file not in WITHOUT_HEAD]
+    return [
+        _chapter(site, file, part, profile)
+        for file, part in contents(site).items()
+        if file not in WITHOUT_HEAD and not file.endswith(SUFFIX)
+    ]
 
 
 def write(site: Path, profile: str) -> None:

@@ -85,17 +85,15 @@ def read_folder(
     names, labels, skipped = [], [], []
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     for path in paths:
-        name = printable(str(path.relative_to(folder)))
-        parts = path.relative_to(folder).parts
+        name, parts = printable(str(path.relative_to(folder))), path.relative_to(folder).parts
         if labelled and (len(parts) < 2 or parts[0] not in known):
             skipped.append(f"{name}: in no class folder")
             continue
-        try:
-            image = data.read_image(path, channels)
-        except Exception as error:  # hostile files make Pillow raise errors of a dozen kinds
-            skipped.append(f"{name}: {_reason(error)}")
+        image = _read(path, channels, size)
+        if isinstance(image, str):
+            skipped.append(f"{name}: {image}")
             continue
-        images.append(data.resized(image, size) if size else image)
+        images.append(image)
         names.append(name)
         labels.append(known[parts[0]] if labelled else 0)
         if len(images) == 1:
@@ -110,6 +108,15 @@ def read_folder(
     ordered = [printable(name) for name in sorted(known, key=known.__getitem__)]
     truth = torch.tensor(labels) if labelled else None
     return Folder(pixels, names, truth, ordered, classes is None, skipped)
+
+
+def _read(path: Path, channels: int, size: tuple[int, int] | None) -> Tensor | str:
+    """A file as an image, resized if asked; the reason why there is none."""
+    try:
+        image = data.read_image(path, channels)
+    except Exception as error:  # hostile files make Pillow raise errors of a dozen kinds
+        return _reason(error)
+    return data.resized(image, size) if size else image
 
 
 def _check_memory(folder: Path, count: int, first: Tensor) -> None:

@@ -153,11 +153,7 @@ def explain(
     mapper = _Mapper(model, preprocess, maps or {})
     for layer in layers:
         mapper(folder.images[:2], torch.zeros(2, dtype=torch.int64), layer)  # what does not fit is said before training
-    known = None if folder.labels is None or not explainer.alpha else folder.labels[train]
-    budget = {} if time_budget is None else {"time_budget": time_budget}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the report has what `fit` warns about
-        explainer.fit(folder.images[train], known, epochs=epochs, progress=progress, **budget)
+    _fit(explainer, folder, train, epochs, time_budget, progress)
     found = explainer.explain(folder.images[held_out])
     explanations = {found.layer: found} if isinstance(found, Explanation) else found
     table = None
@@ -165,10 +161,10 @@ def explain(
         truth = folder.labels[held_out]
         if outputs:
             notes.say(labels.accuracy_doubt(next(iter(explanations.values())).prediction, truth, outputs))
-        if seeds and len(held_out) >= MEASURED:
-            table = explainer.evaluate(folder.images[held_out], truth, seeds=seeds, progress=progress)
-        elif seeds:
+        if seeds and len(held_out) < MEASURED:
             notes.say(NO_TABLE.format(MEASURED, 3 * MEASURED, len(held_out)))
+        elif seeds:
+            table = explainer.evaluate(folder.images[held_out], truth, seeds=seeds, progress=progress)
     inverted = _inverted(explainer, explanations, notes)
     known = folder.images[train][:CONTRASTED]
     changed = _contrasts(explainer, explanations, known, folder.classes, contrast, notes) if contrast else {}
@@ -176,6 +172,17 @@ def explain(
         out,
         _report(explanations, folder, held_out, table, facts, [*notes, *explainer.notes], inverted, changed, mapper),
     )
+
+
+def _fit(
+    explainer: ClaDec, folder: Folder, train: Tensor, epochs: int | None, time_budget: float | None, progress: bool
+) -> None:
+    """Fit an explainer to the images of a folder that are not held out."""
+    known = None if folder.labels is None or not explainer.alpha else folder.labels[train]
+    budget = {} if time_budget is None else {"time_budget": time_budget}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the report has what `fit` warns about
+        explainer.fit(folder.images[train], known, epochs=epochs, progress=progress, **budget)
 
 
 def _contrasts(

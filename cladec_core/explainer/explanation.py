@@ -1,6 +1,7 @@
 """What an explainer answers: images, reconstructions and losses, and how they are drawn."""
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -38,15 +39,15 @@ def draw_signed(axis: Any, values: np.ndarray, bound: float) -> None:
     axis.imshow(values, cmap=signed, vmin=-bound, vmax=bound)
 
 
-class Shown:
+class Shown(ABC):
     """Something with a figure of its own, which a notebook shows."""
 
     value_range: tuple[float, float]
 
     @property
+    @abstractmethod
     def rows(self) -> dict[str, Tensor]:
         """Name the batches of images that `show` draws, (n, channels, height, width)."""
-        raise NotImplementedError
 
     @property
     def captions(self) -> dict[str, list[str]]:

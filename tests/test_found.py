@@ -8,7 +8,7 @@ import pytest
 from cladec_companion.book import found, provenance
 from cladec_companion.evidence.claims import FAILS, HOLDS, Verdict, at_least, every_part, judge
 from cladec_companion.evidence.comparisons import ABOVE, sample
-from cladec_companion.papers import CHAPTERS
+from cladec_companion.papers import CHAPTERS, PAPERS
 from tests.made_up import as_claimed, made_up
 from tests.test_ledger import as_record, begun
 
@@ -103,6 +103,21 @@ def test_no_record_at_all():
 
 def test_what_would_decide_is_short():
     listed = ", ".join(f"layer {number}: 1.0" for number in range(20))
-    assert found._missing(Verdict("undecided", f"x in 1 of 2; about 4 timings would decide ({listed})")) == (
+    assert Verdict("undecided", f"x in 1 of 2; about 4 timings would decide ({listed})").missing == (
         "about 4 timings would decide"
     )
+    told = f"x in 1 of 2 ({listed}); open because of: not converged: RefAE at -3; a single run"
+    assert Verdict("undecided", told).missing == "not converged: RefAE at -3; a single run"
+
+
+def test_a_result_shows_its_picture_once(rows):
+    figures = {key: said.figure for paper in PAPERS for key, said in paper.quotations.items()}
+    records = [as_record(rows)]
+    held = [one.claim.key for one in found.findings(LAYERS, records) if one.verdict.verdict == HOLDS]
+    shown = {figures[key] for key in held if figures.get(key)}
+    page = found.page(LAYERS, records, dict.fromkeys(shown, ("A picture", "It shows.")))
+    drawn = re.findall(r"```\{image\} generated/([\w-]+)\.png\n  :alt: A picture$", page, re.M)
+    assert drawn
+    assert len(drawn) == len(set(drawn))
+    assert set(drawn) <= set(re.findall(r"\{numref\}`([\w-]+)`", page)) <= shown
+    assert "{image}" not in found.page(LAYERS, records)

@@ -270,7 +270,11 @@ def site(tmp_path, monkeypatch):
     words = directive + "word " * 200 + "\n\n" + code + "$$\n" + "xx " * 900 + "\n$$\n"
     (tmp_path / "book" / "reading.md").write_text(f"# How < to\n\n{words}", encoding="utf-8")
     cell = nbformat.v4.new_code_cell(
-        "1", metadata={"papermill": {"duration": 20.0}, "mystnb": {"figure": {"name": "fig-a"}}}
+        "1",
+        metadata={
+            "papermill": {"duration": 20.0},
+            "mystnb": {"figure": {"name": "fig-a", "caption": "It shows."}, "image": {"alt": "A figure"}},
+        },
     )
     cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(b"png").decode()})]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Layers\n\ntext"), cell])
@@ -303,6 +307,7 @@ def test_head_stands_below_the_title_with_links_to_what_can_be_checked(site):
 
 
 def test_map_leads_to_every_chapter_and_figures_are_taken_out(site):
+    assert chapters.take_figures(site) == {"fig-a": ("A figure", "It shows.")}
     chapters.write(site, "quick")
     drawn = (site / "book" / "generated" / "map.html").read_text(encoding="utf-8")
     assert re.findall(r'<a href="([^"]+)"', drawn) == ["reading.html", "../notebooks/layers.html"]

@@ -9,9 +9,11 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const group of groups) {
       const rows = [...group.querySelectorAll("tr[data-ours]")];
       for (const row of rows) {
-        row.hidden = Boolean(form.chapter.value && form.chapter.value !== group.dataset.chapter)
+        row.hidden = Boolean(form.paper.value && form.paper.value !== group.dataset.paper)
+          || Boolean(form.chapter.value && form.chapter.value !== group.dataset.chapter)
           || Boolean(form.ours.value && form.ours.value !== row.dataset.ours)
-          || (form.disagree.checked && row.dataset.disagree !== "yes");
+          || (form.disagree.checked && row.dataset.disagree !== "yes")
+          || (form.comparable.checked && ["not comparable", "not recorded"].includes(row.dataset.ours));
         all += 1;
         shown += row.hidden ? 0 : 1;
       }

@@ -255,7 +255,8 @@ def _stage(executed: dict[str, Path], profile: str, student: bool = False) -> No
             nbformat.write(second, SITE / "notebooks" / f"{name}{appendix.SUFFIX}.ipynb")
     if student:
         for_students(SITE)
-    pages.write(SITE / "book" / "generated", [RECORDED, BUILT])
+    drawn = chapters.take_figures(SITE)
+    pages.write(SITE / "book" / "generated", [RECORDED, BUILT], drawn=drawn)
     chapters.write(SITE, profile)
 
 

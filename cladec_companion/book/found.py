@@ -4,7 +4,6 @@ Nothing here is typed in: which claim stands under which heading, its effect, it
 the records, and change with them.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,10 +15,12 @@ from cladec_companion.book.ledger import judged
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED, Claim, Verdict, corrected
 from cladec_companion.evidence.comparisons import AGAINST, FOR
+from cladec_companion.papers import PAPERS
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.record import Record
 
 Chapters = Mapping[str, Chapter]
+Drawn = Mapping[str, tuple[str, str]]
 SHOWN = 8  # results under a heading of the page; the ledger has all
 HEADINGS = {HOLDS: "Held", FAILS: "Did not hold"}
 READINGS = {HOLDS: FOR, FAILS: AGAINST}
@@ -54,20 +55,29 @@ def _findings(chapters: Chapters, records: list[Record]) -> Iterator[Finding]:
             yield Finding(chapter, claim, verdicts[provenance.name(record)][1], record)
 
 
-def page(chapters: Chapters, records: list[Record]) -> str:
-    """The results of all chapters: what held, what did not, and what would decide the rest."""
+def page(chapters: Chapters, records: list[Record], drawn: Drawn | None = None) -> str:
+    """The results of all chapters: what held, what did not, and what would decide the rest.
+
+    Parameters
+    ----------
+    chapters, records
+        The chapters by name, and the records that decide.
+    drawn
+        Figures whose pictures lie beside the page -> their alternative texts and captions. Each is shown once, by the
+        first result that it shows.
+    """
     found = findings(chapters, records)
     if not found:
         return "No record yet."
-    parts = [_summary(found)]
+    parts, seen = [_summary(found)], set[str]()
     for state, heading in HEADINGS.items():
         own = sorted((one for one in found if one.verdict.verdict == state), key=_strength)
-        parts += [f"## {heading}", "\n".join(map(_item, own[:SHOWN])) or "Nothing, so far."]
+        parts += [f"## {heading}", "\n".join(_items(own[:SHOWN], drawn or {}, seen)) or "Nothing, so far."]
         if len(own) > SHOWN:
             parts.append(f"{len(own) - SHOWN} more are in the [ledger](claims.md).")
     still_open = [one for one in found if one.verdict.verdict == UNDECIDED]
     rows = [
-        {"claim": f"{_link(one)}: {one.claim.text}", "what would decide": _missing(one.verdict)} for one in still_open
+        {"claim": f"{_link(one)}: {one.claim.text}", "what would decide": one.verdict.missing} for one in still_open
     ]
     parts += ["## Nobody knows yet", tables.markdown(pd.DataFrame(rows)) if rows else "Nothing is open."]
     return "\n\n".join(parts)
@@ -97,6 +107,18 @@ def _counted(found: list[Finding]) -> str:
 
 def _link(one: Finding) -> str:
     return f"[{one.claim.key}](../notebooks/{one.chapter.name}.ipynb)"
+
+
+def _items(found: list[Finding], drawn: Drawn, seen: set[str]) -> Iterator[str]:
+    """The results of a heading, each with the picture that shows it, unless the picture was `seen` before."""
+    said = {key: quotation for paper in PAPERS for key, quotation in paper.quotations.items()}
+    for one in found:
+        figure = said[one.claim.key].figure if one.claim.key in said else ""
+        yield _item(one) + (f" See {{numref}}`{figure}`." if figure in drawn else "")
+        if figure in drawn and figure not in seen:
+            seen.add(figure)
+            alt, caption = drawn[figure]
+            yield f"\n  ```{{image}} generated/{figure}.png\n  :alt: {alt}\n  :width: 34em\n  ```\n\n  *{caption}*\n"
 
 
 def _item(one: Finding) -> str:
@@ -143,12 +165,6 @@ def _basis(one: Finding) -> str:
     epochs = one.record.manifest["configuration"].get("decoder_epochs")
     budget = f", {epochs} epochs of the decoder" if epochs else ""
     return f"Record `{one.record.folder.parent.name}`: {provenance.seeds(one.record)}{budget}."
-
-
-def _missing(verdict: Verdict) -> str:
-    """The last part of the evidence of an open claim, which says what would decide it."""
-    last = verdict.evidence.rsplit("; ", 1)[-1]
-    return re.sub(r"\([^()]{60,}\)", "", last).strip()
 
 
 def answer(chapter: Chapter, records: list[Record]) -> str:

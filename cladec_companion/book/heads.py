@@ -79,9 +79,6 @@ def write(site: Path, profile: str) -> None:
     scheme = next(pictures.scheme() for pictures in (paper.pictures for paper in PAPERS) if pictures)
     (generated / "map.html").write_text(chapter_map(found, scheme), encoding="utf-8")
     (generated / "times.md").write_text(times(found) + "\n", encoding="utf-8")
-    for notebook in (site / "notebooks").glob("*.ipynb"):
-        for name, png in figures(notebook).items():
-            (generated / f"{name}.png").write_bytes(png)
     records = find_records(RECORDED)
     for chapter in found:
         parts = [head(chapter, profile)]
@@ -89,7 +86,7 @@ def write(site: Path, profile: str) -> None:
         if name in CHAPTERS:
             parts.append(answer(CHAPTERS[name], records))
         if (site / f"{chapter.file}.ipynb").exists():
-            parts.append(lead(site / f"{chapter.file}.ipynb"))
+            parts.append(lead(site / f"{chapter.file}.ipynb", generated))
         if chapter.computing is not None:
             parts.append(launch.how_to_run(name, profile, launch.address()))
         _put(site, chapter, "\n\n".join(filter(None, parts)))
@@ -105,15 +102,30 @@ def head(chapter: Page, profile: str) -> str:
     return ":::{div} chapter-head\n" + " · ".join(parts + links) + "\n:::"
 
 
-def lead(notebook: Path) -> str:
+def lead(notebook: Path, pictures: Path) -> str:
     """The figure that a page opens with, shown before its place in the text; its cell has the tag `lead`."""
     for cell in nbformat.read(notebook, 4).cells:
         if LEAD in cell.metadata.get("tags", []):
             shown = cell.metadata["mystnb"]
             figure, alt = shown["figure"], shown["image"]["alt"]
-            where = f"![{alt}](../book/generated/{figure['name']}.png)"
-            return f":::{{div}} opening\n{where}\n\n{figure['caption']} ({{numref}}`{figure['name']}`)\n:::"
+            if (pictures / f"{figure['name']}.png").exists():
+                where = f"![{alt}](../book/generated/{figure['name']}.png)"
+                return f":::{{div}} opening\n{where}\n\n{figure['caption']} ({{numref}}`{figure['name']}`)\n:::"
     return ""
+
+
+def take_figures(site: Path) -> dict[str, tuple[str, str]]:
+    """Write the figures of all notebooks among the generated parts, as PNG; returns alternative text and caption."""
+    generated = site / "book" / "generated"
+    generated.mkdir(parents=True, exist_ok=True)
+    found: dict[str, tuple[str, str]] = {}
+    for notebook in sorted((site / "notebooks").glob("*.ipynb")):
+        for name, png in figures(notebook).items():
+            (generated / f"{name}.png").write_bytes(png)
+        shown = [cell.metadata.get("mystnb", {}) for cell in nbformat.read(notebook, 4).cells]
+        both = [(part["figure"], part["image"]["alt"]) for part in shown if "figure" in part and "image" in part]
+        found |= {figure["name"]: (alt, figure.get("caption", "")) for figure, alt in both}
+    return {name: said for name, said in found.items() if (generated / f"{name}.png").exists()}
 
 
 def figures(notebook: Path) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from cladec_companion.book import provenance
+from cladec_companion.book import provenance, verdicts
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import (
     FAILS,
@@ -24,13 +24,15 @@ from cladec_companion.evidence.claims import (
     Verdict,
     corrected,
 )
-from cladec_companion.papers.chapter import Chapter
+from cladec_companion.papers import PAPERS
+from cladec_companion.papers.chapter import Chapter, Quotation
 from cladec_companion.records.record import Record
 
 # Classes of the style sheet; a state without one looks like an undecided claim.
 MARKS = {state: state.replace(" ", "-") for state in STATES} | {FAILS: "fails"}
 SYMBOLS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?", NOT_COMPARABLE: "≁", NOT_APPLICABLE: "–"}
 LOSSES = {"rec", "total", "cls"}  # how their metrics' names begin; all others are accuracies
+OPEN_STATES = (UNDECIDED, NOT_COMPARABLE)
 Judged = tuple[Chapter, Claim, Verdict, dict[str, tuple[int, Verdict]]]
 Chapters = Mapping[str, Chapter]
 
@@ -49,8 +51,8 @@ def judged(chapters: Chapters, records: list[Record]) -> Iterator[Judged]:
             others = () if module is chapter.claims else (found,)
             evidence = [(provenance.name(one), provenance.runs(one), module.evidence(one, *others)) for one in found]
             for claim in module.CLAIMS:
-                verdicts = {name: (runs, claim.decide(measured)) for name, runs, measured in evidence}
-                yield chapter, claim, claim.decide(printed), verdicts
+                ours = {name: (runs, claim.decide(measured)) for name, runs, measured in evidence}
+                yield chapter, claim, claim.decide(printed), ours
 
 
 def ledger(chapters: Chapters, records: list[Record]) -> str:
@@ -58,14 +60,19 @@ def ledger(chapters: Chapters, records: list[Record]) -> str:
     claims: dict[str, _Row] = {}
     found: dict[str, dict[str, Verdict]] = defaultdict(dict)  # source -> claim -> verdict
     chosen = {name: provenance.best(name, records) for name in chapters}
-    for chapter, claim, printed, verdicts in judged(chapters, records):
+    said = {key: quotation for paper in PAPERS for key, quotation in paper.quotations.items()}
+    known = verdicts.history()
+    for chapter, claim, printed, all_ours in judged(chapters, records):
         record = chosen[chapter.name]
-        ours = verdicts.get(provenance.name(record)) if record else None
-        claims[claim.key] = _Row(chapter, claim, printed, ours[1] if ours else None, verdicts)
+        ours = all_ours.get(provenance.name(record)) if record else None
+        claims[claim.key] = _Row(
+            chapter, claim, printed, ours[1] if ours else None, all_ours, said.get(claim.key, Quotation()),
+            known.get(claim.key, []),
+        )  # fmt: skip
         found["printed numbers"][claim.key] = printed
-        for name, (_, verdict) in verdicts.items():
+        for name, (_, verdict) in all_ours.items():
             found[name][claim.key] = verdict
-    counts = pd.DataFrame([_counts(source, verdicts, len(claims)) for source, verdicts in found.items()])
+    counts = pd.DataFrame([_counts(source, decided, len(claims)) for source, decided in found.items()])
     letters = list(dict.fromkeys(key.rstrip(digits) for key in claims))  # claims of a paper are counted by a letter
     listed = sorted(claims, key=lambda key: (letters.index(key.rstrip(digits)), int(key.lstrip(ascii_letters))))
     cards = "\n\n".join(_card(claims[key]) for key in listed)
@@ -81,6 +88,8 @@ class _Row:
     printed: Verdict
     ours: Verdict | None
     all_ours: dict[str, tuple[int, Verdict]]
+    said: Quotation
+    history: list[verdicts.Change]
 
     @property
     def absent(self) -> str:
@@ -104,37 +113,56 @@ def _matrix(rows: Iterable[_Row]) -> str:
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row.chapter.name].append(row.cells())
+    paper_of = {chapter.name: paper.title for paper in PAPERS for chapter in paper.chapters}
     chapters = [
-        {"name": name, "title": provenance.spoken(name).capitalize(), "rows": own} for name, own in groups.items()
+        {"name": name, "paper": paper_of.get(name, ""), "title": provenance.spoken(name).capitalize(), "rows": own}
+        for name, own in groups.items()
     ]
+    papers = list(dict.fromkeys(chapter["paper"] for chapter in chapters))
     environment = Environment(loader=PackageLoader("cladec_companion.book", ""), autoescape=True, trim_blocks=True)
     template = environment.get_template("ledger.html")
-    page = template.render(chapters=chapters, states=STATES, marks=MARKS, symbols=SYMBOLS)
+    page = template.render(papers=papers, chapters=chapters, states=STATES, marks=MARKS, symbols=SYMBOLS)
     return "```{raw} html\n" + re.sub(r"\n\s*\n", "\n", page).strip() + "\n```"
 
 
 def _card(row: _Row) -> str:
-    """One claim: what decides it, and what the printed numbers and each of our records say."""
+    """One claim: in the words of the paper, its rule, its verdicts by the printed numbers and each of our records."""
+    section = row.claim.section
+    where = f"Section {section}" if section[0].isdigit() or section.startswith("C ") else section
     ours = [f"- *{name}*, n = {runs}: {_marked(verdict)}" for name, (runs, verdict) in row.all_ours.items()]
     return "\n".join([
         f"(claim-{row.claim.key.lower()})=",
         ":::{div} claim-card",
-        f"**{row.claim.key}. {row.claim.text}.** (Section {row.claim.section}; {_chapter(row.chapter.name)})",
+        f"**{row.claim.key}. {row.claim.text}.** ({where}; {_chapter(row.chapter.name)})",
         "",
-        f"*Decided by:* {row.claim.test}",
-        "",
+        *_lines(row),
         f"- *printed numbers*: {_marked(row.printed)}",
         *(ours or [f"- *our records*: {row.absent}"]),
         ":::",
     ])  # fmt: skip
 
 
-def _counts(source: str, verdicts: dict[str, Verdict], claims: int) -> dict[str, str | int]:
+def _lines(row: _Row) -> Iterator[str]:
+    """What a card says above the verdicts, each in a paragraph: quotation, rule, figure, what is missing, history."""
+    told = {
+        "The paper": f"“{row.said.quote}”" if row.said.quote else "",
+        "Decided by": row.claim.test,
+        "Shown in": f"{{numref}}`{row.said.figure}`" if row.said.figure else "",
+        "What would decide our record": row.ours.missing if row.ours and row.ours.verdict in OPEN_STATES else "",
+        "Our verdict so far": verdicts.told(row.history),
+    }
+    for heading, text in told.items():
+        if text:
+            yield f"*{heading}:* {text}"
+            yield ""
+
+
+def _counts(source: str, decided: dict[str, Verdict], claims: int) -> dict[str, str | int]:
     """How many claims of a source are in which state, and how many are decided after Holm's correction over all."""
-    states = pd.Series([verdict.verdict for verdict in verdicts.values()]).value_counts()
+    states = pd.Series([verdict.verdict for verdict in decided.values()]).value_counts()
     counts = {state: int(states.get(state, 0)) for state in MARKS}
-    surviving = int(corrected(verdicts)["survives"].sum())
-    return {"verdicts from": source, **counts, "not recorded": claims - len(verdicts), "decided after Holm": surviving}
+    surviving = int(corrected(decided)["survives"].sum())
+    return {"verdicts from": source, **counts, "not recorded": claims - len(decided), "decided after Holm": surviving}
 
 
 def _chapter(experiment: str) -> str:

@@ -17,7 +17,9 @@ from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record, find_records, place
 
 
-def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHAPTERS) -> None:
+def write(
+    folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHAPTERS, drawn: found.Drawn | None = None
+) -> None:
     """Write every generated part of the book into a folder of the staged sources.
 
     Parameters
@@ -28,12 +30,14 @@ def write(folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHA
         Folders of records: the committed ones and those of this machine.
     chapters
         By name.
+    drawn
+        Figures whose pictures are in the folder -> their alternative texts and captions.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = [record for root in roots for record in find_records(root) if record.manifest["profile"] != "smoke"]
     of_single_runs = [paper.printed.known for paper in PAPERS if paper.printed]
     parts = {
-        "found.md": found.page(chapters, find_records(RECORDED)),
+        "found.md": found.page(chapters, find_records(RECORDED), drawn or {}),
         "status.md": status(records, chapters),
         "published.md": published_against_reproduced(records, chapters),
         "claims.md": ledger(chapters, records),

@@ -23,6 +23,7 @@ app.command()(book.archive)
 app.command()(records.train)
 app.command()(records.merge)
 app.command()(records.status)
+app.command()(records.verdicts)
 app.add_typer(study.study, name="study")
 
 # What typer raises for options and commands that it refuses itself, under one name in all its versions.

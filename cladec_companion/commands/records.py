@@ -146,3 +146,31 @@ def half_done() -> list[tuple[str, int, int]]:
 
     found = (progress_of(path) for path in states)
     return [(one["label"], one["done"], one["steps"]) for one in found if one and one["done"] < one["steps"]]
+
+
+@told
+@of_a_checkout
+def verdicts(
+    why: Annotated[
+        str | None, typer.Option(parser=text, metavar="TEXT", help="Add the changes to the history, for this reason.")
+    ] = None,
+) -> None:
+    """List the claims whose verdict by the committed records is not the last one of the history.
+
+    Example: `cladec verdicts --why "Record alpha anew, with one classifier"`
+    """
+    from cladec_companion.book import found
+    from cladec_companion.book import verdicts as histories
+    from cladec_companion.papers import CHAPTERS
+    from cladec_companion.records.files import RECORDED
+    from cladec_companion.records.record import find_records
+
+    before = histories.history()
+    now = {one.claim.key: one.verdict.verdict for one in found.findings(CHAPTERS, find_records(RECORDED))}
+    new = histories.changes(now, before, why or "")
+    for change in new:
+        last = before[change.claim][-1].verdict if change.claim in before else histories.NOT_RECORDED
+        print(f"{change.claim}: {last} -> {change.verdict}")
+    if why:
+        histories.keep(new)
+    print(f"{len(new)} verdicts changed{f', and are in {histories.HISTORY}' if new and why else ''}.")

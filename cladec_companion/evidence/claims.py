@@ -11,6 +11,7 @@ Two more states: *not comparable*, where training was too short for what is stat
 result could speak against a statement, or a picture comes without a number. Each chapter's module holds its claims.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -89,6 +90,12 @@ class Verdict:
     def n(self) -> int:
         """Fewest independent values behind any of its comparisons; 0 without one."""
         return min((comparison.n for comparison in self.comparisons), default=0)
+
+    @property
+    def missing(self) -> str:
+        """What keeps an open claim open, and so what would decide it: the end of the evidence, without long lists."""
+        told = re.sub(r" ?\([^()]{60,}\)", "", self.evidence)
+        return (told.partition("open because of: ")[2] or told.rsplit("; ", 1)[-1]).strip()
 
     def plus(self, more: str) -> "Verdict":
         """The same verdict with more behind it."""

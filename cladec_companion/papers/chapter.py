@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
+from importlib.resources import files
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from cladec_companion.records.settings import Parameters, settings_for
 
@@ -125,12 +129,32 @@ class Chapter:
         return settings_for(self.settings, profile, **changes)
 
 
+@dataclass(frozen=True)
+class Quotation:
+    """A claim in the words of its paper, and where the book shows what became of it.
+
+    Attributes
+    ----------
+    quote
+        A short quotation; empty where the claim restates a picture or a table.
+    figure
+        Label of a figure of the claim's chapter; empty where none shows it.
+    """
+
+    quote: str = ""
+    figure: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Paper:
     """A paper with its chapters, in the order of the book.
 
     Attributes
     ----------
+    title
+        Name of its method, and its authors.
+    package
+        Its folder, as a package: the file `quotations.yml` in it has the sentences behind the claims.
     chapters
         What the paper asks.
     drawn_by
@@ -140,9 +164,17 @@ class Paper:
         Module of the printed numbers: `known()`, the noise of single runs. Empty if the paper prints no spreads.
     """
 
+    title: str
+    package: str
     chapters: tuple[Chapter, ...]
     drawn_by: str = ""
     printed_by: str = ""
+
+    @cached_property
+    def quotations(self) -> dict[str, Quotation]:
+        """What the paper says in its own words, by claim."""
+        text = files(self.package).joinpath("quotations.yml").read_text(encoding="utf-8")
+        return {key: Quotation(**said) for key, said in yaml.safe_load(text).items()}
 
     @property
     def pictures(self) -> ModuleType | None:

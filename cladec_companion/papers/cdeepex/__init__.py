@@ -3,4 +3,4 @@
 from cladec_companion.papers.cdeepex import contrast
 from cladec_companion.papers.chapter import Paper
 
-PAPER = Paper((contrast.CHAPTER,))
+PAPER = Paper("CDeepEx (Feghahati et al.)", __name__, (contrast.CHAPTER,))

@@ -18,6 +18,8 @@ from cladec_companion.papers.cladec import (
 )
 
 PAPER = Paper(
+    "ClaDec (Schneider and Vlachos)",
+    __name__,
     tuple(
         room.CHAPTER
         for room in (

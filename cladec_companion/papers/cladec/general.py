@@ -189,5 +189,5 @@ CLAIMS = [
     Claim("B50", "7", "Explaining costs about as much as training the model", b50),
     Claim("B52", "7", "Poor reconstructions of the RefAE go with hard-to-read ones of ClaDec", b52),
     Claim("B53", "7", "Too small a data set spoils both methods; labels are not needed", b53),
-    Claim("B54", "6.1", "In the last layer only relatively few neurons are active", b54),
+    Claim("B54", "6.1", "In the last layer often only relatively few neurons are active", b54),
 ]

@@ -3,4 +3,4 @@
 from cladec_companion.papers.chapter import Paper
 from cladec_companion.papers.srae import concepts
 
-PAPER = Paper((concepts.CHAPTER,))
+PAPER = Paper("SRAE (Qi, Khorram and Li)", __name__, (concepts.CHAPTER,))

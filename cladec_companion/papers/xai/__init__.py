@@ -3,4 +3,4 @@
 from cladec_companion.papers.chapter import Paper
 from cladec_companion.papers.xai import heatmaps, shifts, units
 
-PAPER = Paper((heatmaps.CHAPTER, shifts.CHAPTER, units.CHAPTER))
+PAPER = Paper("the XAI book (Samek et al.)", __name__, (heatmaps.CHAPTER, shifts.CHAPTER, units.CHAPTER))

@@ -358,11 +358,11 @@ _with_number = claims_of("CDeepEx")
 _ours = claims_of("ours, after CDeepEx, 4", "a sentence of ours, about which the paper prints no number")
 CLAIMS: list[Claim] = [
     _ours("X1", "CDeepEx turns true into probe more often than equally long changes by the other methods", x1),
-    _claim("X2", "The only meaningful explanation is generated from CDeepEx", x2, "4.1.1"),
+    _claim("X2", "The only meaningful explanation is generated from CDeepEx (said of one picture)", x2, "4.1.1"),
     _claim("X3", "Without the constraints a third class consistently has an even higher likelihood", x3, "4.1.2"),
     _claim("X4", "With them the explanation stays with the true class and the probe", x4, "4.1.2"),
     _claim("X5", "Either search ends where both classes are equally likely", x5, "4.1.2"),
-    _claim("X6", "Explanations from several starting points of a GAN are consistent", x6, "4.1.3"),
+    _claim("X6", "Explanations from several starting points of a GAN are consistent for most inputs", x6, "4.1.3"),
     _claim("X7", "They are less consistent for xGEMs", x7, "4.1.3"),
     _ours("X8", "The method works equally well with a VAE and with a WGAN", x8),
     _claim("X9", "Nobody can tell the original from the synthetic image", x9, "4.1.3"),

@@ -276,7 +276,7 @@ def b15(evidence: Evidence) -> Verdict:
 
 
 CLAIMS = [
-    Claim("B1", "6.1", "RefAE reconstructs better than ClaDec at every layer", b1, after_data=FAIR),
+    Claim("B1", "6.1", "RefAE reconstructs better than ClaDec at every layer, but for one cell", b1, after_data=FAIR),
     Claim(
         "B2",
         "6.1",
@@ -295,7 +295,9 @@ CLAIMS = [
     Claim("B9", "6.1", "RefAE's reconstructions agree between VGG and ResNet; ClaDec's vary more", b9),
     Claim("B10", "6.1", "The images of RefAE and ClaDec differ more with each layer", b10),
     Claim("B11", "6.1", "Misclassified samples turn gradually into another class", b11),
-    Claim("B12", "6.1", "Both methods lose texture; ClaDec discards the grey tone, too, and keeps the shape", b12),
+    Claim(
+        "B12", "6.1", "Both methods lose texture; ClaDec also discards the grey tone, and keeps a typical shape", b12
+    ),
     Claim("B13", "6.1", "ClaDec's reconstructions are more prototypical", b13),
     Claim("B14", "6", "Classifiers reach more than 99 / 92 / 45 % accuracy", b14),
     Claim("B15", "C 5.1", "Evaluation accuracy rises with depth for ClaDec and falls for RefAE", b15),

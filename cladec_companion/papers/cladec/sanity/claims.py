@@ -249,8 +249,8 @@ CLAIMS = [
     Claim(
         "B51",
         "2",
-        "Explanations are less sensitive to perturbations that leave the predicted class as it is (the paper's [17]; "
-        "its [22] is not tested)",
+        "Explanations should be less sensitive to perturbations that leave the predicted class as it is (the "
+        "paper's [17]; its [22] is not tested)",
         b51,
     ),
     Claim(

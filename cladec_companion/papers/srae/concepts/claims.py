@@ -382,7 +382,7 @@ SAID = unprinted("the paper prints no number for this sentence")
 OTHERS = ("NN", "SAE", "Lasso")
 CLAIMS = [
     Claim(
-        "S1", "4.2", "The regression error F_reg is lowest for NN, then SRAE, then SAE",
+        "S1", "4.2, tables", "The regression error F_reg is lowest for NN, then SRAE, then SAE",
         decided("NN below SRAE below SAE in F_reg", s1),
     ),
     Claim(
@@ -419,12 +419,12 @@ CLAIMS = [
     ),
     Claim("S9", "4.2", "The results on Places are similar to those on CUB", s9),
     Claim(
-        "S10", "4.2", "No few units of Z can be selected from which the prediction follows faithfully",
+        "S10", "4.2", "Few units of Z from which the prediction follows faithfully are almost impossible to select",
         decided("F_reg of Lasso with at most ten units much above SRAE's", s10),
         after_data="the limit, from the printed numbers",
     ),
     Claim(
-        "S11", "4.2", "Lasso is unfaithful with whatever penalty",
+        "S11", "4.2", "Lasso is unfaithful with different penalties",
         decided("F_reg of Lasso much above SRAE's, with every number of units", s11),
         after_data="the limit, from the printed numbers",
     ),
@@ -434,7 +434,7 @@ CLAIMS = [
     ),
     Claim("S13", "I.2", "With larger γ classification becomes more difficult", decided("accuracy falls with γ", s13)),
     Claim(
-        "S14", "4.2", "What the x-features highlight is almost a complete explanation of the decision",
+        "S14", "ours, after 4.2", "What the x-features highlight is almost a complete explanation of the decision",
         decided("accuracy lost at γ = 5 % below the limit", s14), after_data="the limit, from the printed numbers",
     ),
     Claim(

@@ -53,6 +53,7 @@ lint: setup ## Check style, directions of imports, types, and how notebooks and 
 	$(RUN) lint-imports --no-cache
 	$(RUN) mypy
 	$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/book.yml .github/workflows/release.yml .github/workflows/tests.yml
+	@if command -v actionlint > /dev/null; then actionlint; else echo "actionlint is not installed: workflows were checked by their schema only"; fi
 	$(RUN) pytest tests/test_sources.py tests/test_prose.py
 
 format: setup ## Bring the sources into the common format

@@ -157,8 +157,8 @@ def test_the_hooks_before_a_commit_are_what_make_lint_runs():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     assert [repository["repo"] for repository in hooks] == ["local"]  # nothing is fetched
     assert [hook["entry"] for hook in hooks[0]["hooks"]] == [
-        line.strip().replace("$(RUN)", tool) for line in lint.splitlines()
-    ]
+        line.strip().replace("$(RUN)", tool) for line in lint.splitlines() if line.startswith("\t$(RUN)")
+    ]  # actionlint is no package of Python: it runs where it is installed
 
 
 def test_every_room_stands_in_the_picture_of_the_house():

@@ -10,6 +10,7 @@ import pytest
 from cladec_companion.book import appendix, launch
 from cladec_companion.book import build as book
 from cladec_companion.book import pdf as printing
+from cladec_companion.evidence.style import WIDEST
 from cladec_companion.papers.cladec import printed_tables
 from tests.browsing import DESKTOP, PHONE, needs_chromium, offline
 
@@ -207,6 +208,20 @@ def test_nothing_is_cut_on_a_desk(opened):
             break
         page.wait_for_timeout(100)
     assert cut == []
+
+
+def test_pictures_take_the_margin_and_end_before_the_window(opened):
+    name, page, _ = opened
+    if name in SLIDES:
+        return
+    page.wait_for_function("document.readyState === 'complete'")
+    pictures = page.locator("article figure img:visible, article .opening img:visible").evaluate_all(
+        "all => all.map(one => [one.naturalWidth, one.clientWidth, one.getBoundingClientRect().right, one.alt,"
+        " one.clientHeight])"
+    )
+    for natural, shown, right, alt, height in pictures:
+        assert right <= DESKTOP["width"], alt
+        assert shown >= min(natural, WIDEST) - 1 or height >= 500, alt  # an opening picture is no taller than that
 
 
 def test_what_is_wider_than_a_phone_scrolls_in_a_frame_and_keeps_its_first_column(open_page):

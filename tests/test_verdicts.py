@@ -83,4 +83,4 @@ def test_a_card_quotes_the_paper_and_tells_the_history():
     assert "*Our verdict so far:* " in card
     assert "occlusion recorded anew, with one classifier" in card
     (open_one,) = [part for part in page.split("(claim-")[1:] if part.startswith("b2)")]
-    assert "*What would decide our record:* " in open_one
+    assert "*What keeps our verdict open:* " in open_one

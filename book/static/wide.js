@@ -1,4 +1,4 @@
-// A table or listing that is wider than the text takes the margin beside it, too; the contents there step aside.
+// A table, listing or picture that is wider than the text takes the margin beside it, too; the contents there step aside.
 document.addEventListener("DOMContentLoaded", () => {
   const article = document.querySelector(".bd-article"), contents = document.querySelector(".bd-sidebar-secondary");
   if (!article) return;
@@ -25,6 +25,13 @@ document.addEventListener("DOMContentLoaded", () => {
       wide.classList.add("wide");
       wide.classList.toggle("tight", part.scrollWidth > part.clientWidth + 1);  // not even the margin is enough
       watch.observe(wide);
+    }
+    for (const picture of article.querySelectorAll("img")) {
+      if (picture.naturalWidth <= picture.clientWidth + 1 || picture.closest("aside, details, .admonition, table")) continue;
+      const inset = article.getBoundingClientRect().right - picture.parentElement.closest("figure, li, div").getBoundingClientRect().right;
+      picture.style.setProperty("--room", `${room + inset}px`);
+      picture.classList.add("wide");
+      watch.observe(picture);
     }
   }
 

@@ -77,7 +77,7 @@ def page(chapters: Chapters, records: list[Record], drawn: Drawn | None = None) 
             parts.append(f"{len(own) - SHOWN} more are in the [ledger](claims.md).")
     still_open = [one for one in found if one.verdict.verdict == UNDECIDED]
     rows = [
-        {"claim": f"{_link(one)}: {one.claim.text}", "what would decide": one.verdict.missing} for one in still_open
+        {"claim": f"{_link(one)}: {one.claim.text}", "what keeps it open": one.verdict.missing} for one in still_open
     ]
     parts += ["## Nobody knows yet", tables.markdown(pd.DataFrame(rows)) if rows else "Nothing is open."]
     return "\n\n".join(parts)
@@ -118,7 +118,7 @@ def _items(found: list[Finding], drawn: Drawn, seen: set[str]) -> Iterator[str]:
         if figure in drawn and figure not in seen:
             seen.add(figure)
             alt, caption = drawn[figure]
-            yield f"\n  ```{{image}} generated/{figure}.png\n  :alt: {alt}\n  :width: 34em\n  ```\n\n  *{caption}*\n"
+            yield f"\n  ```{{image}} generated/{figure}.png\n  :alt: {alt}\n  :width: 100%\n  ```\n\n  {caption}\n"
 
 
 def _item(one: Finding) -> str:

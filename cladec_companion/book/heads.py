@@ -54,12 +54,7 @@ class Page:
 def contents(site: Path) -> dict[str, str]:
     """Pages in the order of the table of contents, as named there -> the part of the book; the front page has none."""
     listed = yaml.safe_load((site / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    parts = {
-        page["file"]: part["caption"]
-        for part in listed["parts"]
-        for entry in part["chapters"]
-        for page in (entry, *entry.get("sections", []))
-    }
+    parts = {entry["file"]: part["caption"] for part in listed["parts"] for entry in part["chapters"]}
     return {listed["root"]: "", **parts}
 
 

@@ -148,7 +148,7 @@ def _lines(row: _Row) -> Iterator[str]:
         "The paper": f"“{row.said.quote}”" if row.said.quote else "",
         "Decided by": row.claim.test,
         "Shown in": f"{{numref}}`{row.said.figure}`" if row.said.figure else "",
-        "What would decide our record": row.ours.missing if row.ours and row.ours.verdict in OPEN_STATES else "",
+        "What keeps our verdict open": row.ours.missing if row.ours and row.ours.verdict in OPEN_STATES else "",
         "Our verdict so far": verdicts.told(row.history),
     }
     for heading, text in told.items():

@@ -15,10 +15,15 @@ import numpy as np
 import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 PNG = "data:image/png;base64,"
 PALETTE = 2_048
+DPI = 110  # of figures in notebooks
+CSS_DPI = 96  # a browser's pixels to the inch
+WIDEST = 960  # of a browser's pixels: the text of a page and the margin beside it, on a screen of 1300
+SMALLEST = 8.0  # points, of text as a page shows it on this screen
 # Okabe and Ito's palette: safe for colour-blind readers, legible on white and on dark.
 COLOURS = {"original": "#4d4d4d", "refae": "#0072b2", "cladec": "#d55e00", "published": "#009e73"}
 LABELS = {"original": "X", "refae": r"$\hat X_R$ (RefAE)", "cladec": r"$\hat X_E$ (ClaDec)"}
@@ -28,7 +33,7 @@ LABELS = {"original": "X", "refae": r"$\hat X_R$ (RefAE)", "cladec": r"$\hat X_E
 def style() -> Iterator[None]:
     """The house style, for a block; matplotlib's own settings come back afterwards."""
     settings: Any = {
-        "figure.dpi": 110, "savefig.dpi": 220, "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
+        "figure.dpi": DPI, "savefig.dpi": 220, "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
         "legend.frameon": False, "figure.constrained_layout.use": True, "axes.spines.top": False,
         "axes.spines.right": False,
     }  # fmt: skip
@@ -43,10 +48,19 @@ def drawn(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     def styled(*args: Any, **kwargs: Any) -> Figure:
         with style():
             figure = draw(*args, **kwargs)
+            _legible(figure)
         plt.close(figure)
         return figure
 
     return styled
+
+
+def _legible(figure: Figure) -> None:
+    """Enlarge the text that would be smaller than `SMALLEST` on the page, where wide figures are shrunk to `WIDEST`."""
+    width = figure.get_figwidth()
+    shown = min(width * DPI, WIDEST) / CSS_DPI
+    for text in figure.findobj(Text):
+        text.set_fontsize(max(text.get_fontsize(), SMALLEST * width / shown))
 
 
 def signed_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:

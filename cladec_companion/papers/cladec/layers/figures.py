@@ -7,6 +7,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from cladec_companion.evidence.explorer import Control, explore, images_control, largest, said_of
+from cladec_companion.evidence.lines import legend_below
 from cladec_companion.evidence.style import (
     COLOURS,
     LABELS,
@@ -140,7 +141,7 @@ def over_depth(sources: dict[str, pd.DataFrame], dataset: str, architecture: str
     for axis in axes:
         axis.set(xlabel="layer, counted from the output")
         axis.set_xticks(sorted({index[2] for part in sources.values() for index in part.index}))
-    axes[0].legend(fontsize=7)
+    legend_below(figure, columns=4)
     figure.suptitle(f"{DATASET_NAMES[dataset]}, {ARCHITECTURE_NAMES[architecture]}", fontsize=9)
     return figure
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.evidence.explorer import Control, classes_of, explore, largest
-from cladec_companion.evidence.lines import first_run, heading
+from cladec_companion.evidence.lines import first_run, heading, legend_below
 from cladec_companion.evidence.style import COLOURS, apart, close_up, drawn, picture, show, signed_difference, unit
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.occlusion.claims import Evidence
@@ -109,7 +109,7 @@ def accuracy_under_occlusion(sources: dict[str, Evidence], run: tuple[str, str])
                 )  # fmt: skip
         axis.set(title=name, xlabel="layer, counted from the output", xticks=range(len(layers)), xticklabels=layers)
     axes[0, 0].set(ylabel="accuracy on occluded images")
-    axes[0, -1].legend(fontsize=7)
+    legend_below(figure)
     figure.suptitle(f"{DATASET_NAMES[run[0]]}, {ARCHITECTURE_NAMES[run[1]]}", fontsize=9)
     return figure
 
@@ -132,7 +132,7 @@ def deletion_curves(record: Record, run: tuple[str, str] | None = None) -> Figur
                 axis.plot(curve.index, curve.astype(float), line, color=METHOD_COLOURS[method], lw=1.4, label=label)
         axis.set(title=layer, xlabel="occluded squares k", ylim=(0, 1.02))
     axes[0, 0].set(ylabel="accuracy of the classifier")
-    axes[0, -1].legend(fontsize=7)
+    legend_below(figure, columns=5)
     figure.suptitle(heading(record, run) + "; solid: most relevant first, dashed: least relevant first", fontsize=8)
     return figure
 
@@ -151,7 +151,7 @@ def contrast(record: Record) -> Figure:
         _bars(axis, wide)
         axis.set_title(heading(record, run), fontsize=8)
     axes[0, 0].set_ylabel("Spearman correlation\nwith contrast")
-    axes[0, -1].legend(fontsize=7)
+    legend_below(figure)
     return figure
 
 

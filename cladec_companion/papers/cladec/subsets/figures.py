@@ -8,7 +8,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from cladec_companion.evidence.explorer import Control, explore, images_control, largest, measured
-from cladec_companion.evidence.lines import first_run, heading
+from cladec_companion.evidence.lines import first_run, heading, legend_below
 from cladec_companion.evidence.style import COLOURS, apart, drawn, grid, picture, signed_difference, unit
 from cladec_companion.papers.cladec.subsets.claims import Evidence, improvement
 from cladec_companion.records.record import Record
@@ -82,8 +82,7 @@ def loss_over_size(record: Record, run: tuple[str, str] | None = None) -> Figure
     axes[1].axhline(clean, color="#8a8f98", ls=":", lw=1, label="on the images themselves")
     axes[0].set(ylabel="reconstruction loss\n(standardised mean)")
     axes[1].set(ylabel="accuracy of the classifier\non reconstructions", ylim=(0, 1.02))
-    for axis in axes:
-        axis.legend(fontsize=6.5)
+    legend_below(figure, columns=5)
     figure.suptitle(heading(record, run), fontsize=8)
     return figure
 

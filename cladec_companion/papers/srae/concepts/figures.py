@@ -165,27 +165,28 @@ def meanings(record: Record) -> Figure:
 def places(sources: dict[str, Evidence]) -> Figure:
     """Faithfulness against orthogonality, and locality, of each method: printed and measured."""
     found = [(source, evidence, place) for source, evidence in sources.items() for place in evidence.places]
-    figure, axes = plt.subplots(2, len(found), figsize=(3.0 * len(found), 5.0), squeeze=False)
-    for (above, below), (source, evidence, place) in zip(axes.T, found, strict=True):
+    figure, axes = plt.subplots(len(found), 2, figsize=(8.4, 2.0 * len(found)), squeeze=False)
+    for (left, right), (source, evidence, place) in zip(axes, found, strict=True):
         for method in (*ORDER, "logit", "Z"):
             values = [_mean(evidence, place, method, metric) for metric in ("f_reg", "o1", "locality")]
             colour = COLOURS["cladec"] if method == SRAE else COLOURS["original"]
             if np.isfinite(values[:2]).all():
-                above.plot(values[0], values[1], "o", color=colour)
-                above.annotate(method, values[:2], xytext=(4, 3), textcoords="offset points", fontsize=7)
+                left.plot(values[0], values[1], "o", color=colour)
+                left.annotate(method, values[:2], xytext=(4, 3), textcoords="offset points", fontsize=7)
             if np.isfinite(values[2]):
-                below.barh(method, values[2], color=colour)
-        above.set_xscale("log")
-        above.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        above.xaxis.set_minor_formatter(NullFormatter())
-        above.margins(x=0.2)
-        above.set(xlabel="F_reg (test)", ylabel="O1", title=f"{titled(place[0])}, {source}")
+                right.barh(method, values[2], color=colour)
+        left.set_xscale("log")
+        left.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        left.xaxis.set_minor_formatter(NullFormatter())
+        left.margins(x=0.2)
+        left.set(ylabel="O1", title=f"{titled(place[0])}, {source}")
         chance = _mean(evidence, place, "chance", "locality")
         if np.isfinite(chance):
-            below.axvline(chance, color="#8a8f98", ls="--", lw=1)
-        below.set(xlabel="locality (nats; dashed: chance)")
-        below.invert_yaxis()
+            right.axvline(chance, color="#8a8f98", ls="--", lw=1)
+        right.invert_yaxis()
+    axes[-1, 0].set_xlabel("F_reg (test)")
+    axes[-1, 1].set_xlabel("locality (nats; dashed: chance)")
     return figure
 
 

@@ -2,12 +2,13 @@
 
 Run it with `python -m benchmarks.pictures` where CIFAR-100 is at hand (`CLADEC_DATA`). Networks are trained for
 minutes, so they are no good classifiers; what is asked is what the explainer makes of them. The first network is
-explained with each decoder and each loss, the others as by default. A row is written as soon as it is measured.
+explained with each decoder and each loss, the others as by default; one figure compares what these draw. A row is
+written as soon as it is measured. The book shows the table and the figure in `book/results/bench`.
 """
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +16,11 @@ import pandas as pd
 import torch
 import torchvision
 import typer
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from cladec_companion.commands.shared import told
+from cladec_companion.evidence.style import drawn, grid
 from cladec_companion.records.files import ROOT
 from cladec_core import ClaDec, Explanation, data, training
 from cladec_core.data import ImageData
@@ -51,6 +54,13 @@ def checkerboard(images: Tensor) -> float:
     rows, columns = (side // 2 for side in power.shape[-2:])
     finest = power[..., rows, :].sum() + power[..., :, columns].sum() - power[..., rows, columns].sum()
     return (finest / power.sum()).item()
+
+
+@drawn
+def compared(originals: Tensor, names: Sequence[str], reconstructions: Mapping[str, Tensor]) -> Figure:
+    """The same images by each choice of decoder and loss, (n, channels, height, width) in [0, 1]."""
+    rows = {"X": originals, **reconstructions}
+    return grid([(name, list(batch.clip(0, 1).numpy())) for name, batch in rows.items()], list(names))
 
 
 def measured(model: nn.Module, layer: str, images: ImageData, how: dict[str, str], budget: float) -> Iterator[Any]:
@@ -93,7 +103,8 @@ def main(
     """Try the explainer on real colour images; each row is printed and written as soon as it is there."""
     given = data.load(dataset, size=side, resize="bilinear", train_limit=images, test_limit=MEASURED, standardise=False)
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    by_choice: dict[str, Tensor] = {}
     for network, layer in NETWORKS.items():
         model = trained(network, given, epochs)
         logits = training.apply(model, given.test_images, training.compute("cpu"))
@@ -102,6 +113,11 @@ def main(
             row, found = measured(model, layer, given, {"decoder": decoder, "loss": loss}, budget)
             rows.append({"network": network, "layer": layer, "accuracy": accuracy} | row)
             found.show(SHOWN).savefig(out / f"{network}-{decoder}-{loss}.png", dpi=120)
+            if len(by_choice) < len(CHOICES):
+                by_choice[f"{decoder},\n{loss}"] = found.reconstruction[:SHOWN]
+                names = [given.classes[label] for label in given.test_labels[:SHOWN]]
+                figure = compared(given.test_images[:SHOWN], names, by_choice)
+                figure.savefig(out / "compared.png", dpi=120, bbox_inches="tight")
             pd.DataFrame(rows).to_csv(out / "table.csv", index=False)
             print(pd.Series(rows[-1]).to_string(), flush=True)
 

@@ -53,7 +53,7 @@ def test_another_verdict_moves_a_claim(rows):
 
 def test_a_chapter_opens_with_its_answer_and_one_without_a_record_with_none(rows):
     text = found.answer(CHAPTERS["layers"], [as_record(rows)])
-    assert "(B1)" in text.split("**Held:**")[1]
+    assert "([B1](claim-b1))" in text.split("**Held:**")[1]
     assert "Record `laptop`: 3 seeds" in text
     assert found.answer(CHAPTERS["layers"], []) == ""
     assert found.answer(CHAPTERS["cost"], [as_record(rows)]) == ""
@@ -121,3 +121,14 @@ def test_a_result_shows_its_picture_once(rows):
     assert len(drawn) == len(set(drawn))
     assert set(drawn) <= set(re.findall(r"\{numref\}`([\w-]+)`", page)) <= shown
     assert "{image}" not in found.page(LAYERS, records)
+
+
+def test_an_open_claim_is_told_of_only_if_most_comparisons_are_for_it(rows):
+    open_still = judge([*compared(1.0, 2.0), *compared(0.0)], "loss higher")
+    assert open_still.verdict == "undecided"
+    assert found._share(open_still) == pytest.approx(2 / 3)
+    assert found._share(judge([*compared(1.0), *compared(0.0, 0.0)], "loss higher")) == pytest.approx(1 / 3)
+    assert found._share(judge(compared(1.0, 2.0), "loss higher")) == 0  # decided
+    noisy = rows[rows["seed"] == 0]
+    text = found.answer(CHAPTERS["layers"], [as_record(noisy)])
+    assert "**Not decided:** [B" in text

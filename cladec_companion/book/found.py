@@ -21,6 +21,7 @@ from cladec_companion.records.record import Record
 
 Chapters = Mapping[str, Chapter]
 Drawn = Mapping[str, tuple[str, str]]
+LEANING = 3  # open claims that a chapter's answer tells of
 SHOWN = 8  # results under a heading of the page; the ledger has all
 HEADINGS = {HOLDS: "Held", FAILS: "Did not hold"}
 READINGS = {HOLDS: FOR, FAILS: AGAINST}
@@ -155,10 +156,27 @@ def _decisive(verdict: Verdict) -> Verdict:
     return _decisive(hangs(agreeing, key=lambda part: float(np.nan_to_num(part.p, nan=1.0))))
 
 
+def _card(one: Finding) -> str:
+    """A link to the claim's card in the ledger."""
+    return f"[{one.claim.key}](claim-{one.claim.key.lower()})"
+
+
+def _share(verdict: Verdict) -> float:
+    """Share of an open claim's comparisons that are for it; 0 if any is against it."""
+    readings = [comparison.reading for comparison in verdict.comparisons]
+    if verdict.verdict != UNDECIDED or not readings or AGAINST in readings:
+        return 0.0
+    return readings.count(FOR) / len(readings)
+
+
 def _measured(verdict: Verdict) -> str:
     """What was compared, and in how many cases it came out as claimed: the first words of the evidence."""
-    text = verdict.evidence.partition(",")[0].partition(" (")[0]
+    text = _counts(verdict)
     return text[:1].upper() + text[1:]
+
+
+def _counts(verdict: Verdict) -> str:
+    return verdict.evidence.partition(",")[0].partition(" (")[0]
 
 
 def _basis(one: Finding) -> str:
@@ -174,13 +192,17 @@ def answer(chapter: Chapter, records: list[Record]) -> str:
         return ""
     by_state = {state: [one for one in found if one.verdict.verdict == state] for state in (HOLDS, FAILS)}
     rest = [one for one in found if one.verdict.verdict not in by_state]
+    leaning = sorted((one for one in rest if _share(one.verdict) > 0.5), key=lambda one: -_share(one.verdict))[:LEANING]
     sentences = [
-        f"**{said}:** {'; '.join(f'{one.claim.text} ({one.claim.key})' for one in by_state[state])}."
+        f"**{said}:** {'; '.join(f'{one.claim.text} ({_card(one)})' for one in by_state[state])}."
         for state, said in ((HOLDS, "Held"), (FAILS, "Did not hold"))
         if by_state[state]
     ]
-    if rest:
-        keys = ", ".join(one.claim.key for one in rest)
-        sentences.append(f"**Not decided:** {keys}; the [ledger](../book/claims.md) says why.")
+    if leaning:
+        so_far = "; ".join(f"{one.claim.text} ({_card(one)}: {_counts(one.verdict)})" for one in leaning)
+        sentences.append(f"**Open, though most comparisons are for it:** {so_far}.")
+    others = [one for one in rest if one not in leaning]
+    if others:
+        sentences.append(f"**Not decided:** {', '.join(map(_card, others))}; the cards say why.")
     basis = _basis(found[0])
     return ":::{admonition} The answer, from the records\n" + "\n\n".join([*sentences, basis]) + "\n:::"

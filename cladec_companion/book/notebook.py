@@ -116,6 +116,8 @@ def wrapped(table: pd.DataFrame) -> Styler:
 
     short = table.map(lambda cell: len(str(cell)) <= SHORT).all(axis=None)
     kinds = "dataframe wrapped compact" if short else "dataframe wrapped"
+    if short:  # numbers stay in one line, and the table takes the width that they need
+        table = table.map(lambda cell: str(cell).replace(" ", "\u00a0"))
     return table.reset_index().style.map(mark).hide(axis="index").set_table_attributes(f'class="{kinds}"')
 
 

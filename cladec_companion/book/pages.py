@@ -1,5 +1,6 @@
 """Pages made from records: what ran, published against reproduced, the front page's picture."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def write(
         "differences.md": differences(chapters, records),
         "thresholds.md": tables.markdown(thresholds.table().reset_index()),
         "architectures.md": architectures(RECORDED / "bench" / "architectures.csv"),
+        "choices.md": choices(RECORDED / "bench", folder),
         "noise.md": "\n\n".join(tables.markdown(noise.table(known()).reset_index()) for known in of_single_runs),
     }
     for name, text in parts.items():
@@ -67,6 +69,41 @@ def architectures(table: Path) -> str:
         f"{works} of {len(tried)} classifiers work ({counts}), each with random weights and the block in the middle of "
         f"its forward pass, on images of {sizes} pixels:\n\n:::{{dropdown}} The table\n{tables.markdown(shown)}\n:::"
     )
+
+
+def choices(bench: Path, folder: Path) -> str:
+    """What decoders and losses draw of real colour images (`benchmarks.pictures`), and what large images cost.
+
+    The figure is copied into `folder`.
+    """
+    (folder / "compared.png").write_bytes((bench / "compared.png").read_bytes())
+    tried = pd.read_csv(bench / "pictures.csv")
+    large = json.loads((bench / "large_images.json").read_text(encoding="utf-8"))
+    shown = tried.assign(
+        accuracy=tried["accuracy"].map("{:.0%}".format),
+        ΔRec=[f"{one['ΔRec']:.4f} ({one['ΔRec_low']:.4f} to {one['ΔRec_high']:.4f})" for _, one in tried.iterrows()],
+        agreement=tried["agreement"].map("{:.0%}".format), structure=tried["structure"].map("{:.3f}".format),
+        finest=(tried["finest"] / tried["finest_original"]).map("{:.2f}".format),
+        seconds=tried["seconds"].map("{:.0f}".format),
+    ).rename(columns={"rec_cladec": "squared error", "agreement": "same prediction", "finest": "finest pattern"})  # fmt: skip
+    columns = ["network", "layer", "accuracy", "decoder", "loss", "squared error", "ΔRec", "same prediction", "structure",
+               "finest pattern", "seconds"]  # fmt: skip
+    costs = "; ".join(
+        f"`{layer}` took {found['seconds'] / 60:.0f} minutes and {found['peak_gb']:.1f} GB"
+        for layer, found in large.items() if isinstance(found, dict)
+    )  # fmt: skip
+    return "\n\n".join([
+        "```{figure} generated/compared.png\n:name: fig-choices\n"
+        ":alt: Small colour photographs and their reconstructions, a row for each decoder and loss.\n\n"
+        "Upsampling draws without checkerboards, the perceptual loss more sharply: eight test images of CIFAR-100, and "
+        "what ClaDec makes of one layer of a small network with each decoder and each loss.\n```",
+        "*Same prediction* is the share of test images whose reconstruction the network puts into the same class as the "
+        "image, *structure* the multi-scale similarity to the image (1: the same), *finest pattern* the share of power "
+        "that changes from pixel to pixel, as a multiple of that of the images: above 1 there are checkerboards.",
+        f":::{{div}} numbers\n{tables.markdown(shown[columns].round(4))}\n:::",
+        f"**Large images.** {large['images']} images of {large['side']}x{large['side']} through a ResNet-18, with a budget of "
+        f"{large['budget'] / 60:.0f} minutes of training a layer, on {markdown(large['machine'])}: {costs}.",
+    ])  # fmt: skip
 
 
 def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) -> str:

@@ -6,9 +6,12 @@ from nbformat import NotebookNode
 
 from cladec_companion.records.record import Record
 
-# Such as "of the committed record where there is one, else of this run again".
+# Such as "of the committed record where there is one, else of this run again". Every committed record has the images
+# that the figures of its chapter ask for, so "where it has them" comes to the same.
 EITHER = re.compile(
-    r"((?:of |for )?the committed record) where there is one, else ((?:of |for )?this run(?: again)?)", re.IGNORECASE
+    r"((?:of |for )?the committed record) where (?:there is one|it has them), "
+    r"else ((?:of |for )?this run(?: again)?)",
+    re.IGNORECASE,
 )
 
 

@@ -18,6 +18,25 @@ from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record, find_records, place
 
 
+CHOICES = """```{{figure}} generated/compared.png
+:name: fig-choices
+:alt: Small colour photographs and their reconstructions, a row for each decoder and loss.
+
+Eight test images of CIFAR-100, and what ClaDec makes of one layer of a small network with each decoder and each loss.
+```
+
+*Same prediction* is the share of test images whose reconstruction the network puts into the same class as the image,
+*structure* the multi-scale similarity to the image (1: the same), *finest pattern* the share of power that changes from
+pixel to pixel, as a multiple of the share in the images (checkerboards raise it).
+
+:::{{div}} numbers
+{table}
+:::
+
+**Large images.** {images} images of {side}x{side} through a ResNet-18, with a budget of {minutes:.0f} minutes of
+training a layer, on {machine}: {costs}."""
+
+
 def write(
     folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHAPTERS, drawn: found.Drawn | None = None
 ) -> None:
@@ -78,32 +97,30 @@ def choices(bench: Path, folder: Path) -> str:
     """
     (folder / "compared.png").write_bytes((bench / "compared.png").read_bytes())
     tried = pd.read_csv(bench / "pictures.csv")
-    large = json.loads((bench / "large_images.json").read_text(encoding="utf-8"))
-    shown = tried.assign(
-        accuracy=tried["accuracy"].map("{:.0%}".format),
-        ΔRec=[f"{one['ΔRec']:.4f} ({one['ΔRec_low']:.4f} to {one['ΔRec_high']:.4f})" for _, one in tried.iterrows()],
-        agreement=tried["agreement"].map("{:.0%}".format), structure=tried["structure"].map("{:.3f}".format),
-        finest=(tried["finest"] / tried["finest_original"]).map("{:.2f}".format),
-        seconds=tried["seconds"].map("{:.0f}".format),
-    ).rename(columns={"rec_cladec": "squared error", "agreement": "same prediction", "finest": "finest pattern"})  # fmt: skip
-    columns = ["network", "layer", "accuracy", "decoder", "loss", "squared error", "ΔRec", "same prediction", "structure",
-               "finest pattern", "seconds"]  # fmt: skip
-    costs = "; ".join(
-        f"`{layer}` took {found['seconds'] / 60:.0f} minutes and {found['peak_gb']:.1f} GB"
-        for layer, found in large.items() if isinstance(found, dict)
+    shown = pd.DataFrame(
+        {
+            "network": tried["network"], "layer": tried["layer"], "decoder": tried["decoder"], "loss": tried["loss"],
+            "squared error": tried["rec_cladec"].map("{:.4f}".format),
+            "ΔRec": [
+                f"{mean:.4f} ({low:.4f} to {high:.4f})"
+                for mean, low, high in tried[["ΔRec", "ΔRec_low", "ΔRec_high"]].to_numpy()
+            ],
+            "same prediction": tried["agreement"].map("{:.0%}".format),
+            "structure": tried["structure"].map("{:.3f}".format),
+            "finest pattern": (tried["finest"] / tried["finest_original"]).map("{:.2f}".format),
+            "seconds": tried["seconds"].map("{:.0f}".format),
+        }
     )  # fmt: skip
-    return "\n\n".join([
-        "```{figure} generated/compared.png\n:name: fig-choices\n"
-        ":alt: Small colour photographs and their reconstructions, a row for each decoder and loss.\n\n"
-        "Upsampling draws without checkerboards, the perceptual loss more sharply: eight test images of CIFAR-100, and "
-        "what ClaDec makes of one layer of a small network with each decoder and each loss.\n```",
-        "*Same prediction* is the share of test images whose reconstruction the network puts into the same class as the "
-        "image, *structure* the multi-scale similarity to the image (1: the same), *finest pattern* the share of power "
-        "that changes from pixel to pixel, as a multiple of that of the images: above 1 there are checkerboards.",
-        f":::{{div}} numbers\n{tables.markdown(shown[columns].round(4))}\n:::",
-        f"**Large images.** {large['images']} images of {large['side']}x{large['side']} through a ResNet-18, with a budget of "
-        f"{large['budget'] / 60:.0f} minutes of training a layer, on {markdown(large['machine'])}: {costs}.",
-    ])  # fmt: skip
+    large = json.loads((bench / "large_images.json").read_text(encoding="utf-8"))
+    costs = " and ".join(
+        f"`{layer}` took {found['seconds'] / 60:.0f} minutes and {found['peak_gb']:.1f} GB"
+        for layer, found in large.items()
+        if isinstance(found, dict)
+    )
+    return CHOICES.format(
+        table=tables.markdown(shown), images=large["images"], side=large["side"], minutes=large["budget"] / 60,
+        machine=markdown(large["machine"]), costs=costs,
+    )  # fmt: skip
 
 
 def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) -> str:

@@ -17,7 +17,6 @@ from cladec_companion.records.files import RECORDED
 from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record, find_records, place
 
-
 CHOICES = """```{{figure}} generated/compared.png
 :name: fig-choices
 :alt: Small colour photographs and their reconstructions, a row for each decoder and loss.

@@ -47,6 +47,19 @@ def test_the_head_becomes_one_box_with_what_was_set():
     assert len(cells[1].outputs) == 1
 
 
+def test_a_number_that_is_missing_is_a_dash():
+    cell = code("table")
+    cell.outputs = [
+        v4.new_output(
+            "execute_result", {"text/html": '<td>NaN</td><td class="a">nan</td><td>None</td><td>None of it</td>'}
+        ),
+        v4.new_output("stream", text="NaN"),
+    ]
+    (shown,) = folded(cell)
+    assert shown.outputs[0].data["text/html"] == '<td>–</td><td class="a">–</td><td>–</td><td>None of it</td>'
+    assert shown.outputs[1].text == "NaN"
+
+
 def test_defaults_are_not_said_twice():
     assert "seeds = None\n\nsettings" in folded(*head('profile = "quick"'))[1].source
 

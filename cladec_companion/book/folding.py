@@ -1,6 +1,7 @@
 """How a notebook's code stands on its page: parameters in one box at the head, calls that only show behind a click."""
 
 import ast
+import re
 from typing import Any
 
 from nbformat import NotebookNode
@@ -27,6 +28,7 @@ def fold(book: NotebookNode) -> None:
     for cell in book.cells:
         if cell.cell_type != "code":
             continue
+        _dash(cell)
         tags = cell.metadata.setdefault("tags", [])
         cell.source = _without_marks(cell.source)
         short = len([line for line in cell.source.splitlines() if line.strip()]) <= SHORT
@@ -36,6 +38,14 @@ def fold(book: NotebookNode) -> None:
             tags.append("remove-input")
         elif "hide-input" in tags:
             _prompt(cell, "code")
+
+
+def _dash(cell: NotebookNode) -> None:
+    """Show a number that a table lacks as a dash."""
+    for output in cell.outputs:
+        table = output.get("data", {}).get("text/html")
+        if isinstance(table, str):
+            output["data"]["text/html"] = re.sub(r"(<td[^>]*>)(?:nan|NaN|None)(</td>)", r"\1–\2", table)
 
 
 def _head(cells: list[NotebookNode]) -> tuple[int, int]:

@@ -93,9 +93,10 @@ def classes_by_subset(record: Record, classes: tuple[str, ...], run: tuple[str, 
     run = run or first_run(record)
     table = improvement(record).loc[run].loc["disjoint"]
     titles = {"probe": "linear probe", "improvement": "share of the loss removed", "accuracy": "accuracy of C on X̂"}
+    titles = {column: title for column, title in titles.items() if table[column].notna().any()}  # of older records
     first = table["probe"].unstack("class")
     size = 0.26 * len(first) + 1.25
-    figure, axes = plt.subplots(1, 3, figsize=(8.4, size), sharey=True)
+    figure, axes = plt.subplots(1, len(titles), figsize=(8.4, size), sharey=True)
     for axis, (column, title) in zip(axes, titles.items(), strict=True):
         wide = table[column].unstack("class")
         wide = wide[sorted(wide, key=int)]

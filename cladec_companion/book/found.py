@@ -119,7 +119,7 @@ def _items(found: list[Finding], drawn: Drawn, seen: set[str]) -> Iterator[str]:
         if figure in drawn and figure not in seen:
             seen.add(figure)
             alt, caption = drawn[figure]
-            yield f"\n  ```{{image}} generated/{figure}.png\n  :alt: {alt}\n  :width: 100%\n  ```\n\n  {caption}\n"
+            yield f"\n  ```{{image}} generated/{figure}.png\n  :alt: {alt}\n  ```\n\n  {caption}\n"
 
 
 def _item(one: Finding) -> str:

@@ -30,10 +30,7 @@ pixel to pixel, as a multiple of the share in the images (checkerboards raise it
 
 :::{{div}} numbers
 {table}
-:::
-
-**Large images.** {images} images of {side}x{side} through a ResNet-18, with a budget of {minutes:.0f} minutes of
-training a layer, on {machine}: {costs}."""
+:::"""
 
 
 def write(
@@ -110,16 +107,23 @@ def choices(bench: Path, folder: Path) -> str:
             "seconds": tried["seconds"].map("{:.0f}".format),
         }
     )  # fmt: skip
-    large = json.loads((bench / "large_images.json").read_text(encoding="utf-8"))
+    return "\n\n".join(filter(None, [CHOICES.format(table=tables.markdown(shown)), large(bench / "large_images.json")]))
+
+
+def large(measured: Path) -> str:
+    """What explaining large images costs (`benchmarks.large_images`); empty where nobody has measured it."""
+    if not measured.exists():
+        return ""
+    found = json.loads(measured.read_text(encoding="utf-8"))
+    layers = {name: cost for name, cost in found.items() if isinstance(cost, dict)}
     costs = " and ".join(
-        f"`{layer}` took {found['seconds'] / 60:.0f} minutes and {found['peak_gb']:.1f} GB"
-        for layer, found in large.items()
-        if isinstance(found, dict)
+        f"`{name}` took {cost['seconds'] / 60:.0f} minutes and {cost['peak_gb']:.1f} GB"
+        for name, cost in layers.items()
     )
-    return CHOICES.format(
-        table=tables.markdown(shown), images=large["images"], side=large["side"], minutes=large["budget"] / 60,
-        machine=markdown(large["machine"]), costs=costs,
-    )  # fmt: skip
+    return (
+        f"**Large images.** {found['images']} images of {found['side']}x{found['side']} through a ResNet-18, with a budget "
+        f"of {found['budget'] / 60:.0f} minutes of training a layer, on {markdown(found['machine'])}: {costs}."
+    )
 
 
 def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) -> str:

@@ -274,6 +274,29 @@ def test_the_table_of_architectures_counts_those_that_work(tmp_path):
     assert "refused: too small" in text
 
 
+def test_choices_of_decoder_and_loss_are_told_with_their_figure(tmp_path):
+    bench, folder = tmp_path / "bench", tmp_path / "generated"
+    for place in (bench, folder):
+        place.mkdir()
+    (bench / "compared.png").write_bytes(b"png")
+    row = {
+        "network": "resnet18", "layer": "layer2", "accuracy": 0.11, "decoder": "upsampled", "loss": "pixel",
+        "ΔRec": 0.004, "ΔRec_low": 0.003, "ΔRec_high": 0.005, "rec_cladec": 0.0147, "agreement": 0.38,
+        "structure": 0.678, "finest": 0.0007, "finest_original": 0.0014, "seconds": 155.2,
+    }  # fmt: skip
+    pd.DataFrame([row]).to_csv(bench / "pictures.csv", index=False)
+    text = pages.choices(bench, folder)
+    assert (folder / "compared.png").read_bytes() == b"png"
+    assert "| 0.0147 | 0.0040 (0.0030 to 0.0050) | 38% | 0.678 | 0.50 | 155 |" in text
+    assert "`resnet18` is right on 11%" in text
+    assert "Large images" not in text  # nobody has measured it
+    cost = {"seconds": 400, "peak_gb": 3.21}
+    facts = {"images": 1000, "side": 224, "budget": 300.0, "machine": "cpu", "layer3": cost}
+    (bench / "large_images.json").write_text(json.dumps(facts))
+    assert "1000 images of 224x224" in pages.choices(bench, folder)
+    assert "`layer3` took 7 minutes and 3.2 GB" in pages.choices(bench, folder)
+
+
 def test_the_committed_table_has_every_architecture_that_the_script_tries():
     committed = pd.read_csv(RECORDED / "bench" / "architectures.csv", dtype=str)
     wanted = {("torchvision", name) for name in architectures.TORCHVISION}

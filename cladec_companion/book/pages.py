@@ -26,7 +26,8 @@ Eight test images of CIFAR-100, and what ClaDec makes of one layer of a small ne
 
 *Same prediction* is the share of test images whose reconstruction the network puts into the same class as the image,
 *structure* the multi-scale similarity to the image (1: the same), *finest pattern* the share of power that changes from
-pixel to pixel, as a multiple of the share in the images (checkerboards raise it).
+pixel to pixel, as a multiple of the share in the images (checkerboards raise it). Squared errors are of values from 0
+to 1, seconds those of `fit` on two cores. The networks were trained for minutes: {accuracies} of the test images.
 
 :::{{div}} numbers
 {table}
@@ -107,7 +108,14 @@ def choices(bench: Path, folder: Path) -> str:
             "seconds": tried["seconds"].map("{:.0f}".format),
         }
     )  # fmt: skip
-    return "\n\n".join(filter(None, [CHOICES.format(table=tables.markdown(shown)), large(bench / "large_images.json")]))
+    right = tried.drop_duplicates("network").set_index("network")["accuracy"]
+    accuracies = ", ".join(f"`{name}` is right on {share:.0%}" for name, share in right.items())
+    return "\n\n".join(
+        filter(
+            None,
+            [CHOICES.format(table=tables.markdown(shown), accuracies=accuracies), large(bench / "large_images.json")],
+        )
+    )
 
 
 def large(measured: Path) -> str:
@@ -121,8 +129,8 @@ def large(measured: Path) -> str:
         for name, cost in layers.items()
     )
     return (
-        f"**Large images.** {found['images']} images of {found['side']}x{found['side']} through a ResNet-18, with a budget "
-        f"of {found['budget'] / 60:.0f} minutes of training a layer, on {markdown(found['machine'])}: {costs}."
+        f"**Large images.** {found['images']} images of {found['side']}x{found['side']} through a ResNet-18, with a "
+        f"budget of {found['budget'] / 60:.0f} minutes of training a layer, on {markdown(found['machine'])}: {costs}."
     )
 
 

@@ -212,7 +212,7 @@ def test_nothing_is_cut_on_a_desk(opened):
 
 def test_pictures_take_the_margin_and_end_before_the_window(opened):
     name, page, _ = opened
-    if name in SLIDES:
+    if name not in CHAPTERS:  # other pages give their pictures a width of their own
         return
     page.wait_for_function("document.readyState === 'complete'")
     pictures = page.locator("article figure img:visible, article .opening img:visible").evaluate_all(

@@ -22,7 +22,7 @@ PNG = "data:image/png;base64,"
 PALETTE = 2_048
 DPI = 110  # of figures in notebooks
 CSS_DPI = 96  # a browser's pixels to the inch
-WIDEST = 960  # of a browser's pixels: the text of a page and the margin beside it, on a screen of 1300
+WIDEST = 950  # of a browser's pixels: the text of a page and the margin beside it, in a window of 1300
 SMALLEST = 8.0  # points, of text as a page shows it on this screen
 # Okabe and Ito's palette: safe for colour-blind readers, legible on white and on dark.
 COLOURS = {"original": "#4d4d4d", "refae": "#0072b2", "cladec": "#d55e00", "published": "#009e73"}

@@ -290,11 +290,14 @@ def test_choices_of_decoder_and_loss_are_told_with_their_figure(tmp_path):
     assert "| 0.0147 | 0.0040 (0.0030 to 0.0050) | 38% | 0.678 | 0.50 | 155 |" in text
     assert "`resnet18` is right on 11%" in text
     assert "Large images" not in text  # nobody has measured it
-    cost = {"seconds": 400, "peak_gb": 3.21}
+    cost = {"seconds": 400, "peak_gb": 3.21, "notes": ["kept"]}
     facts = {"images": 1000, "side": 224, "budget": 300.0, "machine": "cpu", "layer3": cost}
     (bench / "large_images.json").write_text(json.dumps(facts))
     assert "1000 images of 224x224" in pages.choices(bench, folder)
-    assert "`layer3` took 7 minutes and 3.2 GB" in pages.choices(bench, folder)
+    assert pages.choices(bench, folder).endswith("`layer3` took 7 minutes and 3.2 GB.")
+    facts["layer4"] = cost | {"notes": ["Layer layer4: do not read the difference to the reference"]}
+    (bench / "large_images.json").write_text(json.dumps(facts))
+    assert pages.choices(bench, folder).endswith("must not be read for `layer4`.")
 
 
 def test_the_committed_table_has_every_architecture_that_the_script_tries():

@@ -124,6 +124,8 @@ def large(measured: Path) -> str:
         return ""
     found = json.loads(measured.read_text(encoding="utf-8"))
     layers = {name: cost for name, cost in found.items() if isinstance(cost, dict)}
+    unread = [f"`{name}`" for name, cost in layers.items() if any("do not read" in note for note in cost["notes"])]
+    short = f" This is too short: the difference to the reference must not be read for {', '.join(unread)}."
     costs = " and ".join(
         f"`{name}` took {cost['seconds'] / 60:.0f} minutes and {cost['peak_gb']:.1f} GB"
         for name, cost in layers.items()
@@ -131,7 +133,7 @@ def large(measured: Path) -> str:
     return (
         f"**Large images.** {found['images']} images of {found['side']}x{found['side']} through a ResNet-18, with a "
         f"budget of {found['budget'] / 60:.0f} minutes of training a layer, on {markdown(found['machine'])}: {costs}."
-    )
+    ) + (short if unread else "")
 
 
 def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) -> str:

@@ -50,8 +50,6 @@ def test_the_command_lists_and_keeps_changes(tmp_path, monkeypatch, capsys):
     path = tmp_path / "verdicts.csv"
     path.write_text("\n".join(line for line in verdicts.HISTORY.read_text().splitlines() if ",L32," not in line) + "\n")
     monkeypatch.setattr(verdicts, "HISTORY", path)
-    monkeypatch.setattr(verdicts.history, "__defaults__", (path,))
-    monkeypatch.setattr(verdicts.keep, "__defaults__", (path,))
     app(["verdicts"], standalone_mode=False)
     assert capsys.readouterr().out.splitlines() == ["L32: not recorded -> holds", "1 verdicts changed."]
     app(["verdicts", "--why", "shifts, recorded"], standalone_mode=False)

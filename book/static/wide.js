@@ -27,7 +27,8 @@ document.addEventListener("DOMContentLoaded", () => {
       watch.observe(wide);
     }
     for (const picture of article.querySelectorAll("img")) {
-      if (picture.naturalWidth <= picture.clientWidth + 1 || picture.closest("aside, details, .admonition, table")) continue;
+      if (picture.style.width || picture.naturalWidth <= picture.clientWidth + 1) continue;
+      if (picture.closest("aside, details, .admonition, table")) continue;
       const inset = article.getBoundingClientRect().right - picture.parentElement.closest("figure, li, div").getBoundingClientRect().right;
       picture.style.setProperty("--room", `${room + inset}px`);
       picture.classList.add("wide");

@@ -33,8 +33,9 @@ class Change:
     why: str
 
 
-def history(path: Path = HISTORY) -> dict[str, list[Change]]:
-    """Read the changes of each claim's verdict, the oldest first."""
+def history(path: Path | None = None) -> dict[str, list[Change]]:
+    """Read the changes of each claim's verdict, the oldest first; by default from `HISTORY`."""
+    path = path or HISTORY
     found = defaultdict(list)
     with path.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
@@ -50,8 +51,9 @@ def changes(now: Mapping[str, str], before: Mapping[str, list[Change]], why: str
     return [Change(day, key, verdict, why) for key, verdict in both.items() if last.get(key, NOT_RECORDED) != verdict]
 
 
-def keep(new: Iterable[Change], path: Path = HISTORY) -> None:
-    """Add changes to the history."""
+def keep(new: Iterable[Change], path: Path | None = None) -> None:
+    """Add changes to the history; by default to `HISTORY`."""
+    path = path or HISTORY
     begun = path.exists()
     with path.open("a", encoding="utf-8", newline="") as lines:
         rows = csv.writer(lines, lineterminator="\n")

@@ -246,12 +246,7 @@ _claim = claims_of("XAI book", NUMBERS)
 CLAIMS = [
     _claim("L1", "Integrated gradients add up to the change of the output from the baseline", l1, "9.3"),
     _claim("L2", "DeepLIFT adds up to the same change by design", l2, "9.3"),
-    _claim(
-        "L3",
-        "Where biases are zero, gradient × input, which is LRP-0 then, conserves the output",
-        l3,
-        "13.3.1",
-    ),
+    _claim("L3", "Where biases are zero, gradient × input (then LRP-0) conserves the output", l3, "13.3.1"),
     _claim("L4", "LRP-ε loses relevance on its way", l4, "13.3.1"),
     _claim("L5", "On networks of ReLUs, LRP-0 is gradient × input", l5, "9.3, 13.2.3"),
     _claim("L6", "Explanations by LRP change more continuously than those by gradient × input", l6, "13.3.2"),
@@ -269,12 +264,7 @@ CLAIMS = [
     _claim("L18", "Composite LRP is more faithful than LRP-0 or LRP-γ at all layers", l18, "10.3"),
     _claim("L19", "Even integrated gradients are efficient beside methods without gradients", l19, "9.4.1"),
     _claim("L20", "Contrastive excitation backprop comes closest to learnt masks", l20, "8.5.1"),
-    _claim(
-        "L21",
-        "Occlusion does well when pixels are perturbed, as it does so itself, and worse than LRP by others",
-        l21,
-        "1.5",
-    ),
+    _claim("L21", "Occlusion does well when pixels are perturbed, and worse than LRP by other criteria", l21, "1.5"),
     _claim("L22", "No attribution of a non-linear model satisfies sensitivity-n for all n", l22, "9.2.4"),
     _claim("L23", "Perturbing what a map finds relevant should make the score fall more steeply", l23, "1.5"),
 ]

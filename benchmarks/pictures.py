@@ -3,7 +3,7 @@
 Run it with `python -m benchmarks.pictures` where CIFAR-100 is at hand (`CLADEC_DATA`). Networks are trained for
 minutes, so they are no good classifiers; what is asked is what the explainer makes of them. The first network is
 explained with each decoder and each loss, the others as by default; one figure compares what these draw. A row is
-written as soon as it is measured. The book shows the table and the figure in `book/results/bench`.
+written as soon as it is measured. The book shows the table and the figure in `book/results/bench/explainer`.
 """
 
 import time

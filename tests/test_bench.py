@@ -301,7 +301,7 @@ def test_choices_of_decoder_and_loss_are_told_with_their_figure(tmp_path):
 
 
 def test_the_committed_table_has_every_architecture_that_the_script_tries():
-    committed = pd.read_csv(RECORDED / "bench" / "architectures.csv", dtype=str)
+    committed = pd.read_csv(RECORDED / "bench" / "explainer" / "architectures.csv", dtype=str)
     wanted = {("torchvision", name) for name in architectures.TORCHVISION}
     wanted |= {("timm", name) for name in architectures.TIMM}
     assert set(zip(committed["source"], committed["model"], strict=True)) == wanted

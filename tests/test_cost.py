@@ -8,6 +8,7 @@ from cladec_companion.engine import estimate
 from cladec_companion.engine.plan import of_profile
 from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.papers.cladec.cost import costs, figures
+from cladec_companion.records.files import RECORDED
 from cladec_core import networks
 from tests.made_up import as_claimed, made_up
 
@@ -37,6 +38,13 @@ def test_recorded_benchmarks_are_found_by_device(tmp_path, monkeypatch):
         (tmp_path / "bench" / f"{device}.json").write_text(json.dumps(result))
     assert list(costs.recorded()) == ["cpu", "cuda"]
     assert costs.recorded()["cuda"]["ladder"] == RUNGS
+
+
+def test_every_committed_result_beside_the_benchmarks_of_training_is_one():
+    files = {path.stem for path in (RECORDED / "bench").glob("*.json")}
+    assert files
+    assert len(costs.recorded()) == len(files)
+    assert all({"ladder", "provenance"} < result.keys() for result in costs.recorded().values())
 
 
 def test_the_ladder_as_a_table():

@@ -61,8 +61,8 @@ def write(
         "what_if.html": what_if.page(chapters, records),
         "differences.md": differences(chapters, records),
         "thresholds.md": tables.markdown(thresholds.table().reset_index()),
-        "architectures.md": architectures(RECORDED / "bench" / "architectures.csv"),
-        "choices.md": choices(RECORDED / "bench", folder),
+        "architectures.md": architectures(RECORDED / "bench" / "explainer" / "architectures.csv"),
+        "choices.md": choices(RECORDED / "bench" / "explainer", folder),
         "noise.md": "\n\n".join(tables.markdown(noise.table(known()).reset_index()) for known in of_single_runs),
     }
     for name, text in parts.items():

@@ -173,7 +173,7 @@ def test_a_record_is_told_apart_from_the_papers_protocol():
     assert provenance.title(here) == "Layers: Fashion-MNIST (profile paper, this machine)"
     fewer = here.manifest | {"configuration": here.manifest["configuration"] | {"train_limit": 5000}}
     changed = replace(here, folder=here.folder.parents[1] / "paper-0a1b2c3d" / "layers", manifest=fewer)
-    assert provenance.name(changed) == "paper with train_limit 5000, this machine"
+    assert provenance.name(changed) == "paper with 5000 training images, this machine"
 
 
 def test_numbers_of_any_size_keep_their_digits():

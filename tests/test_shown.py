@@ -35,6 +35,25 @@ def test_the_case_that_holds_is_written(text, with_record, without):
         assert [book.cells[0].source, figure["caption"], image["alt"], figure["name"]] == [wanted] * 3 + ["fig"]
 
 
+@pytest.mark.parametrize("record", [LAPTOP, None])
+def test_what_needs_a_record_is_left_out_without_one(record):
+    cells = [v4.new_code_cell("a", metadata={"tags": [shown.BESIDE]}), v4.new_code_cell("b")]
+    book = v4.new_notebook(cells=cells)
+    shown.decide(book, record)
+    assert [cell.source for cell in book.cells] == (["a", "b"] if record else ["b"])
+
+
+def test_tables_are_in_words():
+    table = "<table><tr><th>dataset</th><th>recall</th></tr><tr><td id='a'> vgg11 </td><td>NaN</td></tr></table>"
+    output = v4.new_output("display_data", {"text/html": table})
+    other = v4.new_output("display_data", {"text/html": "<p>dataset</p>"})
+    book = v4.new_notebook(cells=[v4.new_code_cell("1", outputs=[output, other])])
+    shown.in_words(book)
+    first, second = (one.data["text/html"] for one in book.cells[0].outputs)
+    assert first == ("<table><tr><th>data</th><th>recall</th></tr><tr><td id='a'> VGG-11 </td><td>–</td></tr></table>")
+    assert second == "<p>dataset</p>"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_no_notebook_leaves_the_choice_to_its_reader(path):
     book = nbformat.read(path, 4)

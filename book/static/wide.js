@@ -36,11 +36,29 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   }
 
+  // Where something goes on to the right, its edge fades. A formula scrolls within its box, and gets its width late.
+  const fade = (part) => {
+    const inner = part.matches("div.math") ? part.querySelector("mjx-container") : part;
+    inner?.classList.toggle("more", inner.scrollLeft + inner.clientWidth < inner.scrollWidth - 2);
+  };
+  const sized = new ResizeObserver((all) => all.forEach(({target}) => fade(target)));
+  for (const part of article.querySelectorAll(`${scrolling}, div.math`)) {
+    part.addEventListener("scroll", () => fade(part), {passive: true, capture: true});
+    sized.observe(part);
+  }
+
+  // On a phone a cell stands below the name of its column.
+  for (const table of article.querySelectorAll("table.wrapped:not(.compact)")) {
+    const names = [...table.querySelectorAll("thead tr:first-child > *")].map((cell) => cell.textContent.trim());
+    for (const row of table.querySelectorAll("tbody tr"))
+      [...row.children].forEach((cell, place) => { if (names[place]) cell.dataset.label = names[place]; });
+  }
+
   widen();
   addEventListener("load", widen);
   let settled = 0;  // only when a new layout stands does a table say how wide it is
   addEventListener("resize", () => { clearTimeout(settled); settled = setTimeout(widen, 150); });
-  addEventListener("beforeprint", () => article.querySelectorAll(".wide").forEach((wide) => wide.classList.remove("wide")));
+  addEventListener("beforeprint", () => article.querySelectorAll(".wide, .more").forEach((wide) => wide.classList.remove("wide", "more")));
   addEventListener("afterprint", widen);
   for (const folded of article.querySelectorAll("details")) folded.addEventListener("toggle", widen);
 });

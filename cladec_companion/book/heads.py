@@ -165,11 +165,12 @@ def chapter_map(found: list[Page], scheme: str) -> str:
         own = [chapter for chapter in found if chapter.part == part]
         for at in range(0, len(own), 2):
             pair = own[at : at + 2]
-            lines = max(len(_wrapped(chapter.title)) for chapter in pair)
+            wrapped = [_wrapped(chapter.title, chapter.file in numbers) for chapter in pair]
+            lines = max(map(len, wrapped))
             boxes += [
                 {
                     "link": chapter.file.replace("notebooks/", "../notebooks/").removeprefix("book/"),
-                    "left": column * 182, "top": top, "height": 15 * lines + 14, "lines": _wrapped(chapter.title),
+                    "left": column * 182, "top": top, "height": 15 * lines + 14, "lines": wrapped[column],
                     "number": numbers.get(chapter.file),
                 }
                 for column, chapter in enumerate(pair)
@@ -182,8 +183,8 @@ def chapter_map(found: list[Page], scheme: str) -> str:
     return template.render(scheme=scheme, marks=marks, panels=panels, height=top) + "\n"
 
 
-def _wrapped(title: str) -> list[str]:
-    return textwrap.wrap(title, 25)
+def _wrapped(title: str, numbered: bool) -> list[str]:
+    return textwrap.wrap(title, 22 if numbered else 25)
 
 
 def _minutes(seconds: float) -> str:

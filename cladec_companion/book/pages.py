@@ -132,7 +132,8 @@ def large(measured: Path) -> str:
     )
     return (
         f"**Large images.** {found['images']} images of {found['side']}x{found['side']} through a ResNet-18, with a "
-        f"budget of {found['budget'] / 60:.0f} minutes of training a layer, on {markdown(found['machine'])}: {costs}."
+        f"budget of {found['budget'] / 60:.0f} minutes of training a layer, each layer in a process of its own, on "
+        f"{markdown(found['machine'])}: {costs}."
     ) + (short if unread else "")
 
 
@@ -188,7 +189,8 @@ def published_against_reproduced(records: list[Record], chapters: Mapping[str, C
             for run, part in table.groupby(level=["data", "classifier"], sort=False):
                 numbers = part.droplevel(["data", "classifier"]).reset_index()
                 if "published" in numbers["source"].array:
-                    heading = f"## {provenance.spoken(chapter.name).capitalize()}: {', '.join(run)}"
-                    where = f"Record: profile {provenance.name(record)}."
+                    named = provenance.name(record)
+                    heading = f"## {provenance.spoken(chapter.name).capitalize()}: {', '.join(run)} ({named})"
+                    where = f"Record: profile {named}."
                     parts.append(f"{heading}\n\n{where}\n\n:::{{div}} numbers\n{tables.markdown(numbers)}\n:::")
     return "\n\n".join(parts) or "No record yet."

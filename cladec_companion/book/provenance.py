@@ -6,6 +6,12 @@ from cladec_companion.records.escape import markdown
 from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record, place
 
+# Parameters -> how a reader says what they were set to.
+WORDS = {
+    "train_limit": "{} training images", "test_limit": "{} test images",
+    "classifier_epochs": "{} epochs of the classifier", "decoder_epochs": "{} epochs of the decoder",
+    "resize": "images resized by {}", "width": "{} times the channels",
+}  # fmt: skip
 REAL = [name for name in PROFILES if name not in ("smoke", "quick")]  # profiles on real images, the shortest first
 
 
@@ -34,7 +40,7 @@ def name(record: Record) -> str:
     if mark:
         usual = settings_for(record.manifest["experiment"], profile).configuration()
         found = record.manifest["configuration"]
-        changed = [f"{key} {_value(found[key])}" for key, value in usual.items() if found.get(key, value) != value]
+        changed = [_spoken(key, found[key]) for key, value in usual.items() if found.get(key, value) != value]
         profile = f"{profile} with {', '.join(changed)}"
     return f"{profile}, {place(record)}"
 
@@ -94,6 +100,12 @@ def shorter(record: Record) -> bool:
     wanted = settings_for(record.manifest["experiment"], "paper").configuration()
     fewer = (found[key] < wanted[key] for key in ("classifier_epochs", "decoder_epochs"))
     return any(fewer) or found["train_limit"] is not None
+
+
+def _spoken(parameter: str, value: object) -> str:
+    """What a run changed, in words where there are some."""
+    words = WORDS.get(parameter)
+    return words.format(_value(value)) if words else f"{parameter} {_value(value)}"
 
 
 def _value(value: object) -> str:

@@ -1,9 +1,14 @@
-"""Which record a notebook shows, said in its captions: authors write both cases, readers see the one that holds."""
+"""What a reader sees of an executed notebook: captions that name the record shown, and tables in words.
+
+Authors write both cases of a caption; readers see the one that holds. In Jupyter tables have the names of parameters
+and columns, on a page words.
+"""
 
 import re
 
 from nbformat import NotebookNode
 
+from cladec_companion.evidence import tables
 from cladec_companion.records.record import Record
 
 # Such as "of the committed record where there is one, else of this run again". Every committed record has the images
@@ -15,8 +20,18 @@ EITHER = re.compile(
 )
 
 
+CELL = re.compile(r"(<t[hd]\b[^>]*>\s*)(\w+)(?=\s*</t[hd]>)")  # of a table, with a single word in it
+WORDS = {
+    **tables.DATASET_NAMES, **tables.ARCHITECTURE_NAMES, "dataset": "data", "architecture": "classifier",
+    "encoder_epochs": "epochs", "randomised": "random layers", "index": "", "NaN": "–", "nan": "–", "None": "–",
+    "prediction_first": "predicted, first", "prediction_second": "predicted, second",
+    "loss_first": "squared error, first", "loss_second": "squared error, second",
+}  # fmt: skip
+BESIDE = "beside-record"  # tag of a cell that says something only beside the committed record, such as what differs
+
+
 def decide(book: NotebookNode, record: Record | None) -> None:
-    """Put what holds in the place of every `EITHER`, in texts and in captions of figures.
+    """Put what holds in the place of every `EITHER`, in texts and captions; without a record, cells go that need one.
 
     Parameters
     ----------
@@ -25,12 +40,23 @@ def decide(book: NotebookNode, record: Record | None) -> None:
     record
         The committed record of its chapter, or None.
     """
+    if record is None:
+        book.cells = [cell for cell in book.cells if BESIDE not in cell.metadata.get("tags", [])]
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = _decided(cell.source, record)
         for options in cell.metadata.get("mystnb", {}).values():  # of a figure, of an image
             if isinstance(options, dict):
                 options.update({key: _decided(text, record) for key, text in options.items() if isinstance(text, str)})
+
+
+def in_words(book: NotebookNode) -> None:
+    """Put words in the place of names in the tables of an executed notebook, and a dash where there is no number."""
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            page = output.get("data", {}).get("text/html", "")
+            if "<table" in page:
+                output.data["text/html"] = CELL.sub(lambda found: found[1] + WORDS.get(found[2], found[2]), page)
 
 
 def _decided(text: str, record: Record | None) -> str:

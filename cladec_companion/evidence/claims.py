@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from cladec_companion.evidence.comparisons import AGAINST, FOR, OPEN, TAIL, Comparison
+from cladec_companion.evidence.comparisons import AGAINST, FOR, NOT_CONVERGED, OPEN, TAIL, Comparison
 from cladec_companion.evidence.measurements import RUN, Entry, Evidence
 from cladec_companion.evidence.thresholds import ALMOST_ALWAYS
 from cladec_companion.records.record import Record
@@ -277,7 +277,15 @@ def _told(found: Sequence[Comparison], what: str, needed: int) -> str:
 
 
 def _joined(texts: Iterable[str]) -> str:
-    return "; ".join(dict.fromkeys(text for text in texts if text))
+    """Each text once; trainings that had not converged are named in one list."""
+    told: dict[str, dict[str, None]] = {}
+    for text in filter(None, texts):
+        head, colon, which = text.partition(": ")
+        if head == NOT_CONVERGED and colon:
+            told.setdefault(f"{head}: ", {}).update(dict.fromkeys(which.split(", ")))
+        else:
+            told.setdefault(text, {})
+    return "; ".join(head + ", ".join(which) for head, which in told.items())
 
 
 def _would_decide(found: Sequence[Comparison], needed: int) -> str:

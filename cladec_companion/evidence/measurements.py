@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cladec_companion.evidence import noise, tables
-from cladec_companion.evidence.comparisons import ABOVE, Comparison, Region, measured, satterthwaite
+from cladec_companion.evidence.comparisons import ABOVE, NOT_CONVERGED, Comparison, Region, measured, satterthwaite
 from cladec_companion.records.record import Record
 
 RUN = ["dataset", "architecture"]
@@ -200,7 +200,7 @@ class Evidence:
             if any(mark > 0 for mark in known):
                 falling.append(f"{METHODS.get(method, method)} at {at}")
         if falling:
-            return found.barred(f"not converged: {', '.join(dict.fromkeys(falling))}", too_short=True)
+            return found.barred(f"{NOT_CONVERGED}: {', '.join(dict.fromkeys(falling))}", too_short=True)
         return found.with_caveat(UNKNOWN) if unknown else found
 
 

@@ -52,6 +52,20 @@ def exponents(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return table.assign(exponent=sizes["exponent"].first()).round(2).rename(columns={"cost": "cost of the largest"})
 
 
+def whole_cells(results: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+    """What a whole cell of the chapter on layers takes by the plain loop and by ours, and its memory, by device."""
+    rows = []
+    for device, result in results.items():
+        (cell,), (memory,) = result["cell"], result["memory"]
+        rows.append({
+            "device": device, "layer": cell["layer"], "images": f"{cell['images']:,}",
+            "plain loop (s)": f"{cell['plain_seconds']:.2f}", "ours (s)": f"{cell['ours_seconds']:.2f}",
+            "times the plain loop": f"{cell['times_plain']:.2f}",
+            "memory (GB)": f"{memory['megabytes_of_the_process'] / 1000:.2f} for {memory['images']:,} images",
+        })  # fmt: skip
+    return pd.DataFrame(rows).set_index("device")
+
+
 def trainings(record: Record) -> pd.DataFrame:
     """Milliseconds per image and epoch of each training of a record of `layers`.
 

@@ -181,7 +181,11 @@ def b31(evidence: Evidence) -> Verdict:
         if evidence.has(*terms):
             found.append(evidence.contrast(what, terms, claimed))
         else:
-            found.append(certain(what, np.nan, False, "").barred("that of a random projection is not recorded yet"))
+            found.append(
+                certain(what, np.nan, False, "").barred(
+                    "a random projection's rank correlation of distances is not recorded yet"
+                )
+            )
     found += trends(evidence, "distances", BELOW, label="per row")
     return judge(found, "preserved by random weights and destroyed by training")
 

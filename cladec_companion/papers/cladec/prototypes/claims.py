@@ -5,7 +5,7 @@ import pandas as pd
 
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import Claim, Comparison, Evidence, Verdict, judge, unprinted
-from cladec_companion.evidence.comparisons import measured, satterthwaite, share
+from cladec_companion.evidence.comparisons import NOT_CONVERGED, measured, satterthwaite, share
 from cladec_companion.evidence.measurements import UNKNOWN, where
 from cladec_companion.evidence.thresholds import LEARNT, OMITTED
 from cladec_companion.papers.cladec import printed_tables
@@ -109,7 +109,7 @@ def _trained(comparison: Comparison, overall: pd.Series) -> Comparison:
     """The comparison, barred if its prototype network has not learnt, or was still learning."""
     ours, theirs = overall["acc_network"], overall["acc_classifier"]
     if overall.get("falling", 0) > 0:
-        return comparison.barred("not converged: the prototype network's loss was still falling", too_short=True)
+        return comparison.barred(f"{NOT_CONVERGED}: the prototype network's loss was still falling", too_short=True)
     if ours < LEARNT.value * theirs:
         why = f"a prototype network with an accuracy of {ours:.2f} against the classifier's {theirs:.2f}"
         return comparison.barred(why, too_short=True)

@@ -26,6 +26,9 @@ from cladec_core.data import DATASETS
 
 ORDER = (SRAE, NN, SAE, CAE, LASSO)
 ROWS = {LASSO: "Lasso (units)", "logit": "logit (one map)"}  # whose maps are of no x-features
+FURTHER = {
+    "split": "split", "carried": "carried", "pull_away": "pull-away term", "without_mass": "without mass",
+}  # fmt: skip
 POSITIVE, NEGATIVE = COLOURS["cladec"], COLOURS["refae"]
 
 
@@ -223,7 +226,7 @@ def interactive(record: Record) -> HTML:
     ]
     heat = [np.zeros_like(unit(target[f"maps/{SRAE}"][:, :1]))]
     heat += [unit(target[f"maps/{SRAE}"][:, [feature]]) for feature in range(n)]
-    panes = {"X": picture(originals[:, None]), "left": picture(left), "removed": picture(np.stack(heat, 1))}
+    panes = {"X": picture(originals[:, None]), "what remains": picture(left), "removed": picture(np.stack(heat, 1))}
     about = "An image, what is left of it without one x-feature, and the map of that x-feature"
     return explore(controls, panes, notes, about)
 
@@ -254,6 +257,17 @@ def ranks(sources: dict[str, Evidence], metrics: dict[str, str]) -> pd.DataFrame
                 rows.append({"number": heading_, "data": titled(place[0]), "source": source, "n": count, **texts})
     table = pd.DataFrame(rows).fillna("–")
     return table.set_index(["number", "data", "source"]).sort_index(level="number", sort_remaining=False)
+
+
+def further(record: Record) -> pd.DataFrame:
+    """Numbers of the x-features that the paper does not have: a row for each data set and method."""
+    rows = record.rows[record.rows["metric"].isin(FURTHER)]
+    rows = rows[rows["features"] == record.manifest["configuration"]["features"]].astype({"value": float})
+    table = rows.pivot_table("value", ["dataset", "method"], "metric").reindex(columns=list(FURTHER))
+    table.index = pd.MultiIndex.from_tuples(
+        [(titled(dataset), ROWS.get(method, method)) for dataset, method in table.index], names=["data", "method"]
+    )
+    return table.rename(columns=FURTHER).rename_axis(columns=None).map("{:.3f}".format).replace("nan", "–")
 
 
 def masking(sources: dict[str, Evidence]) -> pd.DataFrame:

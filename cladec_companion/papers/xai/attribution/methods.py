@@ -84,7 +84,7 @@ METHODS: dict[str, Method] = {
     ),
     "smoothgrad": Method(
         "SmoothGrad", "gradients.smoothgrad", SENSITIVITY, "14.3.4",
-        "the same, averaged over small changes of the image"
+        "the gradient, averaged over small changes of the image"
     ),
     "gradient_x_input": Method(
         "Gradient × Input", "gradients.gradient_x_input", SALIENCE, "9.3, 13.2",
@@ -106,7 +106,7 @@ METHODS: dict[str, Method] = {
         "a crisp picture of the patterns that were seen"
     ),
     "deconvnet": Method(
-        "DeconvNet", "gradients.deconvnet", SIGNAL, "8.4", "the same, without regard to what was active",
+        "DeconvNet", "gradients.deconvnet", SIGNAL, "8.4", "guided backprop without regard to what was active",
     ),
     "patternnet": Method(
         "PatternNet", "patterns.patternnet", SIGNAL, "22.2.2", "the signal in the image, cleared of noise",
@@ -139,7 +139,7 @@ METHODS: dict[str, Method] = {
     ),
     "contrastive_excitation": Method(
         "Excitation Backprop, contrastive", "relevance.contrastive_excitation", SALIENCE, "8.5",
-        "the same, less what all classes have in common",
+        "excitation backprop, less what all classes have in common",
     ),
     "gradcam": Method(
         "GradCAM", "gradients.gradcam", AREA, "8.4", "roughly where a class is, from one layer", needs=("layer",)
@@ -163,7 +163,8 @@ METHODS: dict[str, Method] = {
     ),
     "meaningful_refae": Method(
         "Meaningful Perturbation, RefAE fills", "perturbation.meaningful_refae", AREA, "8.3",
-        "the same, where something likely takes the region's place", slow=True, needs=("reference",), any_size=False,
+        "the smallest region that decides, where something likely takes its place",
+        slow=True, needs=("reference",), any_size=False,
     ),
     "pda": Method(
         "Prediction Difference Analysis", "perturbation.pda", AREA, "1.4.2, 9.4.3",

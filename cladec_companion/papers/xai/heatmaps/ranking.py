@@ -7,6 +7,7 @@ import pandas as pd
 from cladec_companion.evidence.claims import Evidence
 from cladec_companion.evidence.comparisons import ABOVE, sample
 from cladec_companion.papers.xai.attribution import METHODS
+from cladec_companion.papers.xai.attribution.methods import CONTROL
 from cladec_companion.papers.xai.heatmaps.claims import column
 from cladec_companion.papers.xai.heatmaps.experiment import FEW
 
@@ -36,10 +37,11 @@ class Criterion:
 
 
 CRITERIA = (
-    Criterion("area_mean" + FEW, "flipping, grey", True, "finds pixels that the score needs", "misses such pixels"),
+    Criterion("area_mean" + FEW, "flipping, grey", True, "finds what the score needs", "misses what the score needs"),
     Criterion(
-        "area_refae" + FEW, "flipping, RefAE fills", True, "does so with likely pixels in their place",
-        "does not when likely pixels take their place", ranked=False,
+        "area_refae" + FEW, "flipping, RefAE fills", True,
+        "finds what the score needs where likely pixels take its place",
+        "misses what the score needs where likely pixels take its place", ranked=False,
     ),
     Criterion("box" + FEW, "smallest box", False, "marks small boxes", "needs large boxes"),
     Criterion(
@@ -118,7 +120,7 @@ def which_when(evidence: Evidence) -> pd.DataFrame:
         method, praise, blame = METHODS[name], [], []
         for one in CRITERIA:
             places = numbers[one.metric].rank(ascending=not one.more)
-            if pd.isna(places[name]):
+            if pd.isna(places[name]) or (not one.ranked and method.kind == CONTROL):  # which asks no network at all
                 continue
             if places[name] <= TOLD:
                 praise.append(one.praise)

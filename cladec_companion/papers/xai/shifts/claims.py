@@ -134,7 +134,9 @@ CLAIMS = [
     _claim("L33", "Gradient × input does not change when neurons are split", l33, "13.3.3"),
     _claim("L34", "LRP-γ changes when neurons are split", l34, "13.3.3"),
     replace(
-        claims_of("ClaDec", PICTURED)("L35", "ClaDec should be less sensitive to a shift of the input", l35, "2"),
+        claims_of("ClaDec", "the paper expects it and measures nothing")(
+            "L35", "ClaDec should be less sensitive to a shift of the input", l35, "2"
+        ),
         after_data="that decoders which were trained briefly refute nothing",
     ),
 ]

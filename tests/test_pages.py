@@ -216,12 +216,60 @@ def test_pictures_take_the_margin_and_end_before_the_window(opened):
         return
     page.wait_for_function("document.readyState === 'complete'")
     sizes = "all => all.map(one => [one.naturalWidth, one.clientWidth, one.getBoundingClientRect().right, one.alt])"
-    opening = page.locator("article .opening img:visible").evaluate_all(sizes)  # a tall one is shown smaller
-    figures = page.locator("article figure img:visible").evaluate_all(sizes)
-    assert figures
-    for natural, shown, right, alt in figures + opening:
+    pictures = page.locator("article :is(figure, .opening) img:visible").evaluate_all(sizes)
+    assert pictures
+    for natural, shown, right, alt in pictures:
         assert right <= DESKTOP["width"], alt
-        assert shown >= min(natural, WIDEST) - 1 or [natural, shown, right, alt] in opening, alt
+        assert shown >= min(natural, WIDEST) - 1, alt
+
+
+COVERED = """() => {
+  const box = (part) => part.getBoundingClientRect();
+  const notes = [...document.querySelectorAll("article aside.margin")];
+  return [...document.querySelectorAll("article .wide")].filter((part) => notes.some((note) =>
+    box(note).left < box(part).right && box(note).top < box(part).bottom && box(part).top < box(note).bottom
+  )).map((part) => part.outerHTML.slice(0, 120));
+}"""
+
+
+def test_nothing_wide_covers_a_note_in_the_margin(opened):
+    _, page, _ = opened
+    page.set_viewport_size(DESKTOP)
+    page.wait_for_function("document.readyState === 'complete'")
+    for _ in range(30):
+        covered = page.evaluate(COVERED)
+        if not covered:
+            break
+        page.wait_for_timeout(100)
+    assert covered == []
+
+
+UNMARKED = """() => [...document.querySelectorAll(
+  "article :is(table.dataframe, .pst-scrollable-table-container, div.math mjx-container)"
+)].filter((part) => part.scrollWidth > part.clientWidth + 2 && !part.classList.contains("more"))
+  .map((part) => part.outerHTML.slice(0, 120))"""
+
+
+def test_what_goes_on_to_the_right_of_a_phone_fades_there(opened):
+    _, page, _ = opened
+    page.set_viewport_size(PHONE)
+    for _ in range(30):
+        unmarked = page.evaluate(UNMARKED)
+        if not unmarked:
+            break
+        page.wait_for_timeout(100)
+    page.set_viewport_size(DESKTOP)
+    assert unmarked == []
+
+
+def test_a_table_of_sentences_is_a_list_on_a_phone(open_page):
+    page, _ = open_page("notebooks/layers.html")
+    page.set_viewport_size(PHONE)
+    table = page.locator("table.wrapped:not(.compact)").first
+    assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
+    cell = table.locator("tbody tr").first.locator("td").nth(2)
+    assert cell.evaluate("cell => cell.dataset.label")
+    assert cell.evaluate("cell => getComputedStyle(cell, '::before').content.includes(cell.dataset.label)")
 
 
 def test_what_is_wider_than_a_phone_scrolls_in_a_frame_and_keeps_its_first_column(open_page):

@@ -16,6 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
     beside.clear();
     contents?.classList.remove("stepped-aside");
     for (const wide of article.querySelectorAll(".wide")) wide.classList.remove("wide", "tight");
+    for (const moved of article.querySelectorAll(".below-notes")) moved.classList.remove("below-notes");
     const room = document.documentElement.clientWidth - article.getBoundingClientRect().right - GAP;
     if (room < 2 * GAP || matchMedia("print").matches) return;
     for (const part of article.querySelectorAll(scrolling)) {
@@ -33,6 +34,17 @@ document.addEventListener("DOMContentLoaded", () => {
       picture.style.setProperty("--room", `${room + inset}px`);
       picture.classList.add("wide");
       watch.observe(picture);
+    }
+    clearNotes();
+  }
+
+  // What is wide begins below a note in the margin that it would cover.
+  function clearNotes() {
+    const notes = [...article.querySelectorAll("aside.margin")].map((note) => note.getBoundingClientRect());
+    for (const wide of article.querySelectorAll(".wide")) {
+      const {top, bottom, right} = wide.getBoundingClientRect();
+      if (notes.some((note) => note.left < right && note.top < bottom && top < note.bottom))
+        (wide.closest(".cell, figure, .opening") ?? wide).classList.add("below-notes");
     }
   }
 

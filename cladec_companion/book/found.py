@@ -6,6 +6,7 @@ the records, and change with them.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,14 @@ from cladec_companion.book.ledger import judged
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED, Claim, Verdict, corrected
 from cladec_companion.evidence.comparisons import AGAINST, FOR
-from cladec_companion.papers import PAPERS
+from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.record import Record
 
 Chapters = Mapping[str, Chapter]
 Drawn = Mapping[str, tuple[str, str]]
 LEANING = 3  # open claims that a chapter's answer tells of
+TOLD = 4  # claims of one state that a chapter's answer names
 SHOWN = 8  # results under a heading of the page; the ledger has all
 HEADINGS = {HOLDS: "Held", FAILS: "Did not hold"}
 READINGS = {HOLDS: FOR, FAILS: AGAINST}
@@ -125,7 +127,7 @@ def _items(found: list[Finding], drawn: Drawn, seen: set[str]) -> Iterator[str]:
 def _item(one: Finding) -> str:
     """One result: the claim, its effect, on what it rests."""
     weak = "" if one.survives else " Alone it is decided, but not if chance has to be excluded for all claims at once."
-    return f"- **{one.claim.text}** ({_link(one)}). {_effect(one.verdict)} {_basis(one)}{weak}"
+    return f"- **{one.claim.text}** ({_link(one)}). {_effect(one.verdict)} {_basis(one.record)}{weak}"
 
 
 def _effect(verdict: Verdict) -> str:
@@ -179,30 +181,90 @@ def _counts(verdict: Verdict) -> str:
     return verdict.evidence.partition(",")[0].partition(" (")[0]
 
 
-def _basis(one: Finding) -> str:
-    epochs = one.record.manifest["configuration"].get("decoder_epochs")
-    budget = f", {epochs} epochs of the decoder" if epochs else ""
-    return f"Record `{one.record.folder.parent.name}`: {provenance.seeds(one.record)}{budget}."
+def _basis(record: Record) -> str:
+    """On what networks a result rests."""
+    known = record.manifest["configuration"]
+    networks = {"classifier": known.get("classifier_epochs"), "decoder": known.get("decoder_epochs")}
+    epochs = " and ".join(f"{count} epochs of the {name}" for name, count in networks.items() if count)
+    images = f" on {known['train_limit']:,} images" if known.get("train_limit") else ""
+    trained = f"; its networks had {epochs}{images}" if epochs else ""
+    return f"Record `{record.folder.parent.name}`: {provenance.seeds(record)}{trained}."
 
 
-def answer(chapter: Chapter, records: list[Record]) -> str:
-    """The chapter's answer in three sentences, from the best record; empty if nothing was recorded or claimed."""
-    found = [one for one in _findings({chapter.name: chapter}, records) if one.verdict.verdict != NOT_APPLICABLE]
-    if not found:
-        return ""
-    by_state = {state: [one for one in found if one.verdict.verdict == state] for state in (HOLDS, FAILS)}
-    rest = [one for one in found if one.verdict.verdict not in by_state]
+def answer(chapter: Chapter, records: list[Record], chapters: Chapters = CHAPTERS) -> str:
+    """The chapter's answer in three sentences, from the best record.
+
+    Parameters
+    ----------
+    chapter, records
+        The chapter, and the records that decide.
+    chapters
+        All there are: a claim that this chapter tells of may be decided by the record of another one.
+
+    Returns
+    -------
+    str
+        Empty for a chapter that claims nothing.
+    """
+    told = _told(chapter, records, chapters)
+    if not told:
+        return _undecided(chapter)
+    by_state = {state: [one for one in told if one.verdict.verdict == state] for state in (HOLDS, FAILS)}
+    rest = [one for one in told if one.verdict.verdict not in by_state]
     leaning = sorted((one for one in rest if _share(one.verdict) > 0.5), key=lambda one: -_share(one.verdict))[:LEANING]
     sentences = [
-        f"**{said}:** {'; '.join(f'{one.claim.text} ({_card(one)})' for one in by_state[state])}."
+        f"**{said}:** {_sentences(by_state[state])}."
         for state, said in ((HOLDS, "Held"), (FAILS, "Did not hold"))
         if by_state[state]
     ]
     if leaning:
-        so_far = "; ".join(f"{one.claim.text} ({_card(one)}: {_counts(one.verdict)})" for one in leaning)
+        so_far = "; ".join(f"{one.text} ({one.link}{_counts(one.verdict)})" for one in leaning)
         sentences.append(f"**Open, though most comparisons are for it:** {so_far}.")
-    others = [one for one in rest if one not in leaning]
-    if others:
-        sentences.append(f"**Not decided:** {', '.join(map(_card, others))}; the cards say why.")
-    basis = _basis(found[0])
+    if others := len(rest) - len(leaning):
+        where = "[the ledger](../book/claims.md)" if chapter.judged_by or chapter.decided_elsewhere else "the page"
+        more = " more" if sentences else ""
+        sentences.append(f"**Not decided:** {others}{more}; {where} says what would decide each.")
+    basis = _basis(told[0].record)
     return ":::{admonition} The answer, from the records\n" + "\n\n".join([*sentences, basis]) + "\n:::"
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A sentence of an answer: its text, the link to its card with a colon or nothing, its verdict, what decided it."""
+
+    text: str
+    link: str
+    verdict: Verdict
+    record: Record
+
+
+def _told(chapter: Chapter, records: list[Record], chapters: Chapters) -> list[_Told]:
+    """What a chapter has found: its own claims, those that it tells of, and its answers to questions of ours."""
+    own = {claim.key for claim in chapter.claims.CLAIMS} if chapter.claims else set()
+    elsewhere = {one.name: one for one in chapters.values() if chapter.decided_elsewhere}
+    found = [
+        one
+        for one in _findings({chapter.name: chapter} | elsewhere, records)
+        if one.claim.key in own | {*chapter.decided_elsewhere} and one.verdict.verdict != NOT_APPLICABLE
+    ]
+    told = [_Told(one.claim.text, f"{_card(one)}: ", one.verdict, one.record) for one in found]
+    record = provenance.best(chapter.name, records)
+    if chapter.findings_by and record is not None:
+        verdicts = import_module(chapter.findings_by).findings_of(record)
+        told += [_Told(text, "", verdict, record) for text, verdict in verdicts.items()]
+    return told
+
+
+def _sentences(found: list[_Told]) -> str:
+    """The surest of some results, and how many there are besides."""
+    surest = sorted(found, key=lambda one: float(np.nan_to_num(one.verdict.p, nan=1.0)))[:TOLD]
+    said = [one.text + (f" ({one.link.removesuffix(': ')})" if one.link else "") for one in surest]
+    return "; ".join(said) + (f"; and {len(found) - TOLD} more" if len(found) > TOLD else "")
+
+
+def _undecided(chapter: Chapter) -> str:
+    """What to say at the head of a chapter of which no real run is recorded."""
+    if not chapter.claims:
+        return ""
+    why = chapter.unrecorded or "runs on real images are still to be recorded; until then its figures show digits"
+    return f":::{{admonition}} The answer\nNothing is decided yet, as {why}.\n:::"

@@ -61,8 +61,13 @@ class Chapter:
         training needs neither tables nor statistics. Empty for a chapter without claims.
     further
         Module of claims that the same records decide and no notebook lists; empty for none.
+    findings_by
+        Module of questions of ours that no paper asks: `findings_of(record)` gives sentence -> verdict. Empty for none.
+    decided_elsewhere
+        Keys of claims that the chapter tells of and the records of another chapter decide.
     headings
-        Name, in that module, of what the printed columns are called; empty for a chapter without a printed table.
+        Name, in the module of the claims, of what the printed columns are called; empty for a chapter without a
+        printed table.
     axis
         What the third level of a summary is ("layer", "alpha"...); empty where the paper prints no table.
     tables
@@ -89,6 +94,8 @@ class Chapter:
     needs: Mapping[str, str] = field(default_factory=dict)
     judged_by: str = ""
     further: str = ""
+    findings_by: str = ""
+    decided_elsewhere: tuple[str, ...] = ()
     headings: str = ""
     axis: str = ""
     tables: Mapping[str, str] = field(default_factory=dict)

@@ -126,6 +126,14 @@ def _sign(row: pd.Series) -> str:
     return {FOR: "+", AGAINST: "−"}.get(row["comparison"].reading, "unclear")
 
 
+def findings_of(record: Record) -> dict[str, Verdict]:
+    """The verdicts on both questions of the chapter, as sentences."""
+    found = evidence(record)
+    return {
+        f"the sign of {HEADINGS[metric]} survives every control": robustness(found, metric) for metric in DIFFERENCES
+    }
+
+
 def answers(sources: dict[str, Evidence]) -> pd.DataFrame:
     """For each difference and source: does its sign survive every control?"""
     rows = []

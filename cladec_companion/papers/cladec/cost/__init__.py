@@ -4,5 +4,5 @@ from cladec_companion.papers.chapter import Chapter
 from cladec_companion.papers.cladec.cost.settings import CostSettings
 
 CHAPTER = Chapter(
-    "cost", CostSettings, measures_time=True,
+    "cost", CostSettings, measures_time=True, decided_elsewhere=("B50",),
 )  # fmt: skip

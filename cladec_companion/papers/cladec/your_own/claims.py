@@ -1,11 +1,11 @@
 """Which of its signs gives a cheating classifier away, in which layer; the paper makes no claim about it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 
 from cladec_companion.engine.plan import CLASSIFIER
-from cladec_companion.evidence.claims import RUN, Comparison, Evidence, judge
+from cladec_companion.evidence.claims import RUN, Comparison, Evidence, Verdict, judge
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
 from cladec_companion.evidence.measurements import MARK, evidence_of
 from cladec_companion.evidence.thresholds import CLEARLY, HALF
@@ -91,13 +91,30 @@ def findings(record: Record) -> pd.DataFrame:
     "Points at" means a share of energy above twice the area, "more" more than twice as much; a marker of which more
     than half is drawn is there.
     """
-    found, rows = evidence(record), []
+    rows: dict[str, dict[str, str]] = {}
+    for (text, layer), verdict in _judged(record):
+        rows.setdefault(text, {})[layer] = f"{verdict.verdict}: {verdict.evidence}"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("finding")
+
+
+def findings_of(record: Record) -> dict[str, Verdict]:
+    """Each finding with the layers that share its verdict, as a sentence -> one of these verdicts."""
+    layers: dict[tuple[str, str], list[str]] = {}
+    verdicts: dict[tuple[str, str], Verdict] = {}
+    for (text, layer), verdict in _judged(record):
+        layers.setdefault((text, verdict.verdict), []).append(layer)
+        verdicts[text, verdict.verdict] = verdict
+    return {f"{text} ({', '.join(layers[text, state])})": one for (text, state), one in verdicts.items()}
+
+
+def _judged(record: Record) -> Iterator[tuple[tuple[str, str], Verdict]]:
+    """Finding and layer, and the verdict on them."""
+    found = evidence(record)
     assert found.runs is not None
     places = found.runs.index.droplevel("seed").unique()
     for text, compare in FINDINGS.items():
-        row = {"finding": text}
         for layer in places.unique("layer"):
-            verdict = judge([c for place in places if place[2] == layer for c in compare(found, place)], "so")
-            row[layer] = f"{verdict.verdict}: {verdict.evidence}"
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("finding")
+            yield (
+                (text, layer),
+                judge([c for place in places if place[2] == layer for c in compare(found, place)], "so"),
+            )

@@ -73,7 +73,7 @@ def test_defaults_are_not_said_twice():
         (code("record = notebook.run(settings)", shows=True), "record = notebook.run(settings)", []),
         (code("\n".join("abcdef"), shows=True), "\n".join("abcdef"), []),
         (code("figures.draw(record)", "lead", shows=True), "figures.draw(record)", ["lead", "hide-input"]),
-        (code("draw()", "hide-output", shows=True), "draw()", ["hide-output"]),
+        (code("draw()", "hide-output", shows=True), "draw()", ["hide-cell"]),
         (code("# NBVAL_CHECK_OUTPUT\nx = 1\nx", shows=True), "x = 1\nx", ["hide-input"]),
         (code('glue(\n    "one", 1)\nx = 1', glued=True), "x = 1", []),
         (code("for n in [1]:\n    glue(str(n), n)", glued=True), "", ["remove-input"]),
@@ -89,7 +89,8 @@ def test_a_cell_keeps_what_a_reader_can_use(cell, source, tags):
 def test_every_notebook_has_its_parameters_in_one_box(path):
     book = nbformat.read(path, 4)
     folding.fold(book)
-    assert sum("hide-cell" in cell.metadata.get("tags", []) for cell in book.cells) == 1
+    prompts = [cell.metadata.get("mystnb", {}).get("code_prompt_show") for cell in book.cells]
+    assert prompts.count("Show parameters") == 1
     sources = [cell.source for cell in book.cells if cell.cell_type == "code"]
     assert not any(source.startswith(("# NBVAL", "# Parameters")) for source in sources)
     assert not any("settings_for(" in source for source in sources[1:])

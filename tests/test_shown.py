@@ -50,7 +50,9 @@ def test_tables_are_in_words():
     book = v4.new_notebook(cells=[v4.new_code_cell("1", outputs=[output, other])])
     shown.in_words(book)
     first, second = (one.data["text/html"] for one in book.cells[0].outputs)
-    assert first == ("<table><tr><th>data</th><th>recall</th></tr><tr><td id='a'> VGG-11 </td><td>–</td></tr></table>")
+    assert first == (
+        "<table><tr><th>data</th><th>recall</th></tr><tr><td id='a'> VGG-11 </td><td>NaN</td></tr></table>"
+    )
     assert second == "<p>dataset</p>"
 
 

@@ -34,6 +34,9 @@ def fold(book: NotebookNode) -> None:
         short = len([line for line in cell.source.splitlines() if line.strip()]) <= SHORT
         if short and _shows(cell) and not set(tags) - {LEAD} and not any(call in cell.source for call in RUNS):
             tags.append("hide-input")
+        if short and "hide-output" in tags:  # a call and what it shows fold together
+            tags[tags.index("hide-output")] = "hide-cell"
+            _prompt(cell, "details")
         if not cell.source:
             tags.append("remove-input")
         elif "hide-input" in tags:

@@ -115,7 +115,7 @@ def _matrix(rows: Iterable[_Row]) -> str:
         groups[row.chapter.name].append(row.cells())
     paper_of = {chapter.name: paper.title for paper in PAPERS for chapter in paper.chapters}
     chapters = [
-        {"name": name, "paper": paper_of.get(name, ""), "title": provenance.spoken(name).capitalize(), "rows": own}
+        {"name": name, "paper": paper_of.get(name, ""), "title": provenance.titled(name), "rows": own}
         for name, own in groups.items()
     ]
     papers = list(dict.fromkeys(chapter["paper"] for chapter in chapters))

@@ -12,6 +12,7 @@ WORDS = {
     "classifier_epochs": "{} epochs of the classifier", "decoder_epochs": "{} epochs of the decoder",
     "resize": "images resized by {}", "width": "{} times the channels",
 }  # fmt: skip
+SPOKEN = {"alpha": "weight α", "srae": "SRAE", "heatmaps": "heat maps", "user_study": "user study"}
 REAL = [name for name in PROFILES if name not in ("smoke", "quick")]  # profiles on real images, the shortest first
 
 
@@ -48,12 +49,18 @@ def name(record: Record) -> str:
 def title(record: Record) -> str:
     """A heading: the experiment, the data sets, the name."""
     datasets = ", ".join(tables.DATASET_NAMES[dataset] for dataset in record.rows["dataset"].unique())
-    return f"{spoken(record.manifest['experiment']).capitalize()}: {datasets} (profile {name(record)})"
+    return f"{titled(record.manifest['experiment'])}: {datasets} (profile {name(record)})"
 
 
 def spoken(experiment: str) -> str:
     """The name of an experiment in a sentence."""
-    return experiment.replace("_", " ")
+    return SPOKEN.get(experiment, experiment.replace("_", " "))
+
+
+def titled(experiment: str) -> str:
+    """The name of an experiment at the beginning of a line."""
+    text = spoken(experiment)
+    return text[0].upper() + text[1:]
 
 
 def runs(record: Record) -> int:

@@ -23,7 +23,7 @@ EITHER = re.compile(
 CELL = re.compile(r"(<t[hd]\b[^>]*>\s*)(\w+)(?=\s*</t[hd]>)")  # of a table, with a single word in it
 WORDS = {
     **tables.DATASET_NAMES, **tables.ARCHITECTURE_NAMES, "dataset": "data", "architecture": "classifier",
-    "encoder_epochs": "epochs", "randomised": "random layers", "index": "", "NaN": "–", "nan": "–", "None": "–",
+    "encoder_epochs": "epochs", "randomised": "random layers", "index": "",
     "prediction_first": "predicted, first", "prediction_second": "predicted, second",
     "loss_first": "squared error, first", "loss_second": "squared error, second",
 }  # fmt: skip
@@ -51,7 +51,7 @@ def decide(book: NotebookNode, record: Record | None) -> None:
 
 
 def in_words(book: NotebookNode) -> None:
-    """Put words in the place of names in the tables of an executed notebook, and a dash where there is no number."""
+    """Put words in the place of names in the tables of an executed notebook."""
     for cell in book.cells:
         for output in cell.get("outputs", []):
             page = output.get("data", {}).get("text/html", "")

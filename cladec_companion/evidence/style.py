@@ -139,6 +139,14 @@ def show(axis: plt.Axes, image: np.ndarray, cmap: str = "gray_r") -> None:
         spine.set_color("#cccccc")
 
 
+def heat_map(axis: plt.Axes, values: np.ndarray) -> None:
+    """Draw a heat map (uint8); one with the same value everywhere is called flat: black would look like a finding."""
+    flat = values.max() == values.min()
+    show(axis, np.full_like(values, 232) if flat else values, "gray" if flat else "magma")
+    if flat:
+        axis.text(0.5, 0.5, "flat", transform=axis.transAxes, ha="center", va="center", fontsize=7)
+
+
 def close_up(figure: Figure, pad: float) -> None:
     """Leave no more than `pad` inches between the panels of a figure."""
     figure.set_layout_engine("constrained", w_pad=pad, h_pad=pad, wspace=0, hspace=0)

@@ -74,7 +74,7 @@ class Shown(ABC):
         import matplotlib.pyplot as plt
 
         first = next(iter(self.rows.values()))
-        count, inches = min(images, len(first)), 0.9 * min(max(first.shape[-1] / 32, 1), 4) ** 0.5
+        count, inches = min(images, len(first)), 1.05 * min(max(first.shape[-1] / 32, 1), 4) ** 0.5
         below = 0.3 if self.captions else 0.0  # inches, for two lines of text
         figure, axes = plt.subplots(
             len(self.rows),
@@ -87,7 +87,7 @@ class Shown(ABC):
             line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
             for axis, image, text in zip(line, batch.numpy(), self.captions.get(name, [""] * count), strict=False):
                 axis.set(xticks=[], yticks=[])
-                axis.set_xlabel(text, fontsize=7, labelpad=2)
+                axis.set_xlabel(text, fontsize=8, labelpad=2)
                 self._draw(axis, name, image)
         plt.close(figure)
         return figure

@@ -138,7 +138,7 @@ def test_both_halves_of_the_claim_about_distances_are_tested():
 
     found = DECIDE["B31"](made_up(older))
     assert found.verdict == UNDECIDED
-    assert "random projection is not recorded" in found.evidence
+    assert "a random projection's rank correlation of distances is not recorded" in found.evidence
 
 
 def test_a_single_encoder_decides_nothing_about_training():

@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from cladec_companion.evidence.style import COLOURS, drawn
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES
@@ -37,6 +38,8 @@ def growth(rows: list[dict[str, Any]]) -> Figure:
         axis.loglog(part["size"], part["times_smallest"], color=COLOURS["cladec"], marker="o", markersize=4)
         axis.loglog(part["size"], part["size"] / part["size"].iloc[0], color=COLOURS["original"], linewidth=0.8)
         axis.set_xticks(part["size"], [f"{size:g}" for size in part["size"]])
+        axis.set_yscale("log", base=2)
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:g}"))
         axis.minorticks_off()
         axis.set_title(name)
     axes[0, 0].set_ylabel("cost, smallest = 1")

@@ -15,6 +15,7 @@ from cladec_companion.evidence.style import (
     close_up,
     drawn,
     grid,
+    heat_map,
     picture,
     show,
     signed_difference,
@@ -83,7 +84,7 @@ def layers_by_samples(
         for row, layer in enumerate(layers, start=1):
             for offset, method in enumerate(methods):
                 image = images.aligned(layer, method)[at]
-                (_heat if method == "gradcam" else show)(axes[row, first + offset], image)
+                (heat_map if method == "gradcam" else show)(axes[row, first + offset], image)
                 if row == 1:
                     name = {"refae": "RefAE", "cladec": "ClaDec", "gradcam": "GradCAM"}[method]
                     axes[row, first + offset].set_title(name, fontsize=6.5, pad=2)
@@ -92,14 +93,6 @@ def layers_by_samples(
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
     close_up(figure, 0.008)
     return figure
-
-
-def _heat(axis: plt.Axes, values: np.ndarray) -> None:
-    """A heat map; one with the same value everywhere is called flat, as black would look like a finding."""
-    flat = values.max() == values.min()
-    show(axis, np.full_like(values, 232) if flat else values, "gray" if flat else "magma")
-    if flat:
-        axis.text(0.5, 0.5, "flat", transform=axis.transAxes, ha="center", va="center", fontsize=7)
 
 
 def networks(record: Record, classes: tuple[str, ...], dataset: str, *, count: int = 8) -> Figure:

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cladec_companion.evidence.lines import first_run, heading, legend_below
-from cladec_companion.evidence.style import COLOURS, LABELS, close_up, drawn, grid, show
+from cladec_companion.evidence.style import COLOURS, LABELS, close_up, drawn, grid, heat_map, show
 from cladec_companion.papers.cladec.sanity.claims import NAMES
 from cladec_companion.papers.cladec.sanity.experiment import (
     AGAIN,
@@ -27,7 +27,6 @@ MEASURES = {
     "rank_correlation": "rank correlation with\nthe trained classifier's",
     "ssim": "SSIM with\nthe trained classifier's",
 }
-MAPS = "magma"
 
 
 def layers(record: Record, check: str) -> list[str]:
@@ -69,7 +68,7 @@ def cascade(record: Record, classes: tuple[str, ...], layer: str | None = None, 
             show(axes[row, 0], images.original[at])
             axes[row, 0].set_ylabel("ClaDec" if method == CLADEC else "GradCAM", rotation=0, ha="right", va="center")
             for axis, parts in zip(axes[row, 1:], columns.values(), strict=True):
-                show(axis, images.aligned(*parts, method)[at], MAPS if method == GRADCAM else "gray_r")
+                (heat_map if method == GRADCAM else show)(axis, images.aligned(*parts, method)[at])
     for axis, title in zip(axes[0], ["X", *columns], strict=True):
         axis.set_title(title.replace(" ", "\n"), fontsize=7.5)
     close_up(figure, 0.01)
@@ -134,7 +133,7 @@ def attacks(record: Record, classes: tuple[str, ...], layer: str | None = None, 
     figure, axes = plt.subplots(len(rows), len(shown), figsize=size, squeeze=False)
     for line, (name, parts) in zip(axes, rows, strict=True):
         for axis, at in zip(line, shown, strict=True):
-            show(axis, images.aligned(*parts)[at], MAPS if parts[-1] == GRADCAM else "gray_r")
+            (heat_map if parts[-1] == GRADCAM else show)(axis, images.aligned(*parts)[at])
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
     for axis, title in zip(axes[0], images.titles(classes, shown), strict=True):
         axis.set_title(title, fontsize=7.5)

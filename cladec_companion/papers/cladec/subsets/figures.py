@@ -77,7 +77,8 @@ def loss_over_size(record: Record, run: tuple[str, str] | None = None) -> Figure
         sizes = sorted(rows["size"].unique())
         axis.set(xscale="log", xlabel="channels", xticks=sizes, xticklabels=sizes)
         axis.minorticks_off()
-    axes[0].axhline(found.floor(run), color="#8a8f98", ls="--", lw=1, label="mean training image")
+    if np.isfinite(found.floor(run)):  # not of older records
+        axes[0].axhline(found.floor(run), color="#8a8f98", ls="--", lw=1, label="mean training image")
     clean = found.values("classifier", "accuracy").groupby(["dataset", "architecture"])["value"].mean()[run]
     axes[1].axhline(clean, color="#8a8f98", ls=":", lw=1, label="on the images themselves")
     axes[0].set(ylabel="reconstruction loss\n(standardised mean)")

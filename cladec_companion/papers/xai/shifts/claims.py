@@ -123,14 +123,16 @@ def l35(evidence: Evidence) -> Verdict:
 _claim = claims_of("XAI book", PICTURED)
 CLAIMS = [
     _claim("L24", "The gradient does not change with a shift of the input that the network takes back", l24, "14.3.2"),
-    _claim("L25", "Signal methods, Guided Backprop and PatternNet, do not change with it", l25, "14.3.2"),
-    _claim("L26", "Gradient × input changes with it", l26, "14.3.3"),
-    _claim("L27", "Integrated gradients from an image of zeros change with it", l27, "14.3.3"),
+    _claim(
+        "L25", "Signal methods, Guided Backprop and PatternNet, do not change with a shift of the input", l25, "14.3.2"
+    ),
+    _claim("L26", "Gradient × input changes with a shift of the input", l26, "14.3.3"),
+    _claim("L27", "Integrated gradients from an image of zeros change with a shift of the input", l27, "14.3.3"),
     _claim("L28", "Integrated gradients from a black image do not change with a constant shift", l28, "14.3.3"),
     _claim("L29", "Integrated gradients from a black image change with a shift that is a picture", l29, "14.3.3"),
     _claim("L30", "LRP-ε changes with a shift of the input", l30, "14.3.3"),
-    _claim("L31", "PatternAttribution does not change with it", l31, "14.3.3"),
-    _claim("L32", "SmoothGrad inherits what the method has that it averages", l32, "14.3.4"),
+    _claim("L31", "PatternAttribution does not change with a shift of the input", l31, "14.3.3"),
+    _claim("L32", "SmoothGrad changes with a shift of the input if the method that it averages does", l32, "14.3.4"),
     _claim("L33", "Gradient × input does not change when neurons are split", l33, "13.3.3"),
     _claim("L34", "LRP-γ changes when neurons are split", l34, "13.3.3"),
     replace(

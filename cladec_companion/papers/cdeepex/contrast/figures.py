@@ -67,7 +67,8 @@ def _met(images: RunImages, at: int, *name: str) -> bool:
 
 
 def _say(axis: plt.Axes, text: str, height: float) -> None:
-    axis.text(0.5, height, text, transform=axis.transAxes, ha="center", va="center", fontsize=5.5, color="#333333")
+    axis.text(0.5, height, text, transform=axis.transAxes, ha="center", va="center", fontsize=5.5, color="#333333",
+              bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 
 def _rows(
@@ -237,26 +238,26 @@ def networks(record: Record) -> Figure:
     shown = [place for place in range(len(PAIRS)) if ("network", "vgg5", _pair(place), "image") in images]
     rows = [(name, kind) for name in NETWORKS for kind in KINDS]
     count = 3
-    figure, axes = plt.subplots(
-        2 * len(rows), count * len(shown), figsize=(0.9 * count * len(shown) + 2.2, 1.75 * len(rows)), squeeze=False
-    )
+    size = (0.9 * count * len(shown) + 2.2, 0.88 * (1 + len(rows)))
+    figure, axes = plt.subplots(1 + len(rows), count * len(shown), figsize=size, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     names = classes_of(images)
-    for row, (name, kind) in enumerate(rows):
-        for block, place in enumerate(shown):
-            originals = images["network", name, _pair(place), "image"]
-            for at, original in enumerate(originals[:count]):
-                above, below = axes[2 * row, block * count + at], axes[2 * row + 1, block * count + at]
-                for axis in (above, below):
-                    axis.axis("on")
-                show(above, original)
-                _change(below, images, at, "network", name, _pair(place), kind)
-                if at == 0 and row == 0:
-                    above.set_title(" to ".join(names[label] for label in PAIRS[place]), fontsize=7, loc="left")
-        axes[2 * row + 1, 0].axis("on")
-        axes[2 * row + 1, 0].set(xticks=[], yticks=[])
-        axes[2 * row + 1, 0].set_ylabel(f"{NETWORKS[name]}\n{kind}", rotation=0, ha="right", va="center", fontsize=7)
+    for block, place in enumerate(shown):
+        originals = images["network", "vgg5", _pair(place), "image"][:count]  # the same for all networks
+        for at, original in enumerate(originals):
+            column = axes[:, block * count + at]
+            for axis in column:
+                axis.axis("on")
+            show(column[0], original)
+            for axis, (name, kind) in zip(column[1:], rows, strict=True):
+                _change(axis, images, at, "network", name, _pair(place), kind)
+        pair = " to ".join(names[label] for label in PAIRS[place])
+        axes[0, block * count].set_title(pair, fontsize=7, loc="left")
+    for axis, (name, kind) in zip(axes[1:, 0], rows, strict=True):
+        axis.axis("on")
+        axis.set(xticks=[], yticks=[])
+        axis.set_ylabel(f"{NETWORKS[name]}\n{kind}", rotation=0, ha="right", va="center", fontsize=7)
     figure.suptitle(_heading(record, images.dataset), fontsize=8)
     close_up(figure, 0.02)
     return figure
@@ -343,8 +344,8 @@ def _plot(likely: np.ndarray, frame: int, side: int) -> np.ndarray:
 
 def numbers(evidence: Evidence) -> dict[str, str]:
     """Metrics of the table of a run, and what they are called."""
-    names = {"met": "constraints met", "converged": "at rest, too", "intruded": "third class wins",
-             "flipped": "classifier sees the probe", "judged": "judge sees it, too", "extent": "extent",
+    names = {"missed": "generator misses", "met": "constraints met", "converged": "at rest, too",
+             "intruded": "third class wins", "flipped": "classifier sees the probe", "judged": "judge sees it, too", "extent": "extent",
              "distance": "distance in z", "stationarity": "KKT gradient",
              "complementarity": "KKT slackness"}  # fmt: skip
     known = set(evidence.summary.index.get_level_values("metric"))

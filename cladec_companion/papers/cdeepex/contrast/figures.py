@@ -344,10 +344,12 @@ def _plot(likely: np.ndarray, frame: int, side: int) -> np.ndarray:
 
 def numbers(evidence: Evidence) -> dict[str, str]:
     """Metrics of the table of a run, and what they are called."""
-    names = {"missed": "generator misses", "met": "constraints met", "converged": "at rest, too",
-             "intruded": "third class wins", "flipped": "classifier sees the probe", "judged": "judge sees it, too", "extent": "extent",
-             "distance": "distance in z", "stationarity": "KKT gradient",
-             "complementarity": "KKT slackness"}  # fmt: skip
+    names = {
+        "missed": "generator misses", "met": "constraints met", "converged": "at rest, too",
+        "intruded": "third class wins", "flipped": "classifier sees the probe", "judged": "judge sees it, too",
+        "extent": "extent", "distance": "distance in z", "stationarity": "KKT gradient",
+        "complementarity": "KKT slackness",
+    }  # fmt: skip
     known = set(evidence.summary.index.get_level_values("metric"))
     return {name: title for name, title in names.items() if any(key.endswith(f":{name}") for key in known)}
 

@@ -330,6 +330,11 @@ def test_citation_names_the_version_of_the_project():
     assert citation["version"] == version
     assert f"version = {{{version}}}" in entries
     assert citation["preferred-citation"]["title"] in entries
+    deposit = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    (preprint,) = (one["value"] for one in citation["preferred-citation"]["identifiers"])
+    assert [one["identifier"] for one in deposit["related_identifiers"]] == [preprint]
+    assert preprint in entries
+    assert (deposit["title"], deposit["version"]) == (citation["title"], version)
 
 
 def test_the_picture_of_the_readme_is_the_one_of_the_committed_record(cases, tmp_path):

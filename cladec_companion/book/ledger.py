@@ -62,6 +62,9 @@ def ledger(chapters: Chapters, records: list[Record]) -> str:
     chosen = {name: provenance.best(name, records) for name in chapters}
     said = {key: quotation for paper in PAPERS for key, quotation in paper.quotations.items()}
     known = verdicts.history()
+    # The cards have all records; the table of counts has none of digits and none with changed parameters.
+    real = (one for one in records if one.folder.parent.name in provenance.REAL)
+    whole = {provenance.name(one) for one in real}
     for chapter, claim, printed, all_ours in judged(chapters, records):
         record = chosen[chapter.name]
         ours = all_ours.get(provenance.name(record)) if record else None
@@ -71,7 +74,8 @@ def ledger(chapters: Chapters, records: list[Record]) -> str:
         )  # fmt: skip
         found["printed numbers"][claim.key] = printed
         for name, (_, verdict) in all_ours.items():
-            found[name][claim.key] = verdict
+            if name in whole:
+                found[name][claim.key] = verdict
     counts = pd.DataFrame([_counts(source, decided, len(claims)) for source, decided in found.items()])
     letters = list(dict.fromkeys(key.rstrip(digits) for key in claims))  # claims of a paper are counted by a letter
     listed = sorted(claims, key=lambda key: (letters.index(key.rstrip(digits)), int(key.lstrip(ascii_letters))))

@@ -189,7 +189,7 @@ def figure(found: Sequence[Series]) -> HTML:
     every = [(one, step) for one in found for step in one.steps]
     blank = np.zeros_like(chosen[0])
     panes: dict[str, list[list[np.ndarray]]] = {"image": [], "RefAE": [], "ClaDec": []}
-    notes = []
+    notes, differences = [], []
     for garment in chosen:
         rows: dict[str, list[np.ndarray]] = {name: [] for name in panes}
         for one, step in every:
@@ -198,15 +198,18 @@ def figure(found: Sequence[Series]) -> HTML:
             refae = blank if step.refae is None else step.refae[place]
             for name, image in (("image", garment), ("RefAE", refae), ("ClaDec", step.cladec[place])):
                 rows[name].append(picture(image))
+            kept_one = step.cladec[place] if step.refae is None else refae
+            differences.append(float(apart(unit(kept_one), unit(step.cladec[place]))))
             far = apart(unit(garment), unit(step.cladec[place]))
             near = f"the reference {apart(unit(garment), unit(refae)):.0%}"
             kept = "no reference is kept" if step.refae is None else near
             notes.append(f"What changes is {one.changes}: {step.label}. ClaDec is {far:.0%} from the image; {kept}.")
         for name, images in rows.items():
             panes[name].append(images)
+    most = int(np.argmax(differences[: len(every)]))  # of the first garment
     controls = [
         Control("Garment", [f"{number}. {label}" for number, label in enumerate(labels, 1)], slider=False),
-        Control("Explanation", [f"{one.changes}: {step.label}" for one, step in every]),
+        Control("Explanation", [f"{one.changes}: {step.label}" for one, step in every], start=most),
     ]
     return explore(controls, {name: np.array(images) for name, images in panes.items()}, notes, ABOUT)
 
@@ -228,5 +231,13 @@ def told(found: Sequence[Series]) -> str:
     return (
         f"Two explanations of one garment are apart, on average over {len(chosen)} garments: {', '.join(sentences)}. "
         "How far each of these is varied was our choice, so the numbers cannot be ranked; each says what a reader of a "
-        "single explanation does not see.\n\n" + tables.markdown(pd.DataFrame(rows))
+        f"single explanation does not see. {_missing(found)}\n\n" + tables.markdown(pd.DataFrame(rows))
     )
+
+
+def _missing(found: Sequence[Series]) -> str:
+    """What no record shows of these garments."""
+    shown = {one.changes for one in found}
+    absent = [f"with another {name.removeprefix('the ')}" for name in (NETWORK, LENGTH) if name not in shown]
+    seeds = "A record keeps the images of one seed alone, so how far seeds differ shows in numbers, not in pictures."
+    return (f"No record shows these garments yet {' or '.join(absent)}. " if absent else "") + seeds

@@ -175,20 +175,21 @@ def places(sources: dict[str, Evidence]) -> Figure:
             colour = COLOURS["cladec"] if method == SRAE else COLOURS["original"]
             if np.isfinite(values[:2]).all():
                 left.plot(values[0], values[1], "o", color=colour)
-                left.annotate(method, values[:2], xytext=(4, 3), textcoords="offset points", fontsize=7)
+                beside = (4, -9) if method == SRAE else (4, 3)  # SRAE and SAE lie close to each other
+                left.annotate(method, values[:2], xytext=beside, textcoords="offset points", fontsize=7)
             if np.isfinite(values[2]):
                 right.barh(method, values[2], color=colour)
         left.set_xscale("log")
         left.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         left.xaxis.set_minor_formatter(NullFormatter())
-        left.margins(x=0.2)
-        left.set(ylabel="O1", title=f"{titled(place[0])}, {source}")
+        left.margins(x=0.2, y=0.2)
+        left.set(ylabel="correlation of maps, O1", title=f"{titled(place[0])}, {source}")
         chance = _mean(evidence, place, "chance", "locality")
         if np.isfinite(chance):
             right.axvline(chance, color="#8a8f98", ls="--", lw=1)
         right.invert_yaxis()
-    axes[-1, 0].set_xlabel("F_reg (test)")
+    axes[-1, 0].set_xlabel("error of the score, F_reg (test images)")
     axes[-1, 1].set_xlabel("locality (nats; dashed: chance)")
     return figure
 

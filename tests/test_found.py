@@ -1,8 +1,9 @@
 """The page of what was found: made from the best records, and different when they are."""
 
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from cladec_companion.book import found, provenance
@@ -93,13 +94,22 @@ def test_the_effect_of_a_claim_in_parts_is_of_the_part_that_decides():
     assert "Accuracy rises" in found._effect(held)
 
 
-def test_only_claims_with_a_test_count_as_tested(rows):
+def test_the_page_begins_with_what_is_known_of_each_paper(rows):
     results = found.findings(LAYERS, [as_record(rows)])
-    tested = [one for one in results if np.isfinite(one.verdict.p)]
-    assert 0 < len(tested) < len(results)
-    said = found.page(LAYERS, [as_record(rows)]).split("\n")[0]
-    assert said.startswith(f"{len(tested)} claims were tested on real runs: ")
-    assert f"In {len(results) - len(tested)} more there was nothing to test: " in said
+    said = found.page(LAYERS, [as_record(rows)]).split("## Held")[0]
+    (line,) = (line for line in said.splitlines() if line.startswith("- **ClaDec"))
+    assert sum(map(int, re.findall(r": (\d+)", line))) == len(results)
+    every = {claim.key for module in CHAPTERS["layers"].all_claims for claim in module.CLAIMS}
+    assert f"Of {len(every)} claims, {len(every) - len(results)} have no run" in said
+
+
+def test_questions_of_ours_stand_on_the_page_with_their_answers(monkeypatch, rows):
+    answers = {"one thing": judge(compared(1.0, 2.0), "so"), "another": judge(compared(-1.0, -2.0), "so")}
+    module = SimpleNamespace(findings_of=lambda record: answers)
+    monkeypatch.setattr(found, "import_module", lambda name: module)
+    asking = {"layers": replace(CHAPTERS["layers"], findings_by="a.module")}
+    page = found.page(asking, [as_record(rows)])
+    assert "- **Held:** one thing.\n- **Did not hold:** another." in page.split("## Questions of ours: layers")[1]
 
 
 def test_no_record_at_all():

@@ -28,7 +28,12 @@ def record(name, differences, *, index=(0, 1, 2, 3), predicted=(0, 1, 2, 3), arc
         samples[f"{prefix}/{layer}/cladec"] = explained.astype(np.uint8)
     configuration = {"index_map": "code", "decoder_epochs": 4, "train_limit": limit}
     manifest = {"experiment": "layers", "configuration": configuration}
-    return Record(Path(name), pd.DataFrame(), samples, manifest)
+    return Record(
+        Path(name),
+        pd.DataFrame(columns=["dataset", "architecture", "layer", "method", "seed", "metric", "value"]),
+        samples,
+        manifest,
+    )
 
 
 def test_what_differences_share_has_one_sign_and_the_smallest_size():
@@ -74,7 +79,7 @@ def test_the_page_says_the_rule_and_from_what_it_chose():
     assert "paler" in told
     assert "Another network than VGG-11 may keep" in alone
     assert "may keep what" not in told
-    assert "both runs share" in told
+    assert "both runs have in common" in told
 
 
 def test_the_numbers_of_the_caption_are_those_of_the_committed_record():

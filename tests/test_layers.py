@@ -1,5 +1,6 @@
 """Figures of the chapter layers: the right images of the right run, in the right place."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from cladec_core.errors import RunError
 from tests.made_up import content
 
 CLASSES = ("shirt", "bag", "boot")
+NO_ROWS = pd.DataFrame(columns=["dataset", "architecture", "layer", "method", "seed", "metric", "value"])
 INDEX = {"vgg11": [4, 7, 9], "resnet10": [7, 3, 9]}
 
 
@@ -34,7 +36,7 @@ def record_of(*architectures):
         for name, method in names.items():
             shades = [shade(architecture, method, each) for each in index]
             samples[f"{prefix}/{name}"] = np.array(shades, np.uint8)[:, None, None, None] * np.ones((1, 4, 4), np.uint8)
-    return Record(Path(), pd.DataFrame(), samples, {"configuration": {"index_map": "code"}})
+    return Record(Path(), NO_ROWS, samples, {"configuration": {"index_map": "code"}})
 
 
 def shades_of(figure):
@@ -67,7 +69,7 @@ def test_one_network_stands_alone():
 @pytest.mark.parametrize("asked", [None, "vgg11", "vgg11_maxpool"])
 def test_a_run_is_found_by_its_whole_name(asked):
     names = [f"{run}/index" for run in ("mnist/vgg11_maxpool", "mnist/resnet10", "mnist/vgg11", "fashion_mnist/vgg5")]
-    record = Record(Path(), pd.DataFrame(), {name: np.zeros(1) for name in names}, {})
+    record = Record(Path(), NO_ROWS, {name: np.zeros(1) for name in names}, {})
     assert RunImages.of(record, "mnist", asked).run == ("mnist", asked or "vgg11")
     assert RunImages.of(record).run == ("fashion_mnist", "vgg5")
 
@@ -86,7 +88,7 @@ def made(layers, index_map, images=(4, 1, 8, 8), architecture="vgg11"):
     samples = {f"{prefix}/{name}": numbers.integers(0, 256, images, dtype=np.uint8) for name in names}
     samples |= {f"{prefix}/{layer}/gradcam": np.zeros((count, *images[2:]), np.uint8) for layer in layers}
     samples |= {f"{prefix}/{name}": np.arange(count, dtype=np.uint8) % 3 for name in ("index", "label", "predicted")}
-    return Record(Path(), pd.DataFrame(), samples, {"configuration": {"index_map": index_map}})
+    return Record(Path(), NO_ROWS, samples, {"configuration": {"index_map": index_map}})
 
 
 def test_a_record_with_the_papers_numbers_is_drawn_like_any_other():
@@ -99,6 +101,18 @@ def test_a_record_with_the_papers_numbers_is_drawn_like_any_other():
     assert data["controls"][1]["values"][-1] == "logits (-1)"
     rows = shades_of(figures.networks(record, CLASSES, "fashion_mnist"))
     assert [name.split(", ")[-1] for name in rows][1::2] == ["-1", "-2", "-3", "-4", "-5"]
+
+
+def test_pictures_say_which_training_had_not_converged():
+    record = made(PAPER, "paper")
+    parts = {"dataset": "fashion_mnist", "architecture": "vgg11", "seed": 0, "metric": "still_falling"}
+    rows = [parts | {"layer": "conv4", "method": name, "value": value} for name, value in (("refae", 1), ("cladec", 0))]
+    record = replace(record, rows=pd.DataFrame(rows))
+    shown = figures.layers_by_samples(record, PAPER, CLASSES, wrong=False)
+    labels = [axis.get_ylabel() for axis in shown.axes if axis.get_ylabel()]
+    assert [label for label in labels if "not converged" in label] == ["conv4 (-2)\n(RefAE not converged)"]
+    rows = [axis.get_ylabel() for axis in figures.triples(record, "conv4", CLASSES).axes if axis.get_ylabel()]
+    assert [row.endswith("not converged") for row in rows] == [False, True, False, False]
 
 
 def test_layers_without_a_number_are_drawn_where_they_stand_in_the_network():

@@ -24,7 +24,7 @@ Chapters = Mapping[str, Chapter]
 Drawn = Mapping[str, tuple[str, str]]
 LEANING = 3  # open claims that a chapter's answer tells of
 TOLD = 4  # claims of one state that a chapter's answer names
-SHOWN = 8  # results under a heading of the page; the ledger has all
+SHOWN = 5  # results of a paper under a heading of the page; the ledger has all
 HEADINGS = {HOLDS: "Held", FAILS: "Did not hold"}
 READINGS = {HOLDS: FOR, FAILS: AGAINST}
 
@@ -72,12 +72,20 @@ def page(chapters: Chapters, records: list[Record], drawn: Drawn | None = None) 
     found = findings(chapters, records)
     if not found:
         return "No record yet."
-    parts, seen = [_summary(found)], set[str]()
+    parts, seen = [_summary(found, chapters)], set[str]()
     for state, heading in HEADINGS.items():
         own = sorted((one for one in found if one.verdict.verdict == state), key=_strength)
-        parts += [f"## {heading}", "\n".join(_items(own[:SHOWN], drawn or {}, seen)) or "Nothing, so far."]
-        if len(own) > SHOWN:
-            parts.append(f"{len(own) - SHOWN} more are in the [ledger](claims.md).")
+        parts.append(f"## {heading}")
+        papers = [(paper.title, [one for one in own if one.chapter in paper.chapters]) for paper in PAPERS]
+        told = [(title, results) for title, results in papers if results]
+        for title, results in told:
+            parts.append(f"### {title[0].upper()}{title[1:]}")
+            parts.append("\n".join(_items(results[:SHOWN], drawn or {}, seen)))
+            if len(results) > SHOWN:
+                parts.append(f"The [ledger](claims.md) has {len(results) - SHOWN} more.")
+        if not told:
+            parts.append("Nothing, so far.")
+    parts += list(_ours(chapters, records))
     still_open = [one for one in found if one.verdict.verdict == UNDECIDED]
     rows = [
         {"claim": f"{_link(one)}: {one.claim.text}", "what keeps it open": one.verdict.missing} for one in still_open
@@ -91,16 +99,41 @@ def _strength(one: Finding) -> tuple[bool, float]:
     return not one.survives, float(np.nan_to_num(one.verdict.p, nan=1.0))
 
 
-def _summary(found: list[Finding]) -> str:
-    tested = [one for one in found if np.isfinite(one.verdict.p)]
-    others = [one for one in found if not np.isfinite(one.verdict.p)]
+def _summary(found: list[Finding], chapters: Chapters) -> str:
+    """What is known of each paper's claims, and of how many nothing is known yet."""
+    keys = {one.claim.key for one in found}
+    every = {claim.key for chapter in chapters.values() for module in chapter.all_claims for claim in module.CLAIMS}
+    lines = []
+    for paper in PAPERS:
+        own = [one for one in found if one.chapter in paper.chapters]
+        if own:
+            lines.append(f"- **{paper.title}**: {_counted(own)}.")
     survivors = sum(one.survives for one in found)
     records = {provenance.title(one.record): None for one in found}
-    untested = f" In {len(others)} more there was nothing to test: {_counted(others)}." if others else ""
-    return (
-        f"{len(tested)} claims were tested on real runs: {_counted(tested) or 'none'}. {survivors} verdicts survive "
-        f"Holm's correction over all of them.{untested} They rest on these records: {'; '.join(records)}."
+    counted = (
+        f"Of {len(every)} claims, {len(every - keys)} have no run on real images yet. {survivors} verdicts would stand "
+        "even if chance had to be excluded for all claims at once (Holm's correction). More seeds or a longer training "
+        "may decide what is *undecided*; what is *not comparable* rests on too short a training. Where a result has "
+        "one seed, the width of its interval is borrowed from runs that were repeated."
     )
+    return "\n\n".join(["\n".join(lines), counted, f"The verdicts rest on these records: {'; '.join(records)}."])
+
+
+def _ours(chapters: Chapters, records: list[Record]) -> Iterator[str]:
+    """Questions that no paper asks, chapter by chapter: what held and what did not."""
+    for chapter in chapters.values():
+        record = provenance.best(chapter.name, records)
+        if not chapter.findings_by or record is None:
+            continue
+        verdicts = import_module(chapter.findings_by).findings_of(record)
+        lines = [
+            f"- **{HEADINGS[state]}:** {'; '.join(text for text, one in verdicts.items() if one.verdict == state)}."
+            for state in HEADINGS
+            if any(one.verdict == state for one in verdicts.values())
+        ]
+        if lines:
+            title = f"## Questions of ours: {provenance.spoken(chapter.name)}"
+            yield "\n\n".join([title, "\n".join(lines), f"{_basis(record)} See [](../notebooks/{chapter.name}.ipynb)."])
 
 
 def _counted(found: list[Finding]) -> str:

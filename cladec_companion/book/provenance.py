@@ -12,7 +12,8 @@ WORDS = {
     "classifier_epochs": "{} epochs of the classifier", "decoder_epochs": "{} epochs of the decoder",
     "resize": "images resized by {}", "width": "{} times the channels",
 }  # fmt: skip
-SPOKEN = {"alpha": "weight α", "srae": "SRAE", "heatmaps": "heat maps", "user_study": "user study"}
+SPOKEN = {"alpha": "weight α", "srae": "SRAE", "heatmaps": "heat maps", "user_study": "user study",
+          "your_own": "your own classifier"}  # fmt: skip
 REAL = [name for name in PROFILES if name not in ("smoke", "quick")]  # profiles on real images, the shortest first
 
 

@@ -53,3 +53,11 @@ def first_run(record: Record) -> tuple[str, str]:
 def heading(record: Record, run: tuple[str, str]) -> str:
     """Which run a figure shows, in one line."""
     return f"{DATASET_NAMES[run[0]]}, {ARCHITECTURE_NAMES[run[1]]}, profile {record.manifest['profile']}"
+
+
+def unconverged(record: Record, dataset: str, architecture: str) -> set[tuple[str, str]]:
+    """Layers and methods (`cladec`, `refae`) of a run whose training ended while its loss was still falling."""
+    rows = record.rows[(record.rows["metric"] == "still_falling") & (record.rows["value"].astype(str) != "0")]
+    rows = rows[(rows["dataset"] == dataset) & (rows["architecture"] == architecture)]
+    falling = rows[rows["value"].astype(float) > 0]
+    return set(zip(falling["layer"], falling["method"], strict=True))

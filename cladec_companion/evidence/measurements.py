@@ -198,7 +198,7 @@ class Evidence:
             known = [mark for mark in marks if np.isfinite(mark)]
             unknown |= bool(marks) and not known
             if any(mark > 0 for mark in known):
-                falling.append(f"{METHODS.get(method, method)} at {at}")
+                falling.append(f"{METHODS.get(method, method)} at {at} of {tables.DATASET_NAMES.get(dataset, dataset)}")
         if falling:
             return found.barred(f"{NOT_CONVERGED}: {', '.join(dict.fromkeys(falling))}", too_short=True)
         return found.with_caveat(UNKNOWN) if unknown else found

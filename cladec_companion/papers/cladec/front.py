@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cladec_companion.evidence.lines import unconverged
+from cladec_companion.evidence.measurements import METHODS
 from cladec_companion.evidence.style import apart, unit
 from cladec_companion.evidence.tables import ARCHITECTURE_NAMES, DATASET_NAMES
 from cladec_companion.papers.cladec.cases import ARCHITECTURE, DATASET
@@ -122,9 +124,16 @@ def figure(shown: Record, chosen: Chosen) -> str:
         f"layer, the reference's image is {apart(original, refae):.0%} away from it and ClaDec's "
         f"{apart(original, cladec):.0%}, on the whole {tone}; the two are {apart(refae, cladec):.0%} apart, and "
         f"{apart(*layers[0]):.0%} at the early layer. What both lack, such as fine patterns, says nothing about the "
-        f"classifier.\n\n{_rule(chosen)} The record is named on the page [](status.md)."
+        f"classifier.{_short(shown, images)}\n\n{_rule(chosen)} The record is named on the page [](status.md)."
     )
     return f"```{{figure}} generated/front.png\n:name: fig-front\n:alt: {alternative}\n:width: 38em\n\n{caption}\n```\n"
+
+
+def _short(shown: Record, images: RunImages) -> str:
+    """Which trainings behind the picture ended while their loss was still falling."""
+    short = unconverged(shown, images.dataset, images.architecture)
+    named = [f"{METHODS[method]} at `{layer}`" for layer, method in sorted(short) if layer in LAYERS]
+    return f" Not converged, so to be read with care: {', '.join(named)}." if named else ""
 
 
 def _rule(chosen: Chosen) -> str:
@@ -138,8 +147,10 @@ def _rule(chosen: Chosen) -> str:
         rule = (
             f"A rule chose the image: of {chosen.of} that every recorded run shows and this classifier gets right, it "
         )
-        rule += f"has the largest difference at the last layer that {many} runs share ({chosen.shared:.0%}). The runs: "
-        rule += f"{_trained(chosen.runs)}."
+        rule += (
+            f"has the largest difference at the last layer that {many} runs have in common ({chosen.shared:.0%}), so "
+        )
+        rule += f"it is the most striking one, not a typical one. The runs: {_trained(chosen.runs)}."
     if len(networks) == 1:
         rule += f" Another network than {ARCHITECTURE_NAMES[networks.pop()]} may keep what this one loses."
     return rule

@@ -85,7 +85,12 @@ def b50(evidence: Evidence) -> Verdict:
         for (dataset, network, _, layer), ratio in ratios.items()
     ]  # fmt: skip
     listed = ", ".join(f"{layer} {ratio:.1f}" for layer, ratio in ratios.droplevel([0, 1, 2]).items())
-    verdict = judge(found, f"log2 of the ratio within {limit:g}", MOST, lacking="needs trainings that were timed")
+    verdict = judge(
+        found,
+        f"log2 of the time of decoder and reference over the classifier's within {limit:g}",
+        MOST,
+        lacking="needs trainings that were timed",
+    )
     return verdict.plus(f" (times the classifier's training, per epoch: {listed})" if listed else "")
 
 

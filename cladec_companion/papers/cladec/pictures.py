@@ -6,6 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from cladec_companion.evidence.comparisons import NOT_CONVERGED
+from cladec_companion.evidence.lines import unconverged
 from cladec_companion.evidence.style import (
     COLOURS,
     LABELS,
@@ -101,9 +103,11 @@ def case_picture(record: Record, case: Case) -> Figure:
         "cladec": rf"{apart(images['original'], images['cladec']):.0%} from $X$",
         "difference": rf"{apart(images['refae'], images['cladec']):.0%} apart",
     }
+    short = {name for at, name in unconverged(record, shown.dataset, shown.architecture) if at == case.layer}
+    below |= {name: f"{below[name]}\n{NOT_CONVERGED}" for name in short}
     titles = LABELS | {"difference": r"$\hat X_R - \hat X_E$"}
     with style():
-        figure, axes = plt.subplots(1, 4, figsize=(5.6, 1.95 if label == predicted else 2.15))
+        figure, axes = plt.subplots(1, 4, figsize=(5.6, 2.15 if short or label != predicted else 1.95))
         for axis, (name, image) in zip(axes, images.items(), strict=True):
             _framed(axis, image, COLOURS.get(name, "#cccccc"))
             axis.set_title(titles[name], fontsize=12)

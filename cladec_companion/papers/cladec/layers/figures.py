@@ -6,8 +6,10 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
+from cladec_companion.evidence.comparisons import NOT_CONVERGED
 from cladec_companion.evidence.explorer import Control, explore, images_control, largest, said_of
-from cladec_companion.evidence.lines import legend_below
+from cladec_companion.evidence.lines import legend_below, unconverged
+from cladec_companion.evidence.measurements import METHODS
 from cladec_companion.evidence.style import (
     COLOURS,
     LABELS,
@@ -48,7 +50,9 @@ def triples(
     chosen = np.flatnonzero(right & ((images.labels == only) if only is not None else True))[:count]
     refae, cladec = (images.aligned(layer, method)[chosen] for method in ("refae", "cladec"))
     shown = {"original": images.original[chosen], "refae": refae, "cladec": cladec}
-    rows = [(LABELS[name], list(part)) for name, part in shown.items()]
+    short = unconverged(record, images.dataset, images.architecture)
+    marks = {name: f"\n{NOT_CONVERGED}" for at, name in short if at == layer}
+    rows = [(LABELS[name] + marks.get(name, ""), list(part)) for name, part in shown.items()]
     rows.append((r"$\hat X_R - \hat X_E$", list(signed_difference(unit(refae), unit(cladec)))))
     return grid(rows, images.titles(classes, chosen))
 
@@ -89,8 +93,11 @@ def layers_by_samples(
                     name = {"refae": "RefAE", "cladec": "ClaDec", "gradcam": "GradCAM"}[method]
                     axes[row, first + offset].set_title(name, fontsize=6.5, pad=2)
     labels = {layer.name: layer.label for layer in by_depth(images.architecture, set(layers), images.index_map)}
+    short = unconverged(record, images.dataset, images.architecture)
     for row, name in enumerate(["X", *(labels[layer] for layer in layers)]):
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
+        own = [METHODS[method] for at, method in sorted(short) if row and at == layers[row - 1]]
+        told = f"\n({', '.join(own)} {NOT_CONVERGED})" if own else ""
+        axes[row, 0].set_ylabel(name + told, rotation=0, ha="right", va="center", fontsize=7.5)
     close_up(figure, 0.008)
     return figure
 

@@ -261,7 +261,11 @@ CLAIMS = [
     _claim("B42", "On MNIST, ResNet is better than VGG and more sensitive to occlusions", b42),
     _claim("B43", "VGG: GradCAM gives a significant difference only at lower layers", b43),
     _claim("B44", "VGG, layer -1: GradCAM is uniform, so ΔAcc is zero", b44),
-    _claim("B45", "Overall, ΔAcc is larger for ClaDec than for GradCAM", b45),
+    _claim(
+        "B45",
+        "Covering the most, not the least, relevant square costs more accuracy by ClaDec's relevance than by GradCAM's",
+        b45,
+    ),
     _claim("B46", "Choosing areas at random gives a ΔAcc of zero", b46),
     _claim("B47", "ResNet: occluding GradCAM's most relevant areas changes more, except on MNIST", b47),
     _claim("B48", "ResNet, MNIST, layer -1: very large standard deviations for the least relevant area", b48),

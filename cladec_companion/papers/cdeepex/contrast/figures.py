@@ -189,7 +189,7 @@ def biases(record: Record) -> Figure:
     """Sections 4.2 and 4.3: "why not an 8?", of classifiers that know 8s or not, and of one misled by a square."""
     images = RunImages.of(record)
     rows: Named = [
-        (f"8s known: {share:.0%}", ("rung", str(place))) for place, share in enumerate(_rungs(record, images))
+        (f"class known: {share:.0%}", ("rung", str(place))) for place, share in enumerate(_rungs(record, images))
     ]
     marked: Named = [(f"{name} {OURS}", ("square", name, OURS)) for name in ("VAE", "ClaDec")]
     marked.append((f"VAE {OURS},\nclassifier without squares", ("square", "VAE", UNBIASED)))

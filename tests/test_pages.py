@@ -247,6 +247,7 @@ def test_nothing_wide_covers_a_note_in_the_margin(opened):
 UNMARKED = """() => [...document.querySelectorAll(
   "article :is(table.dataframe, .pst-scrollable-table-container, div.math mjx-container)"
 )].filter((part) => part.scrollWidth > part.clientWidth + 2 && !part.classList.contains("more"))
+  .filter((part) => !part.closest("details:not([open])"))
   .map((part) => part.outerHTML.slice(0, 120))"""
 
 

@@ -5,7 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const GAP = 24;  // pixels that stay free at the window's right edge
   const scrolling = "table.dataframe, .pst-scrollable-table-container, div.highlight pre";
   const box = (part) => part.closest("div.highlight") ?? part;
-  const beside = new Set();
+  const beside = new Set(), notes = [...article.querySelectorAll("aside.margin")];
   const watch = new IntersectionObserver((entries) => {
     for (const {target, isIntersecting} of entries) beside[isIntersecting ? "add" : "delete"](target);
     contents?.classList.toggle("stepped-aside", beside.size > 0);
@@ -40,10 +40,10 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // What is wide begins below a note in the margin that it would cover.
   function clearNotes() {
-    const notes = [...article.querySelectorAll("aside.margin")].map((note) => note.getBoundingClientRect());
+    const box = (part) => part.getBoundingClientRect();
     for (const wide of article.querySelectorAll(".wide")) {
-      const {top, bottom, right} = wide.getBoundingClientRect();
-      if (notes.some((note) => note.left < right && note.top < bottom && top < note.bottom))
+      const {top, bottom, right} = box(wide);  // of what stands here now, as those before may have moved it
+      if (notes.map(box).some((note) => note.left < right && note.top < bottom && top < note.bottom))
         (wide.closest(".cell, figure, .opening") ?? wide).classList.add("below-notes");
     }
   }
@@ -53,11 +53,16 @@ document.addEventListener("DOMContentLoaded", () => {
     const inner = part.matches("div.math") ? part.querySelector("mjx-container") : part;
     inner?.classList.toggle("more", inner.scrollLeft + inner.clientWidth < inner.scrollWidth - 2);
   };
-  const sized = new ResizeObserver((all) => all.forEach(({target}) => fade(target)));
+  const owners = new Map();  // what changes its size -> what scrolls; a formula in a note makes the note longer
+  const sized = new ResizeObserver((all) => all.forEach(({target}) => owners.has(target) ? fade(owners.get(target)) : clearNotes()));
   for (const part of article.querySelectorAll(`${scrolling}, div.math`)) {
     part.addEventListener("scroll", () => fade(part), {passive: true, capture: true});
-    sized.observe(part);
+    for (const seen of [part, ...part.children]) {
+      owners.set(seen, part);
+      sized.observe(seen);
+    }
   }
+  notes.forEach((note) => sized.observe(note));
 
   // On a phone a cell stands below the name of its column.
   for (const table of article.querySelectorAll("table.wrapped:not(.compact)")) {

@@ -139,7 +139,7 @@ def test_an_x_feature_is_removed(record):
     assert f"say {values[1].sum() + intercept:.1f};" in data["notes"][3]
     assert f"say {values[1, 1] + intercept:.1f};" in data["notes"][4]
     panes = [pane["name"] for pane in data["panes"]]
-    assert panes == ["X", "left", "removed"]
+    assert panes == ["X", "what remains", "removed"]
     assert shown(0, 0, 0).shape == (64, 64, 3)
     assert (shown(2, 0, 0) == 255).all()  # nothing is removed
     assert (shown(2, 0, 1) < 255).any()

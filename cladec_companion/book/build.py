@@ -109,7 +109,6 @@ def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = F
         )  # fmt: skip
         executed = nbformat.read(temporary, 4)
         shown.decide(executed, notebook.saved(name) if name in CHAPTERS and CHAPTERS[name].trains else None)
-        shown.in_words(executed)
         executed.metadata["cladec"] = {"inputs": key}
         executed.metadata.pop("papermill", None)  # holds this machine's paths
         nbformat.write(executed, temporary)

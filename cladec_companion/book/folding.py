@@ -6,6 +6,8 @@ from typing import Any
 
 from nbformat import NotebookNode
 
+from cladec_companion.book import shown
+
 LEAD = "lead"  # tag of the figure that opens the page
 SHORT = 5  # lines; a longer cell has something to read
 RUNS = ("notebook.run(", "notebook.check(")  # a reader's own training, and answer: never hidden
@@ -22,6 +24,7 @@ def fold(book: NotebookNode) -> None:
     book
         An executed notebook; it is changed.
     """
+    shown.in_words(book)  # here, as a notebook that is executed again has to give the same tables
     first, last = _head(book.cells)
     if last > first:
         book.cells[first:last] = [_box(book.cells[first:last])]

@@ -42,6 +42,8 @@ def decide(book: NotebookNode, record: Record | None) -> None:
     """
     if record is None:
         book.cells = [cell for cell in book.cells if BESIDE not in cell.metadata.get("tags", [])]
+        for count, cell in enumerate((cell for cell in book.cells if cell.get("execution_count")), 1):
+            cell.execution_count = count
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = _decided(cell.source, record)

@@ -108,7 +108,9 @@ def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = F
             execution_timeout=CELL_SECONDS,
         )  # fmt: skip
         executed = nbformat.read(temporary, 4)
-        shown.decide(executed, notebook.saved(name) if name in CHAPTERS and CHAPTERS[name].trains else None)
+        chapter = CHAPTERS.get(name)
+        record = notebook.saved(name) if chapter and chapter.trains else None
+        shown.decide(executed, record, chapter.told(record) if chapter else None)
         executed.metadata["cladec"] = {"inputs": key}
         executed.metadata.pop("papermill", None)  # holds this machine's paths
         nbformat.write(executed, temporary)

@@ -251,7 +251,9 @@ def answer(chapter: Chapter, records: list[Record], chapters: Chapters = CHAPTER
         if by_state[state]
     ]
     if leaning:
-        so_far = "; ".join(f"{one.text} ({one.link}{_counts(one.verdict)})" for one in leaning)
+        so_far = "; ".join(
+            f"{one.text} ({': '.join(filter(None, [one.link, _counts(one.verdict)]))})" for one in leaning
+        )
         sentences.append(f"**Open, though most comparisons are for it:** {so_far}.")
     if others := len(rest) - len(leaning):
         where = "[the ledger](../book/claims.md)" if chapter.judged_by or chapter.decided_elsewhere else "the page"
@@ -263,7 +265,7 @@ def answer(chapter: Chapter, records: list[Record], chapters: Chapters = CHAPTER
 
 @dataclass(frozen=True)
 class _Told:
-    """A sentence of an answer: its text, the link to its card with a colon or nothing, its verdict, what decided it."""
+    """A sentence of an answer: its text, the link to its card (empty: it has none), its verdict, what decided it."""
 
     text: str
     link: str
@@ -274,13 +276,17 @@ class _Told:
 def _told(chapter: Chapter, records: list[Record], chapters: Chapters) -> list[_Told]:
     """What a chapter has found: its own claims, those that it tells of, and its answers to questions of ours."""
     own = {claim.key for claim in chapter.claims.CLAIMS} if chapter.claims else set()
-    elsewhere = {one.name: one for one in chapters.values() if chapter.decided_elsewhere}
+    elsewhere = {
+        one.name: one
+        for one in chapters.values()
+        if one.claims and {claim.key for claim in one.claims.CLAIMS} & {*chapter.decided_elsewhere}
+    }
     found = [
         one
         for one in _findings({chapter.name: chapter} | elsewhere, records)
         if one.claim.key in own | {*chapter.decided_elsewhere} and one.verdict.verdict != NOT_APPLICABLE
     ]
-    told = [_Told(one.claim.text, f"{_card(one)}: ", one.verdict, one.record) for one in found]
+    told = [_Told(one.claim.text, _card(one), one.verdict, one.record) for one in found]
     record = provenance.best(chapter.name, records)
     if chapter.findings_by and record is not None:
         verdicts = import_module(chapter.findings_by).findings_of(record)
@@ -291,7 +297,7 @@ def _told(chapter: Chapter, records: list[Record], chapters: Chapters) -> list[_
 def _sentences(found: list[_Told]) -> str:
     """The surest of some results, and how many there are besides."""
     surest = sorted(found, key=lambda one: float(np.nan_to_num(one.verdict.p, nan=1.0)))[:TOLD]
-    said = [one.text + (f" ({one.link.removesuffix(': ')})" if one.link else "") for one in surest]
+    said = [one.text + (f" ({one.link})" if one.link else "") for one in surest]
     return "; ".join(said) + (f"; and {len(found) - TOLD} more" if len(found) > TOLD else "")
 
 

@@ -189,8 +189,7 @@ def published_against_reproduced(records: list[Record], chapters: Mapping[str, C
             for run, part in table.groupby(level=["data", "classifier"], sort=False):
                 numbers = part.droplevel(["data", "classifier"]).reset_index()
                 if "published" in numbers["source"].array:
-                    named = provenance.name(record)
-                    heading = f"## {provenance.titled(chapter.name)}: {', '.join(run)} ({named})"
-                    where = f"Record: profile {named}."
-                    parts.append(f"{heading}\n\n{where}\n\n:::{{div}} numbers\n{tables.markdown(numbers)}\n:::")
+                    where = f"{', '.join(run)} ({provenance.name(record)})"
+                    heading = f"## {provenance.titled(chapter.name)}: {where}"
+                    parts.append(f"{heading}\n\n:::{{div}} numbers\n{tables.markdown(numbers)}\n:::")
     return "\n\n".join(parts) or "No record yet."

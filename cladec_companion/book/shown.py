@@ -5,6 +5,7 @@ and columns, on a page words.
 """
 
 import re
+from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
@@ -18,8 +19,6 @@ EITHER = re.compile(
     r"else ((?:of |for )?this run(?: again)?)",
     re.IGNORECASE,
 )
-
-
 CELL = re.compile(r"(<t[hd]\b[^>]*>\s*)(\w+)(?=\s*</t[hd]>)")  # of a table, with a single word in it
 WORDS = {
     **tables.DATASET_NAMES, **tables.ARCHITECTURE_NAMES, "dataset": "data", "architecture": "classifier",
@@ -30,7 +29,7 @@ WORDS = {
 BESIDE = "beside-record"  # tag of a cell that says something only beside the committed record, such as what differs
 
 
-def decide(book: NotebookNode, record: Record | None) -> None:
+def decide(book: NotebookNode, record: Record | None, told: Mapping[str, str] | None = None) -> None:
     """Put what holds in the place of every `EITHER`, in texts and captions; without a record, cells go that need one.
 
     Parameters
@@ -39,6 +38,8 @@ def decide(book: NotebookNode, record: Record | None) -> None:
         An executed notebook; it is changed.
     record
         The committed record of its chapter, or None.
+    told
+        What the record's figures show: name of a figure -> the sentence that its caption begins with.
     """
     if record is None:
         book.cells = [cell for cell in book.cells if BESIDE not in cell.metadata.get("tags", [])]
@@ -50,6 +51,8 @@ def decide(book: NotebookNode, record: Record | None) -> None:
         for options in cell.metadata.get("mystnb", {}).values():  # of a figure, of an image
             if isinstance(options, dict):
                 options.update({key: _decided(text, record) for key, text in options.items() if isinstance(text, str)})
+                if finding := (told or {}).get(options.get("name", "")):
+                    options["caption"] = f"{finding} {options['caption']}"
 
 
 def in_words(book: NotebookNode) -> None:

@@ -93,8 +93,8 @@ class Comparison:
         return replace(self, caveat=caveat)
 
 
-# A measure at its end, such as an accuracy of 1 on both sides: nothing was seen that could differ.
 NOT_CONVERGED = "not converged"  # begins what keeps such a comparison open; trainings follow after a colon
+# A measure at its end, such as an accuracy of 1 on both sides: nothing was seen that could differ.
 SATURATED = "every run gives exactly the limit, so the measure cannot tell"
 
 

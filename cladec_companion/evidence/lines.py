@@ -57,7 +57,7 @@ def heading(record: Record, run: tuple[str, str]) -> str:
 
 def unconverged(record: Record, dataset: str, architecture: str) -> set[tuple[str, str]]:
     """Layers and methods (`cladec`, `refae`) of a run whose training ended while its loss was still falling."""
-    rows = record.rows[(record.rows["metric"] == "still_falling") & (record.rows["value"].astype(str) != "0")]
+    rows = record.rows[record.rows["metric"] == "still_falling"]
     rows = rows[(rows["dataset"] == dataset) & (rows["architecture"] == architecture)]
     falling = rows[rows["value"].astype(float) > 0]
     return set(zip(falling["layer"], falling["method"], strict=True))

@@ -21,6 +21,7 @@ from cladec_companion.records.settings import Parameters, settings_for
 if TYPE_CHECKING:
     from cladec_companion.engine.runner import CellRun
     from cladec_companion.engine.setup import Setup
+    from cladec_companion.records.record import Record
 
     RunCell = Callable[[Setup, Any, bool], CellRun]
 Cells = Callable[[Any, str], Iterator[Any]]
@@ -63,6 +64,9 @@ class Chapter:
         Module of claims that the same records decide and no notebook lists; empty for none.
     findings_by
         Module of questions of ours that no paper asks: `findings_of(record)` gives sentence -> verdict. Empty for none.
+    captions_by
+        Module of what figures show: `told(record)` gives name of a figure -> the sentence that its caption begins with,
+        made from the numbers of the record that the figure is drawn from. Empty for none.
     decided_elsewhere
         Keys of claims that the chapter tells of and the records of another chapter decide.
     headings
@@ -95,6 +99,7 @@ class Chapter:
     judged_by: str = ""
     further: str = ""
     findings_by: str = ""
+    captions_by: str = ""
     decided_elsewhere: tuple[str, ...] = ()
     headings: str = ""
     axis: str = ""
@@ -120,6 +125,13 @@ class Chapter:
     def all_claims(self) -> list[ModuleType]:
         """The modules of all claims that its records decide."""
         return [import_module(name) for name in (self.judged_by, self.further) if name]
+
+    def told(self, record: Record | None) -> dict[str, str]:
+        """What the figures of a record show: name of the figure -> sentence; empty without a record."""
+        if record is None or not self.captions_by:
+            return {}
+        found: dict[str, str] = import_module(self.captions_by).told(record)
+        return found
 
     @property
     def kit(self) -> ModuleType:

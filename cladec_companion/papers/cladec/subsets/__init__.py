@@ -6,5 +6,5 @@ from cladec_companion.papers.cladec.subsets.settings import SubsetsSettings, cel
 CHAPTER = Chapter(
     "subsets", SubsetsSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.subsets.experiment"),
     judged_by="cladec_companion.papers.cladec.subsets.claims",
-    mark=(122, 68),
+    captions_by="cladec_companion.papers.cladec.subsets.captions", mark=(122, 68),
 )  # fmt: skip

@@ -1,0 +1,26 @@
+"""What the figures of the chapter `subsets` show, from the record that they are drawn from."""
+
+from cladec_companion.evidence.lines import first_run
+from cladec_companion.papers.cladec.subsets.claims import LOSS, Evidence, improvement
+from cladec_companion.records.record import Record
+
+
+def told(record: Record) -> dict[str, str]:
+    """Name of a figure -> the sentence that its caption begins with."""
+    run, found = first_run(record), Evidence(record)
+    losses, seen = (dict(found.nested("cladec", metric))[run]["mean"] for metric in (LOSS, "accuracy"))
+    everything, fewest = losses.index[-1], losses.index[0]
+    part = improvement(record).loc[run].loc["disjoint"].groupby("class").mean()
+    best, worst = part["accuracy"].max(), part["accuracy"].min()
+    probe = part["probe"].corr(part["accuracy"], method="spearman")
+    close = losses.index[(losses - losses[everything]) / losses[everything] <= 0.1][0]
+    return {
+        "fig-subsets-nested": f"The classifier recognises {seen[everything]:.0%} of the reconstructions from all "
+        f"{everything} channels, and {seen[fewest]:.0%} of those from {fewest}.",
+        "fig-subsets-disjoint": f"A small subset draws some classes better than others: on average over the subsets, "
+        f"the classifier recognises {best:.0%} of the images of one class and {worst:.0%} of another.",
+        "fig-subsets-classes": f"Rank correlation of the probe's accuracy and the classifier's, over classes: "
+        f"{probe:.2f}.",
+        "fig-subsets-size": f"With {close} of {everything} channels the loss is within a tenth of that of all of them; "
+        f"with {fewest} it is {losses[fewest] / losses[everything]:.1f} times as high.",
+    }  # fmt: skip

@@ -13,7 +13,7 @@ from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_C
 from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.layers import claims as layers
-from cladec_companion.records.files import RECORDED
+from cladec_companion.records.files import RECORDED, ROOT
 from cladec_companion.records.record import Record
 from tests.made_up import as_claimed, made_up
 
@@ -76,6 +76,17 @@ def matrix(page):
     """Rows of the matrix by claim: what a reader and the filters see."""
     rows = re.findall(r'<tr data-ours="(.*?)" data-disagree="(.*?)">(.*?)</tr>', page, re.S)
     return {re.search(r"#claim-(\w+)", row)[1].upper(): (ours, disagree, row) for ours, disagree, row in rows}
+
+
+@pytest.mark.parametrize("chapter", [one for one in CHAPTERS.values() if one.claims], ids=lambda one: one.name)
+def test_every_card_leads_to_what_shows_its_claim(chapter, record):
+    page = ledger.ledger({chapter.name: chapter}, [record])
+    notebook = (ROOT / "notebooks" / f"{chapter.name}.ipynb").read_text(encoding="utf-8")
+    if f"({chapter.name}-verdicts)" in page:
+        assert f'"({chapter.name}-verdicts)=' in notebook
+    listed = {claim.key for claim in chapter.claims.CLAIMS}
+    cards = dict(re.findall(r"^\*\*(\w+)\. (.*?)^:::$", page, re.M | re.S))
+    assert not [key for key in listed if "*Shown in:*" not in cards[key]]
 
 
 def test_the_matrix_shows_print_beside_the_best_record_alone(record):

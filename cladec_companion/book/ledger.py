@@ -96,6 +96,14 @@ class _Row:
     history: list[verdicts.Change]
 
     @property
+    def shown(self) -> str:
+        """Where a reader sees it: a figure, or else the numbers beside the verdict on the page that lists the claim."""
+        if self.said.figure:
+            return f"{{numref}}`{self.said.figure}`"
+        listed = self.chapter.claims is not None and self.claim in self.chapter.claims.CLAIMS
+        return f"[the verdicts of the chapter]({self.chapter.name}-verdicts), in numbers" if listed else ""
+
+    @property
     def absent(self) -> str:
         """What stands where no record decides."""
         return self.chapter.unrecorded or "not recorded yet"
@@ -151,7 +159,7 @@ def _lines(row: _Row) -> Iterator[str]:
     told = {
         "The paper": f"“{row.said.quote}”" if row.said.quote else "",
         "Decided by": row.claim.test,
-        "Shown in": f"{{numref}}`{row.said.figure}`" if row.said.figure else "",
+        "Shown in": row.shown,
         "What keeps our verdict open": row.ours.missing if row.ours and row.ours.verdict in OPEN_STATES else "",
         "Our verdict so far": verdicts.told(row.history),
     }

@@ -3,6 +3,7 @@
 import ast
 import re
 import textwrap
+from itertools import pairwise
 from types import SimpleNamespace
 
 import nbformat
@@ -40,14 +41,15 @@ LEFT = {
 
 
 def checked():
-    """Notebook, its imports, the checking cell and the code of the hidden solution, for each exercise with a check."""
+    """Notebook, its imports, the checking cell and the code of the solution, for each exercise with a check."""
     for name in book.notebook_names():
         cells = nbformat.read(book.NOTEBOOKS / f"{name}.ipynb", 4).cells
         imports = next(cell.source for cell in cells if cell.cell_type == "code")
-        for before, cell, after in zip(cells, cells[1:], cells[2:], strict=False):
+        solutions = (book.ROOT / "book" / "instructor" / f"{name}.md").read_text(encoding="utf-8")
+        for before, cell in pairwise(cells):
             if cell.cell_type == "code" and "notebook.check(" in cell.source:
                 label = re.findall(r"```\{exercise\}[^\n]*\n:label: (\S+)", before.source)[-1]
-                text = after.source.split(f"```{{solution}} {label}\n")[1].split("```")[0]
+                text = solutions.split(f"```{{solution}} {label}\n")[1].split("```")[0]
                 lines = [line for line in text.splitlines() if not line.strip() or line.startswith("    ")]
                 yield pytest.param(name, imports, cell.source, textwrap.dedent("\n".join(lines)), id=label)
 

@@ -30,7 +30,7 @@ def test_the_options_are_those_of_the_slides():
 
 
 def test_the_numbers_give_the_answers_of_the_instructor(record):
-    page = (ROOT / "book" / "instructor.md").read_text(encoding="utf-8")
+    page = (ROOT / "book" / "instructor" / "index.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| \d, .*? \| ([A-D]) \|", page, re.M)
     assert [vote.answered(record, question).option for question in vote.ASKED.values()] == [
         NUMBER[letter] for letter in told

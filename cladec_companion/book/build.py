@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from cladec_companion.book import appendix, folding, notebook, shown, unchanged
+from cladec_companion.book import appendix, folding, notebook, shown, solutions, unchanged
 from cladec_companion.engine import grid, runner, workers
 from cladec_companion.engine.plan import PlannedCell
 from cladec_companion.papers import CHAPTERS, settings_for
@@ -244,12 +244,16 @@ def _stage(executed: dict[str, Path], profile: str, student: bool = False) -> No
 
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(ROOT / "book", SITE / "book", ignore=shutil.ignore_patterns("results", "unfinished"))
+    for name in executed:  # its solutions are no page of their own
+        (SITE / "book" / solutions.FOLDER / f"{name}.md").unlink(missing_ok=True)
     shutil.copy(ROOT / "CHANGELOG.md", SITE / "CHANGELOG.md")
     configuration = yaml.safe_dump(launch.configuration(launch.address()), sort_keys=False, allow_unicode=True)
     (SITE / "_config.yml").write_text(configuration, encoding="utf-8")
     (SITE / "notebooks").mkdir()
     for name, path in executed.items():
         page = nbformat.read(path, 4)
+        if not student:
+            solutions.add(page, (ROOT / "book" / solutions.FOLDER / f"{name}.md").read_text(encoding="utf-8"))
         folding.fold(page)
         second = appendix.split(page)
         nbformat.write(page, SITE / "notebooks" / f"{name}.ipynb")
@@ -263,20 +267,14 @@ def _stage(executed: dict[str, Path], profile: str, student: bool = False) -> No
 
 
 def for_students(site: Path) -> None:
-    """Take the instructor's page, the notes of speakers and the solutions of exercises out of a staged book."""
-    (site / "book" / "instructor.md").unlink()
+    """Take the instructor's folder and the notes of speakers out of a staged book."""
+    shutil.rmtree(site / "book" / solutions.FOLDER, ignore_errors=True)  # clones for students may lack the folder
     contents = site / "book" / "_toc.yml"
-    contents.write_text(contents.read_text(encoding="utf-8").replace("      - file: book/instructor\n", ""))
+    listed = contents.read_text(encoding="utf-8")
+    contents.write_text(listed.replace(f"      - file: book/{solutions.FOLDER}/index\n", ""), encoding="utf-8")
     for page in (site / "book").glob("*.md"):
         text = page.read_text(encoding="utf-8")
         page.write_text(re.sub(r":::\{admonition\} Speaker notes.*?\n:::\n", "", text, flags=re.S), encoding="utf-8")
-    for path in (site / "notebooks").glob("*.ipynb"):
-        book = nbformat.read(path, 4)
-        for cell in book.cells:
-            if cell.cell_type == "markdown":
-                cell.source = re.sub(r"(`{3,})\{solution\}.*?\n\1(\n|$)", "", cell.source, flags=re.S)
-        book.cells = [cell for cell in book.cells if cell.source.strip()]
-        nbformat.write(book, path)
 
 
 def _render(force: bool, report: Callable[[str], None]) -> Path:
@@ -306,10 +304,11 @@ def _render(force: bool, report: Callable[[str], None]) -> Path:
 def _remove_stale() -> None:
     """Delete rendered pages without a source, such as the instructor's when the book for students follows the whole."""
     for folder in ("book", "notebooks"):
-        sources = {path.stem for path in (SITE / folder).iterdir() if path.is_file()}
-        for page in (*(HTML / folder).glob("*.html"), *(HTML / "_sources" / folder).glob("*.*")):
-            if page.stem not in sources:
-                page.unlink()
+        sources = {path.relative_to(SITE).with_suffix("") for path in (SITE / folder).rglob("*") if path.is_file()}
+        for root, kind in ((HTML, "*.html"), (HTML / "_sources", "*.*")):
+            for page in (root / folder).rglob(kind):
+                if page.relative_to(root).with_suffix("") not in sources:
+                    page.unlink()
 
 
 def sphinx(site: Path, toc: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:

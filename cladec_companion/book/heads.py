@@ -21,7 +21,7 @@ from cladec_companion.records.record import find_records
 
 WORDS_PER_MINUTE = 200
 WITHOUT_HEAD = (
-    "book/index", "book/slides_layers", "book/slides_trust", "book/instructor", "book/changes", "book/api",
+    "book/index", "book/slides_layers", "book/slides_trust", "book/instructor/index", "book/changes", "book/api",
     "book/references", "book/cite",
 )  # fmt: skip
 TRUST = {"claims": "the ledger of claims", "deviations": "our readings and deviations", "status": "what ran"}

@@ -20,7 +20,7 @@ KEPT = ("very last", "very first", "very large")  # said of an end, or of a size
 SOURCES = sorted(
     path for folder in ("cladec_core", "cladec_companion", "benchmarks") for path in (ROOT / folder).rglob("*.py")
 )
-PAGES = sorted([*(ROOT / "book").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+PAGES = sorted([*(ROOT / "book").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
 
 def found(text):

@@ -75,7 +75,7 @@ def provenance(record: Record) -> Markdown:
     return Markdown(
         f"*Made with: profile `{manifest['profile']}`, {names.trained_on(record)}; {epochs['classifier_epochs']} "
         f"epochs for classifiers, {epochs['decoder_epochs']} for decoders; {names.seeds(record)}; "
-        f"{record.minutes:.1f} minutes on {markdown(run['device'])}; torch {markdown(run['versions']['torch'])}; "
+        f"{record.minutes:.1f} minutes on {names.device(run)}; torch {markdown(run['versions']['torch'])}; "
         f"commit `{run['commit']}`.*"
     )
 

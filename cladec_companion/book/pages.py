@@ -155,7 +155,7 @@ def status(records: list[Record], chapters: Mapping[str, Chapter] = CHAPTERS) ->
             }
         )  # fmt: skip
         made = {
-            "Device": [markdown(run["device"]) for run in manifest["runs"]],
+            "Device": [provenance.device(run) for run in manifest["runs"]],
             "PyTorch": [markdown(run["versions"]["torch"]) for run in manifest["runs"]],
             "Commit": [f"`{run['commit']}`" for run in manifest["runs"]],
         }

@@ -1,5 +1,9 @@
 """What a record is called in the book, and in what its run differs from the paper's."""
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from cladec_companion.evidence import tables
 from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.records.escape import markdown
@@ -62,6 +66,11 @@ def titled(experiment: str) -> str:
     """The name of an experiment at the beginning of a line."""
     text = spoken(experiment)
     return text[0].upper() + text[1:]
+
+
+def device(run: Mapping[str, Any]) -> str:
+    """On what a run of a record was made, for a page."""
+    return markdown(re.sub(r"\b1 threads\b", "1 thread", run["device"]))
 
 
 def runs(record: Record) -> int:

@@ -105,6 +105,9 @@ def test_figures_are_drawn(record):
     masks = figures.masking(sources)
     assert masks.loc[("CUB", "published", "logit"), "γ = 30 %"] == "0.183"
     assert masks.loc[("Digits", "this run", "logit, equal area"), "γ = 1 %"].endswith("%)")
+    alone = masks.loc[("Digits", "this run", "nothing: one class")]
+    explained = set(record.rows["target"].astype(int)) - {-1}
+    assert set(alone) == {f"{1 / len(explained):.3f}"}
     path = figures.lasso_path(sources)
     assert path.loc[("CUB", "published", "232"), "F_reg"] == 1.03
     assert ("CUB", "published", "SRAE, 5 x-features") in path.index

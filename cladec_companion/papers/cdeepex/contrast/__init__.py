@@ -8,4 +8,5 @@ CHAPTER = Chapter(
     classifier="the classifier of the paper",
     needs={name: "zennit" for name in EXPERIMENTS if name in ("general", "square")},
     judged_by="cladec_companion.papers.cdeepex.contrast.claims",
+    captions_by="cladec_companion.papers.cdeepex.contrast.captions",
 )  # fmt: skip

@@ -230,11 +230,16 @@ def _rungs(record: Record, images: RunImages) -> list[float]:
     return [float(value) for value in first["value"]]
 
 
+def with_networks(record: Record) -> list[RunImages]:
+    """Runs with images of two networks; the last one is drawn."""
+    every = [RunImages.of(record, *run) for run in runs_of(record)]
+    return [images for images in every if ("network", "vgg5", _pair(0), "image") in images]
+
+
 @drawn
 def networks(record: Record) -> Figure:
     """Section 4.5: what two networks want to see changed for the same questions, with and without constraints."""
-    runs = [run for run in runs_of(record) if ("network", "vgg5", _pair(0), "image") in RunImages.of(record, *run)]
-    images = RunImages.of(record, *runs[-1])  # garments, where there are some
+    images = with_networks(record)[-1]
     shown = [place for place in range(len(PAIRS)) if ("network", "vgg5", _pair(place), "image") in images]
     rows = [(name, kind) for name in NETWORKS for kind in KINDS]
     count = 3

@@ -5,5 +5,6 @@ from cladec_companion.papers.cladec.controls.settings import ControlsSettings, c
 
 CHAPTER = Chapter(
     "controls", ControlsSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.controls.experiment"),
-    findings_by="cladec_companion.papers.cladec.controls.claims", mark=(158, 80),
+    findings_by="cladec_companion.papers.cladec.controls.claims",
+    captions_by="cladec_companion.papers.cladec.controls.captions", mark=(158, 80),
 )  # fmt: skip

@@ -7,6 +7,7 @@ CHAPTER = Chapter(
     "encoder_training", EncoderTrainingSettings, cells=cells,
     run_cell=InModule("cladec_companion.papers.cladec.encoder_training.experiment"),
     judged_by="cladec_companion.papers.cladec.encoder_training.claims",
+    captions_by="cladec_companion.papers.cladec.encoder_training.captions",
     headings="PRINTED", axis="encoder_epochs", tables={"table6": "vgg11"},
     reason="Table 6 is a set-up of its own (I15, I16).", mark=(74, 10),
 )  # fmt: skip

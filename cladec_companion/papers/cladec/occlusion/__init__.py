@@ -9,6 +9,7 @@ CHAPTER = Chapter(
     run_cell=InModule("cladec_companion.papers.cladec.occlusion.experiment"),
     needs={CLASSIFIER: "zennit"},
     judged_by="cladec_companion.papers.cladec.occlusion.claims",
+    captions_by="cladec_companion.papers.cladec.occlusion.captions",
     headings="COLUMNS", axis="layer",
     tables={"table7": "vgg11", "table8": "resnet10"},
     reason="The printed draws among equal squares look shared (C-15).", mark=(42, 20),

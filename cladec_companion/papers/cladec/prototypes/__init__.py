@@ -7,5 +7,6 @@ CHAPTER = Chapter(
     "prototypes", PrototypesSettings, cells=cells,
     run_cell=InModule("cladec_companion.papers.cladec.prototypes.experiment"),
     judged_by="cladec_companion.papers.cladec.prototypes.claims",
+    captions_by="cladec_companion.papers.cladec.prototypes.captions",
     mark=(286, 80),
 )  # fmt: skip

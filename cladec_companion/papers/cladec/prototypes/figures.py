@@ -37,7 +37,7 @@ def beside(record: Record, rows: dict[str, str], class_names: Callable[[str], Se
         Data set -> its class names.
     """
     lines, titles = [], []
-    for dataset, architecture, count in _runs(record):
+    for dataset, architecture, count in shown_runs(record):
         images = RunImages.of(record, dataset, architecture)
         seen_as = images[str(count), "class"]
         order = np.argsort(seen_as, kind="stable")
@@ -47,13 +47,13 @@ def beside(record: Record, rows: dict[str, str], class_names: Callable[[str], Se
     for number, line in enumerate(titles):
         for axis, title in zip(figure.axes[number * len(rows) * len(line) :], line, strict=False):
             axis.set_title(title, fontsize=7.5)
-    figure.suptitle(f"{'; '.join(map(_name, _runs(record)))}; profile {record.manifest['profile']}", fontsize=8)
+    figure.suptitle(f"{'; '.join(map(_name, shown_runs(record)))}; profile {record.manifest['profile']}", fontsize=8)
     return figure
 
 
 def measured(record: Record) -> Figure:
     """Per prototype of every run: textures beside each other, and both distances against each other."""
-    runs, table = _runs(record), by_prototype(record)
+    runs, table = shown_runs(record), by_prototype(record)
     with style():
         figure, axes = plt.subplots(len(runs), 2, figsize=(7.2, 2.7 * len(runs)), squeeze=False)
         for (left, right), run in zip(axes, runs, strict=True):
@@ -82,7 +82,7 @@ def _distances(axis: plt.Axes, table: pd.DataFrame) -> None:
     axis.legend(fontsize=7)
 
 
-def _runs(record: Record) -> list[tuple[str, str, int]]:
+def shown_runs(record: Record) -> list[tuple[str, str, int]]:
     """Data set, architecture and number of prototypes: the largest number of which the record has images."""
     counts = {
         run: [int(count) for count, *rest in RunImages.of(record, *run).names if rest == ["prototype"]]

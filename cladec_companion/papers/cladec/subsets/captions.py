@@ -16,7 +16,7 @@ def told(record: Record) -> dict[str, str]:
     close = losses.index[(losses - losses[everything]) / losses[everything] <= 0.1][0]
     return {
         "fig-subsets-nested": f"The classifier recognises {seen[everything]:.0%} of the reconstructions from all "
-        f"{everything} channels, and {seen[fewest]:.0%} of those from {fewest}.",
+        f"{everything} channels, and {seen[fewest]:.0%} of those from {fewest} of them.",
         "fig-subsets-disjoint": f"A small subset draws some classes better than others: on average over the subsets, "
         f"the classifier recognises {best:.0%} of the images of one class and {worst:.0%} of another.",
         "fig-subsets-classes": f"Rank correlation of the probe's accuracy and the classifier's, over classes: "

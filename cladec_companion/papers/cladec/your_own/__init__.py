@@ -6,5 +6,6 @@ from cladec_companion.papers.cladec.your_own.settings import YourOwnSettings, ce
 
 CHAPTER = Chapter(
     "your_own", YourOwnSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.your_own.experiment"),
-    needs={CLASSIFIER: "captum"}, findings_by="cladec_companion.papers.cladec.your_own.claims", mark=(146, 24),
+    needs={CLASSIFIER: "captum"}, findings_by="cladec_companion.papers.cladec.your_own.claims",
+    captions_by="cladec_companion.papers.cladec.your_own.captions", mark=(146, 24),
 )  # fmt: skip

@@ -8,5 +8,6 @@ CHAPTER = Chapter(
     "srae", SraeSettings, cells=cells, run_cell=InModule("cladec_companion.papers.srae.concepts.experiment"),
     needs={str(Part(target)): "zennit" for target in range(DIGITS)},
     judged_by="cladec_companion.papers.srae.concepts.claims",
+    captions_by="cladec_companion.papers.srae.concepts.captions",
     mark=(194, 26),
 )  # fmt: skip

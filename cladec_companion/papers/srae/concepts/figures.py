@@ -184,7 +184,7 @@ def places(sources: dict[str, Evidence]) -> Figure:
         left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         left.xaxis.set_minor_formatter(NullFormatter())
         left.margins(x=0.2, y=0.2)
-        left.set(ylabel="correlation of maps, O1", title=f"{titled(place[0])}, {source}")
+        left.set(ylabel="O1 of the maps (0: uncorrelated)", title=f"{titled(place[0])}, {source}")
         chance = _mean(evidence, place, "chance", "locality")
         if np.isfinite(chance):
             right.axvline(chance, color="#8a8f98", ls="--", lw=1)
@@ -272,7 +272,10 @@ def further(record: Record) -> pd.DataFrame:
 
 
 def masking(sources: dict[str, Evidence]) -> pd.DataFrame:
-    """Accuracy on masked images, and the share of pixels that they show, by γ; Table 4 and ours."""
+    """Accuracy on masked images, and the share of pixels that they show, by γ; Table 4 and ours.
+
+    The last row of ours is what a classifier reaches that sees one and the same class in every masked image.
+    """
     rows = []
     for source, evidence in sources.items():
         for place in evidence.places:
@@ -285,6 +288,10 @@ def masking(sources: dict[str, Evidence]) -> pd.DataFrame:
                         for (gamma, value), area in zip(found.items(), areas.values(), strict=True)
                     }
                     rows.append({"data": titled(place[0]), "source": source, "shown by": method, **shown})
+            if place in evidence.targets:
+                share = f"{1 / evidence.targets[place].index.unique('target').size:.3f}"
+                alone = {f"γ = {gamma} %": share for gamma in GAMMAS}
+                rows.append({"data": titled(place[0]), "source": source, "shown by": "nothing: one class", **alone})
     return pd.DataFrame(rows).set_index(["data", "source", "shown by"])
 
 

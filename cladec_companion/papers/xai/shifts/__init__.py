@@ -9,6 +9,7 @@ CHAPTER = Chapter(
     cells=cells,
     run_cell=InModule("cladec_companion.papers.xai.shifts.experiment"),
     judged_by="cladec_companion.papers.xai.shifts.claims",
+    captions_by="cladec_companion.papers.xai.shifts.captions",
     classifier="a perceptron",
     needs=dict.fromkeys((*SHIFTS, SPLIT, INPUT), "captum"),
 )

@@ -1,0 +1,51 @@
+"""What the figures of the chapter `occlusion` show, from the record that they are drawn from."""
+
+import pandas as pd
+
+from cladec_companion.evidence.lines import first_run
+from cladec_companion.evidence.measurements import where
+from cladec_companion.papers.cladec.occlusion.claims import evidence
+from cladec_companion.papers.cladec.occlusion.figures import METHOD_NAMES, layers_of
+from cladec_companion.records.record import Record
+
+
+def told(record: Record) -> dict[str, str]:
+    """Name of a figure -> the sentence that its caption begins with."""
+    run, means = first_run(record), evidence(record).summary["mean"].unstack("metric").sort_index()
+    layers, heights = means.loc[run], _heights(record, run)
+    top = layers.iloc[-1]
+    sentences = {
+        "fig-occlusion-images": f"With the square covered that is most relevant to ClaDec at "
+        f"{layers_of(record, run)[0]}, the classifier recognises {top['cladec_max']:.0%} of all test images; with the "
+        f"least relevant one covered, {top['cladec_min']:.0%}.",
+        "fig-occlusion-accuracy": f"As recorded, ΔAcc is {_range(layers['cladec_d'])} for ClaDec, by layer, and "
+        f"{_range(layers['gradcam_d'])} for GradCAM.",
+        "fig-occlusion-deletion": "How far the dashed line lies above the solid one, in accuracy and on average over "
+        f"k: {'; '.join(f'{METHOD_NAMES[name]} {_range(own)}' for name, own in heights.items())}.",
+    }
+    if "contrast" in means:
+        ends = means["contrast"].dropna().groupby(level=["dataset", "architecture"]).agg(["first", "last"])
+        sentences["fig-occlusion-contrast"] = (
+            f"ClaDec's relevance correlates with the contrast by {_between(ends['first'])} at the layers nearest to "
+            f"the input, and by {_between(ends['last'])} at those nearest to the output."
+        )
+    return {name: sentence for name, sentence in sentences.items() if "nan" not in sentence}
+
+
+def _range(values: pd.Series) -> str:
+    """Such as `0.11 to 0.37`, or a single number where there is only one; zero has no sign."""
+    return " to ".join(dict.fromkeys(f"{value:z.2f}" for value in (values.min(), values.max())))
+
+
+def _between(values: pd.Series) -> str:
+    """The smallest and the largest number of all runs, with the run."""
+    places = dict.fromkeys([values.idxmin(), values.idxmax()])
+    return " to ".join(f"{values[run]:z.2f} ({where(run)})" for run in places)
+
+
+def _heights(record: Record, run: tuple[str, str]) -> dict[str, pd.Series]:
+    """By method, how far apart its two deletion curves are on average: a value for each layer that it knows."""
+    rows = record.rows[(record.rows["dataset"] == run[0]) & (record.rows["architecture"] == run[1])]
+    curves = rows.pivot_table(index=["method", "layer"], columns="metric", values="value")
+    heights = (curves["curve_least"] - curves["curve_most"]).dropna()
+    return {name: heights[name] for name in METHOD_NAMES if name in heights}

@@ -1,0 +1,22 @@
+"""What the figures of the chapter `shifts` show, from the record that they are drawn from."""
+
+from cladec_companion.evidence.thresholds import UNMOVED
+from cladec_companion.papers.xai.shifts.claims import evidence
+from cladec_companion.papers.xai.shifts.experiment import TITLES
+from cladec_companion.records.record import Record
+
+CHANGE = "constant"  # the shift of which the caption tells
+
+
+def told(record: Record) -> dict[str, str]:
+    """Name of a figure -> the sentence that its caption begins with; none without a constant shift."""
+    means = evidence(record).summary["mean"].unstack("metric").groupby(level="change").mean()
+    moved = means.reindex([CHANGE]).loc[CHANGE].reindex(TITLES)
+    among = moved.dropna()
+    sentence = (
+        f"Under the constant shift {sum(among > UNMOVED.value)} of {len(among)} explanations move by more than "
+        f"{UNMOVED.value:.0%} of their length. ClaDec moves by {moved['cladec']:.0%} with the same decoder, by "
+        f"{moved['cladec_shifted']:.0%} with one trained on shifted images, and by {moved['cladec_again']:.0%} with "
+        "one that is only trained again."
+    )
+    return {} if "nan" in sentence else {"fig-shifts-moved": sentence}

@@ -65,6 +65,7 @@ def unpacked(commit: str, folder: Path) -> Path:
     )
     if archive.returncode:
         raise UsageError(f"No code of commit {commit!r}: {archive.stderr.decode().strip()}; valid: what git log names.")
+    folder.mkdir(exist_ok=True)
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
     return folder
 

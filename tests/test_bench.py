@@ -257,7 +257,7 @@ def test_a_line_is_printed_only_for_trainings_that_agree(capsys, monkeypatch, ag
 def test_a_commit_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(UsageError, match="No code of commit 'nowhere'"):
         same_trainings.unpacked("nowhere", tmp_path)
-    assert (same_trainings.unpacked("HEAD", tmp_path) / "cladec_core" / "errors.py").is_file()
+    assert (same_trainings.unpacked("HEAD", tmp_path / "older") / "cladec_core" / "errors.py").is_file()
 
 
 def test_the_table_of_architectures_counts_those_that_work(tmp_path):

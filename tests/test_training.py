@@ -306,7 +306,7 @@ def test_auto_finds_a_device_and_describes_it():
     on = training.compute()
     assert on.dtype in (torch.float32, torch.bfloat16)
     assert on.description.startswith(f"{on.device.type} (")
-    assert f"{torch.get_num_threads()} threads" in on.description
+    assert f"{torch.get_num_threads()} thread" in on.description
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", ""])
@@ -316,8 +316,24 @@ def test_an_unknown_device_is_refused_with_the_valid_ones(name):
     assert repr(name) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("known", "wide", "products", "tiles", "dtype"),
+    [
+        (False, False, False, False, torch.float32), (True, False, False, False, torch.bfloat16),
+        (True, True, False, False, torch.float32), (True, True, True, False, torch.bfloat16),
+        (True, True, False, True, torch.bfloat16),
+    ],
+)  # fmt: skip
+def test_bf16_is_chosen_only_where_the_processor_multiplies_it(known, wide, products, tiles, dtype, monkeypatch):
+    monkeypatch.delenv("CLADEC_PRECISION", raising=False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: known)
+    for name, value in {"avx512": wide, "avx512_bf16": products, "amx_tile": tiles}.items():
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda value=value: value)
+    assert training.compute("cpu").dtype == dtype
+
+
 def test_a_precision_can_be_asked_for(monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr("cladec_core.training.devices._cpu_has_bf16", lambda: True)
     assert training.compute("cpu").dtype == torch.bfloat16
     monkeypatch.setenv("CLADEC_PRECISION", "float32")
     assert training.compute("cpu").dtype == torch.float32

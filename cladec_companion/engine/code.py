@@ -21,7 +21,7 @@ SHARED = (building, fitting, protocol)  # of these, what the descriptions use, a
 # Digest of code -> the digest of older code that gives the same trainings bit for bit, as proved on a day with a commit
 # of it. `python -m benchmarks.same_trainings COMMIT` prints the line, if that is so; nobody writes one by hand.
 PROVED = {
-    "5a83d18444ea42dc2c850064b360da48237bcf545590edd05a904b78b521c1b6": (
+    "8f9bb6cb5aaab85c09d48b3d72049d44d14570d4929fb9fe0229a3f672b6133c": (
         "8320fb1871d943c9187920fa3007731d8ab2ae4ada67589fbd7052710394b80d",
         "2026-11-22, with f30b4cf",
     ),

@@ -40,7 +40,8 @@ class Compute:
         precision = str(self.dtype).removeprefix("torch.")
         free = "" if self.deterministic else ", not deterministic"
         kind = f", {torch.backends.cpu.get_cpu_capability()}" if self.device.type == "cpu" else ""
-        return f"{self.device.type} ({name}{kind}), {precision}, {torch.get_num_threads()} threads{free}"
+        threads = torch.get_num_threads()
+        return f"{self.device.type} ({name}{kind}), {precision}, {threads} thread{'s' if threads > 1 else ''}{free}"
 
 
 def _cpu_name() -> str:
@@ -81,13 +82,25 @@ def compute(device: str = "auto") -> Compute:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to repeat its results
     native: dict[str, Callable[[], bool]] = {
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-        "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported,  # emulated bf16 is slower than float32
+        "cpu": _cpu_has_bf16,
     }
     precision = os.environ.get("CLADEC_PRECISION") or "auto"
     one_of("CLADEC_PRECISION", precision, ("auto", "float32"))
     dtype = torch.bfloat16 if precision == "auto" and native.get(chosen.type, bool)() else torch.float32
     deterministic = os.environ.get("CLADEC_DETERMINISTIC") != "0"
     return Compute(chosen, dtype, deterministic, graph=chosen.type == "cuda")
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself.
+
+    oneDNN says so of every processor with AVX512, on most of which it emulates bf16, several times slower than float32.
+    """
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if not torch.cpu._is_avx512_supported():  # another architecture, of which oneDNN knows
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def derive_seed(seed: int, *labels: object) -> int:

@@ -114,7 +114,5 @@ def _judged(record: Record) -> Iterator[tuple[tuple[str, str], Verdict]]:
     places = found.runs.index.droplevel("seed").unique()
     for text, compare in FINDINGS.items():
         for layer in places.unique("layer"):
-            yield (
-                (text, layer),
-                judge([c for place in places if place[2] == layer for c in compare(found, place)], "so"),
-            )
+            compared = [one for place in places if place[2] == layer for one in compare(found, place)]
+            yield (text, layer), judge(compared, "so")

@@ -64,11 +64,12 @@ def test_the_numbers_of_a_layer_are_those_made_by_hand(setup, hand, measured):
 
 
 @torch.no_grad()
-def test_the_drift_of_a_layer_is_that_made_by_hand(setup, hand, measured, models):
+@pytest.mark.parametrize("method", ["cladec", "refae"])
+def test_the_drift_of_a_layer_is_that_made_by_hand(method, setup, hand, measured, models):
     values, _ = measured
     judge = models.train(setup.changed(seed=layers.JUDGE_SEED).classifier)
     assert not torch.equal(judge.conv0[0].weight, hand.classifier.conv0[0].weight)
-    seen = [judge(images).argmax(1).tolist() for images in (setup.data.test_images, hand.cladec.images)]
+    seen = [judge(images).argmax(1).tolist() for images in (setup.data.test_images, getattr(hand, method).images)]
     changes = [
         float(after == guess) - float(before == guess)
         for before, after, guess, label in zip(
@@ -76,9 +77,9 @@ def test_the_drift_of_a_layer_is_that_made_by_hand(setup, hand, measured, models
         )
         if guess != label
     ]
-    assert values["cladec", "misclassified"] == len(changes) > 1
-    assert values["cladec", "judge_drift"] == pytest.approx(np.mean(changes))
-    assert values["cladec", "judge_drift_error"] == pytest.approx(np.std(changes, ddof=1) / len(changes) ** 0.5)
+    assert values[method, "misclassified"] == len(changes) > 1
+    assert values[method, "judge_drift"] == pytest.approx(np.mean(changes))
+    assert values[method, "judge_drift_error"] == pytest.approx(np.std(changes, ddof=1) / len(changes) ** 0.5)
 
 
 def test_the_judge_is_the_same_for_every_layer_and_every_run(setup, digits, smoke, on):

@@ -196,6 +196,14 @@ def test_a_judge_that_changes_from_layer_to_layer_decides_nothing():
     assert DECIDE["B11"](made_up(at_the_ends)).verdict == FAILS
 
 
+def test_b11_tells_what_the_judge_makes_of_images_that_are_only_blurred():
+    def controlled(net, index, seed):
+        return as_claimed(net, index, seed) | {("refae", "judge_drift"): 0.01 * (index + 6)}
+
+    assert DECIDE["B11"](made_up(as_claimed)).evidence.endswith("in the RefAE's images: not recorded")
+    assert "in the RefAE's images: +5.0% in " in DECIDE["B11"](made_up(controlled)).evidence
+
+
 def test_fig_5_is_about_bags():
     assert DECIDE["B12"](made_up(as_claimed, dataset="mnist")).verdict == UNDECIDED
 

@@ -35,6 +35,7 @@ EXCEPTED = ("cifar100", "resnet10", -5)  # "once ... lower for ClaDec": section 
 MEASURED = {
     "distance": ("cladec", "distance_to_refae"),
     "drift": ("cladec", "judge_drift"), "drift_error": ("cladec", "judge_drift_error"),
+    "drift_refae": ("refae", "judge_drift"),
     "tone_cladec": ("cladec", "grey_tone"), "tone_refae": ("refae", "grey_tone"),
     "texture_cladec": ("cladec", "texture"), "texture_refae": ("refae", "texture"),
     "shape_cladec": ("cladec", "shape"), "shape_refae": ("refae", "shape"),
@@ -209,7 +210,17 @@ def b11(evidence: Evidence) -> Verdict:
         top = chain.index[-1]
         found.append(evidence.contrast(where(run, f"at {top}"), {(*run, top, "drift"): 1.0}, ABOVE))
     lacking = "needs a judge of another seed, trained on originals, and what it sees in the originals: not recorded yet"
-    return judge(found, "more look like the predicted class", lacking=lacking)
+    return judge(found, "more look like the predicted class", lacking=lacking).plus(_blurred(evidence))
+
+
+def _blurred(evidence: Evidence) -> str:
+    """What the judge, trained on sharp images, makes of the RefAE's: blurred as ClaDec's, without knowing a class."""
+    told = [
+        f"{chain['mean'].iloc[-1]:+.1%} in {where(run, f'at {chain.index[-1]}')}"
+        for run, chain in evidence.chains("drift_refae")
+    ]
+    found = "; ".join(told) or "not recorded"
+    return f"; as a control for blur, in the RefAE's images: {found}"
 
 
 @unprinted()

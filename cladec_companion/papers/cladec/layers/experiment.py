@@ -73,11 +73,11 @@ def _measure_layer(
             "within_class_share": measures.within_class_share(reconstructions, labels),
             **still_falling({"cladec": explain, "refae": reference}[method]),
             **measures.concepts_kept(data.to_unit(data.test_images[chosen]), data.to_unit(reconstructions[chosen])),
+            **_drift(setup, reconstructions, independent, predicted),
         }
     values["cladec"] |= {
         "distance_to_refae": measures.distance(*images.values()),
         "loss_rank_correlation": measures.loss_rank_correlation(data.test_images, *images.values()),
-        **_drift(setup, images["cladec"], independent, predicted),
     }
     values |= _read_layer(setup, classifier, layer)
     samples = {}
@@ -94,7 +94,7 @@ def _drift(setup: Setup, reconstructions: Tensor, judge: nn.Module, predicted: T
 
     The judge is a classifier of another seed, trained on originals, and the same for every layer and run. It mistakes
     many of these images itself, for the same class: what counts is how many more of the reconstructions than of
-    the originals it sees in that class.
+    the originals it sees in that class. The RefAE's images are the control, as they are blurred and know no class.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cladec_companion.book import ledger, pages, provenance
+from cladec_companion.book import ledger, notebook, pages, provenance
 from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, STATES, UNDECIDED
 from cladec_companion.papers import CHAPTERS, settings_for
@@ -81,9 +81,9 @@ def matrix(page):
 @pytest.mark.parametrize("chapter", [one for one in CHAPTERS.values() if one.claims], ids=lambda one: one.name)
 def test_every_card_leads_to_what_shows_its_claim(chapter, record):
     page = ledger.ledger({chapter.name: chapter}, [record])
-    notebook = (ROOT / "notebooks" / f"{chapter.name}.ipynb").read_text(encoding="utf-8")
+    source = (ROOT / "notebooks" / f"{chapter.name}.ipynb").read_text(encoding="utf-8")
     if f"({chapter.name}-verdicts)" in page:
-        assert f'"({chapter.name}-verdicts)=' in notebook
+        assert f'"({chapter.name}-verdicts)=' in source
     listed = {claim.key for claim in chapter.claims.CLAIMS}
     cards = dict(re.findall(r"^\*\*(\w+)\. (.*?)^:::$", page, re.M | re.S))
     assert not [key for key in listed if "*Shown in:*" not in cards[key]]
@@ -174,6 +174,12 @@ def test_the_page_of_what_ran_names_everything_once(record):
     assert page.count(r"cpu \(test\)") == page.count("Fashion-MNIST with VGG-11") == 1
     assert "`0123`, `4567`" in page
     assert pages.status([]) == "No record yet."
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_record_of_which_nobody_knows_the_classifiers_says_so(record, schema):
+    marked = replace(record, manifest=record.manifest | {"schema": schema})
+    assert (notebook.UNMARKED in notebook.provenance(marked).data) == (schema == 1)
 
 
 def test_a_record_is_told_apart_from_the_papers_protocol():

@@ -24,6 +24,8 @@ from cladec_core.data import DATASETS
 
 RECORDED_PROFILES = ("paper", "overnight", "laptop")  # the closest to the paper first
 SHORT = 16  # characters; cells that need no width of their own
+# Of a record whose cells do not name the classifier that they explain.
+UNMARKED = " Recorded before each cell named its classifier: cells of one seed may explain different trainings of it."
 
 __all__ = [
     "check", "class_names", "provenance", "run", "saved", "settings_for", "side_by_side", "source", "sources",
@@ -76,7 +78,7 @@ def provenance(record: Record) -> Markdown:
         f"*Made with: profile `{manifest['profile']}`, {names.trained_on(record)}; {epochs['classifier_epochs']} "
         f"epochs for classifiers, {epochs['decoder_epochs']} for decoders; {names.seeds(record)}; "
         f"{record.minutes:.1f} minutes on {names.device(run)}; torch {markdown(run['versions']['torch'])}; "
-        f"commit `{run['commit']}`.*"
+        f"commit `{run['commit']}`.{'' if record.fingerprinted else UNMARKED}*"
     )
 
 

@@ -83,8 +83,9 @@ def ranks(evidence: Evidence) -> dict[tuple, pd.DataFrame]:
 def overall(evidence: Evidence) -> pd.DataFrame:
     """Mean rank over the criteria that count, with its 95 % interval over data sets and seeds, the best first.
 
-    A control is ranked with the others. A method that explains images of one size only cannot point at a part of a
-    mosaic; it has the mean of its other ranks.
+    A control is ranked with the others. A method without a number by some criterion has the mean of its other ranks:
+    one that explains images of one size only cannot point at a part of a mosaic, and ClaDec is not asked about other
+    weights, for each of which its decoder would be trained anew.
     """
     counted = [one.metric for one in CRITERIA if one.ranked]
     scores = pd.DataFrame({run: table[counted].mean(axis=1) for run, table in ranks(evidence).items()})

@@ -57,8 +57,8 @@ def _flipping(record: Record) -> str:
     nearest = min(shares, key=lambda share: abs(share - TENTH))
     left = rows[rows["flipped"] == nearest].groupby("method")["value"].mean().sort_values()
     return (
-        f"With {nearest:.0%} of the pixels made grey, the probability of the class is lowest in the order of "
-        f"{_titled(left, 0)} and highest in that of {_titled(left, -1)}."
+        f"With the most relevant {nearest:.0%} of the pixels made grey, the class keeps the smallest probability by "
+        f"the map of {_titled(left, 0)} and the largest by that of {_titled(left, -1)}."
     )
 
 

@@ -278,8 +278,8 @@ def _told(chapter: Chapter, records: list[Record], chapters: Chapters) -> list[_
     own = {claim.key for claim in chapter.claims.CLAIMS} if chapter.claims else set()
     elsewhere = {
         one.name: one
-        for one in chapters.values()
-        if one.claims and {claim.key for claim in one.claims.CLAIMS} & {*chapter.decided_elsewhere}
+        for one in (chapters.values() if chapter.decided_elsewhere else ())
+        if any(claim.key in chapter.decided_elsewhere for module in one.all_claims for claim in module.CLAIMS)
     }
     found = [
         one

@@ -27,7 +27,11 @@ PAGES = sorted(
 APPENDICES = [page for page in PAGES if page.endswith(f"{appendix.SUFFIX}.html")]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/") and page not in APPENDICES]
 SLIDES = [page for page in PAGES if page.startswith("book/slides")]
-EXPLORERS = [page for page in PAGES if 'class="explorer"' in (book.HTML / page).read_text(encoding="utf-8")]
+EXPLORERS = [
+    page
+    for page in PAGES
+    if page in (*CHAPTERS, "book/coat.html") and 'class="explorer"' in (book.HTML / page).read_text(encoding="utf-8")
+]
 LARGEST = 1_500_000  # bytes of a page with its pictures
 BLOCKING = 2_500_000  # bytes of styles and scripts that are read before anything is painted
 SHEET = {"width": 673, "height": 1001}  # what the margins leave of A4, in CSS pixels

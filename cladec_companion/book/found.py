@@ -24,7 +24,7 @@ Chapters = Mapping[str, Chapter]
 Drawn = Mapping[str, tuple[str, str]]
 LEANING = 3  # open claims that a chapter's answer tells of
 TOLD = 4  # claims of one state that a chapter's answer names
-SHOWN = 5  # results of a paper under a heading of the page; the ledger has all
+SHOWN = 4  # results of a paper under a heading of the page; the ledger has all
 HEADINGS = {HOLDS: "Held", FAILS: "Did not hold"}
 READINGS = {HOLDS: FOR, FAILS: AGAINST}
 

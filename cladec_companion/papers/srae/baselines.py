@@ -87,7 +87,7 @@ def lasso_path(examples: Examples) -> list[Selection]:
     mean, centre = (np.average(part, axis=0, weights=importance) for part in (codes, logits))
     root = np.sqrt(importance)
     inputs, outputs = (codes - mean) * root[:, None], (logits - centre) * root
-    largest = np.abs(inputs.T @ outputs).max() / len(outputs)
+    largest = np.abs(inputs.T @ outputs).max() / len(outputs) * (1 + 1e-9)  # no unit, whatever rounding does
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of the smallest penalties, where units are copies
         alphas, weights, _ = path(inputs, outputs, alphas=largest * np.geomspace(1, SMALLEST, PENALTIES))

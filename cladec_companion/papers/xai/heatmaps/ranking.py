@@ -103,7 +103,7 @@ def table(evidence: Evidence) -> pd.DataFrame:
     numbers, order = values(evidence), overall(evidence)
     rows = []
     for name, own in order.iterrows():
-        interval = "" if pd.isna(own["low"]) else f" ({own['low']:.1f} to {own['high']:.1f})"
+        interval = "" if pd.isna(own["low"]) else f" ({own['low']:.1f}–{own['high']:.1f})"  # short: a cell of a table
         cells = {"method": METHODS[str(name)].title, "mean rank": f"{own['rank']:.1f}{interval}"}
         for one in CRITERIA:
             place = numbers[one.metric].rank(ascending=not one.more)[name]

@@ -24,6 +24,7 @@ Chapters = Mapping[str, Chapter]
 Drawn = Mapping[str, tuple[str, str]]
 LEANING = 3  # open claims that a chapter's answer tells of
 TOLD = 4  # claims of one state that a chapter's answer names
+PICTURES = 10  # of the page, so that it stays light; the others are linked
 SHOWN = 4  # results of a paper under a heading of the page; the ledger has all
 HEADINGS = {HOLDS: "Held", FAILS: "Did not hold"}
 READINGS = {HOLDS: FOR, FAILS: AGAINST}
@@ -151,7 +152,7 @@ def _items(found: list[Finding], drawn: Drawn, seen: set[str]) -> Iterator[str]:
     for one in found:
         figure = said[one.claim.key].figure if one.claim.key in said else ""
         yield _item(one) + (f" See {{numref}}`{figure}`." if figure in drawn else "")
-        if figure in drawn and figure not in seen:
+        if figure in drawn and figure not in seen and len(seen) < PICTURES:
             seen.add(figure)
             alt, caption = drawn[figure]
             yield f"\n  ```{{image}} generated/{figure}.png\n  :alt: {alt}\n  ```\n\n  {caption}\n"

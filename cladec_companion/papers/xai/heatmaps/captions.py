@@ -32,18 +32,17 @@ def _means(record: Record, metric: str) -> pd.Series:
     return means.reindex([column(name, metric) for name in asked]).set_axis(asked).dropna().sort_values()
 
 
-def _titled(values: pd.Series, place: int) -> str:
-    return f"{METHODS[values.index[place]].title} ({values.iloc[place]:.2f})"
+def _ends(values: pd.Series) -> tuple[str, str]:
+    """The methods with the smallest and the largest of sorted numbers; empty where there are no two."""
+    if len(values) < 2:
+        return "", ""
+    first, last = (f"{METHODS[str(name)].title} ({values[name]:.2f})" for name in values.index[[0, -1]])
+    return first, last
 
 
 def _gallery(record: Record) -> str:
-    rough = _means(record, "roughness" + FEW)
-    if len(rough) < 2:
-        return ""
-    return (
-        f"Neighbouring pixels differ least in the maps of {_titled(rough, 0)} and most in those of "
-        f"{_titled(rough, -1)}, over all recorded runs."
-    )
+    least, most = _ends(_means(record, "roughness" + FEW))
+    return least and f"Neighbouring pixels differ least in the maps of {least} and most in those of {most}."
 
 
 def _flipping(record: Record) -> str:
@@ -55,20 +54,18 @@ def _flipping(record: Record) -> str:
         return ""
     shares = rows["flipped"].unique()
     nearest = min(shares, key=lambda share: abs(share - TENTH))
-    left = rows[rows["flipped"] == nearest].groupby("method")["value"].mean().sort_values()
-    return (
+    least, most = _ends(rows[rows["flipped"] == nearest].groupby("method")["value"].mean().sort_values())
+    return least and (
         f"With the most relevant {nearest:.0%} of the pixels made grey, the class keeps the smallest probability by "
-        f"the map of {_titled(left, 0)} and the largest by that of {_titled(left, -1)}."
+        f"the map of {least} and the largest by that of {most}."
     )
 
 
 def _sanity(record: Record) -> str:
-    alike = _means(record, "class_similarity" + FEW)
-    if len(alike) < 2:
-        return ""
-    return (
-        f"Of the methods that ask the network, {_titled(alike, 0)} has the maps that are least alike for another class "
-        f"(size of the correlation), and {_titled(alike, -1)} those that are most alike."
+    least, most = _ends(_means(record, "class_similarity" + FEW))
+    return least and (
+        f"Of the methods that ask the network, {least} has the maps that are least alike for another class (size of "
+        f"the correlation), and {most} those that are most alike."
     )
 
 

@@ -147,3 +147,12 @@ def test_an_open_claim_is_told_of_only_if_most_comparisons_are_for_it(rows):
     noisy = rows[rows["seed"] == 0]
     text = found.answer(CHAPTERS["layers"], [as_record(noisy)])
     assert re.search(r"\*\*Not decided:\*\* \d+ more; \[the ledger\]\(../book/claims.md\) says what", text)
+
+
+def test_the_page_stays_light_with_many_pictures(rows, monkeypatch):
+    figures = {said.figure for paper in PAPERS for said in paper.quotations.values() if said.figure}
+    drawn = dict.fromkeys(figures, ("A picture", "It shows."))
+    whole = found.page(LAYERS, [as_record(rows)], drawn).count("{image}")
+    assert 1 < whole <= found.PICTURES
+    monkeypatch.setattr(found, "PICTURES", whole - 1)
+    assert found.page(LAYERS, [as_record(rows)], drawn).count("{image}") == whole - 1

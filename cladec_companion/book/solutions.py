@@ -29,9 +29,12 @@ def add(book: NotebookNode, text: str) -> None:
         If an exercise has no solution, or a solution no exercise.
     """
     solutions = {found["label"]: found[0] for found in SOLUTION.finditer(text)}
-    cells = []
+    cells, waiting = [], ""
     for cell, following in zip_longest(book.cells, book.cells[1:]):
         cells.append(cell)
+        if waiting:
+            cells.append(v4.new_markdown_cell(waiting))
+            waiting = ""
         exercises = list(EXERCISE.finditer(cell.source)) if cell.cell_type == "markdown" else []
         checked = following is not None and following.cell_type == "code" and CHECK in following.source
         for place, exercise in reversed(list(enumerate(exercises, 1))):
@@ -40,12 +43,10 @@ def add(book: NotebookNode, text: str) -> None:
                 raise ValueError(f"The exercise {label} has no solution in book/{FOLDER}.")
             solution = solutions.pop(label)
             if checked and place == len(exercises):
-                following.metadata["solution"] = solution
+                waiting = solution
             else:
                 end = exercise.end()
                 cell.source = f"{cell.source[:end]}\n\n{solution}{cell.source[end:]}"
-        if solution := cell.metadata.pop("solution", None):
-            cells.append(v4.new_markdown_cell(solution))
     if solutions:
         raise ValueError(f"No exercise has the label {', '.join(solutions)}, of which book/{FOLDER} has a solution.")
     book.cells = cells

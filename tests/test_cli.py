@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,16 @@ def test_changed_parameters_get_a_page_of_their_own(monkeypatch, tmp_path):
     }
     assert len(paths) == 4
     assert tmp_path / "smoke" / "layers.ipynb" in paths
+
+
+def test_kernels_that_start_at_once_never_share_a_socket():
+    found = [book.kernel_sockets() for _ in range(20)]
+    assert len({kernel.KernelManager.ip for kernel in found}) == 20
+
+
+def test_kernels_use_the_network_where_the_path_of_a_socket_is_too_long(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", f"/{'long' * 20}")
+    assert not book.kernel_sockets()
 
 
 WITHOUT_TORCH = {

@@ -39,7 +39,7 @@ def test_executed_notebook_has_outputs_no_errors_and_counts_in_order(executed):
 
 def test_nbval_repeats_the_notebook(executed):
     path, environment = executed
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=300", "-n0"]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.kernels", "--nbval-lax", "--nbval-cell-timeout=300", "-n0"]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "--rootdir", str(path.parent), "-c", os.devnull, str(path)],
         capture_output=True, text=True, env=environment, cwd=ROOT,

@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 
 import nbformat
 import yaml
+import zmq
+from traitlets.config import Config
 
 from cladec_companion.book import appendix, folding, notebook, shown, solutions, unchanged
 from cladec_companion.engine import grid, runner, workers
@@ -105,7 +109,7 @@ def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = F
         papermill.execute_notebook(
             str(NOTEBOOKS / f"{name}.ipynb"), str(temporary), parameters, kernel_name="python3", cwd=str(ROOT),
             progress_bar=sys.stderr.isatty(), stderr_file=sys.stderr if sys.stderr.isatty() else None,
-            execution_timeout=CELL_SECONDS,
+            execution_timeout=CELL_SECONDS, config=kernel_sockets(),
         )  # fmt: skip
         executed = nbformat.read(temporary, 4)
         chapter = CHAPTERS.get(name)
@@ -123,6 +127,17 @@ def execute(name: str, profile: str, changes: dict[str, Any], *, force: bool = F
     finally:
         temporary.unlink(missing_ok=True)
     return output
+
+
+def kernel_sockets() -> Config:
+    """Configuration of a kernel that is reached through Unix sockets of its own, where the system has them.
+
+    Jupyter chooses network ports before a kernel binds them, so two kernels that start at once may be given the same.
+    """
+    place = f"{tempfile.gettempdir()}/cladec-{uuid.uuid4()}"
+    if os.name != "posix" or len(f"{place}-5") > zmq.IPC_PATH_MAX_LEN:
+        return Config()
+    return Config(KernelManager={"transport": "ipc", "ip": place})
 
 
 def _output(name: str, profile: str, changes: dict[str, Any]) -> Path:

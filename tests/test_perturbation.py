@@ -65,6 +65,16 @@ def test_what_does_not_matter_gets_nothing_from_samples(method):
         assert found[:, 8:, 8:].abs().max() < 1e-4
 
 
+def test_prediction_differences_are_seen_by_a_network_that_is_sure():
+    images, around = torch.rand(2, 1, 16, 16) + 1, Around(torch.rand(30, 1, 16, 16))
+    unsure, sure = (
+        attribute(Corner(scale), images, 1, method="pda", around=around, stride=4, samples=1) for scale in (1.0, 100.0)
+    )
+    assert Corner(100.0)(images).softmax(1)[:, 1].min() == 1  # in float32
+    assert unsure[:, :8, :8].abs().max() > 0.1
+    assert torch.allclose(sure, 100 * unsure, rtol=1e-3, atol=1e-3)  # of two classes, the log-odds are the logit
+
+
 def test_lime_weighs_variants_by_their_features_and_explains_the_logit(monkeypatch):
     halves = (torch.arange(SIDE) >= SIDE // 2).long().expand(SIDE, SIDE)
     monkeypatch.setattr(perturbation, "segments", lambda image: halves)

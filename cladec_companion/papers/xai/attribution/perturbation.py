@@ -167,8 +167,8 @@ def pda(
     moments, known = _window_moments(around.images, window), {}
     draw = torch.Generator().manual_seed(around.seed)
     total, count = images.new_zeros(n, 1, side, side), images.new_zeros(1, 1, side, side)
-    before = _log_odds(model(images).softmax(1).gather(1, target.unsqueeze(1)))
-    labels = target.repeat_interleave(samples).unsqueeze(1)
+    before = _log_odds(*_chances(model(images), target))
+    labels = target.repeat_interleave(samples)
     for top, left in product(range(0, side - patch + 1, stride), repeat=2):
         y, x = (min(max(place - (window - patch) // 2, 0), side - window) for place in (top, left))
         if (top - y, left - x) not in known:
@@ -179,9 +179,10 @@ def pda(
         shown = images.repeat_interleave(samples, 0)
         drawn = drawn.clamp(around.low.min(), around.high.max()).view(-1, channels, patch, patch)
         shown[:, :, top : top + patch, left : left + patch] = drawn
-        chance = torch.cat([model(part).softmax(1) for part in shown.split(AT_ONCE)])
-        likely = chance.gather(1, labels).view(n, samples).mean(1, keepdim=True)
-        total[:, 0, top : top + patch, left : left + patch] += (before - _log_odds(likely)).unsqueeze(2)
+        logits = torch.cat([model(part) for part in shown.split(AT_ONCE)])
+        likely, unlikely = (chance.view(n, samples).mean(1) for chance in _chances(logits, labels))
+        lost = (before - _log_odds(likely, unlikely)).to(total)
+        total[:, 0, top : top + patch, left : left + patch] += lost[:, None, None]
         count[..., top : top + patch, left : left + patch] += 1
     return total / count.clamp(min=1)
 
@@ -222,9 +223,16 @@ class _Conditional:
         return (expected.repeat_interleave(samples, 0) + noise.to(self.root.device) @ self.root.T).to(windows.dtype)
 
 
-def _log_odds(chance: Tensor) -> Tensor:
-    safe = chance.clamp(1e-6, 1 - 1e-6)
-    return (safe / (1 - safe)).log2()
+def _chances(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability of a class and of all others together, (n,) each: 1 minus the first rounds to 0 where it is sure."""
+    chances = logits.double().softmax(1)
+    others = chances.scatter(1, target.unsqueeze(1), 0.0)
+    return chances.gather(1, target.unsqueeze(1)).squeeze(1), others.sum(1)
+
+
+def _log_odds(likely: Tensor, unlikely: Tensor) -> Tensor:
+    tiny = torch.finfo(torch.float64).tiny
+    return likely.clamp(min=tiny).log2() - unlikely.clamp(min=tiny).log2()
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import tomllib
+from dataclasses import replace
 
 import nbformat
 import numpy as np
@@ -150,6 +151,27 @@ def test_sliders_go_from_small_to_large(made, name, steps, of):
         key = of.format(float(step) if name == "alpha" else step)
         assert np.array_equal(shown(2, 1, place), ink(made[name].samples[f"{RUN}/{key}"][1]))
     assert "100%" in data["notes"][len(steps) - 1 if name == "alpha" else 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "state", "drawn"),
+    [("layers", 2, 5, "penultimate/cladec"), ("alpha", 1, 4, "alpha=0.9"), ("subsets", 2, 5, "nested/10/0")],
+)
+def test_the_classifier_s_scores_are_told_where_the_record_has_them(made, name, image, state, drawn):
+    content_without, _ = content(CHAPTERS[name].interactive(made[name]))
+    scores = np.zeros((3, 10), np.uint8)
+    scores[image, [3, 5, 9]] = 20, 71, 9
+    other = np.full((3, 10), 10, np.uint8)
+    known = {f"{RUN}/score/original": scores, f"{RUN}/score/{drawn}": other}
+    scored = replace(made[name], samples=made[name].samples | known)
+    data, _ = content(CHAPTERS[name].interactive(scored))
+    told = "X: Sandal 71%, Dress 20%, Ankle boot 9%"
+    assert (
+        data["notes"][state].count(told)
+        == data["notes"][state].count("ClaDec: T-shirt 10%, Trouser 10%, Pullover 10%.")
+        == 1
+    )
+    assert not any("scores" in note for note in content_without["notes"])
 
 
 def test_square_covers_the_place_that_is_named(made):

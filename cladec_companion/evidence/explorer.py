@@ -7,7 +7,7 @@ A figure is one piece of HTML with everything in it: a sprite of its images, wha
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from cladec_companion.evidence.style import COLOURS, PNG, data_url, grid
 from cladec_companion.records.files import ROOT
-from cladec_companion.records.samples import RunImages
+from cladec_companion.records.samples import SCORE, RunImages
 from cladec_core.data import DATASETS
 
 SCRIPT = ROOT / "book" / "static" / "interactive.js"
@@ -181,12 +181,43 @@ def largest(differences: np.ndarray) -> tuple[int, ...]:
     return tuple(map(int, np.unravel_index(np.argmax(differences), differences.shape)))
 
 
-def said_of(images: RunImages) -> list[str]:
-    """For each test image, what the classifier says of it: the record keeps the class, but no scores."""
+def said_of(images: RunImages, drawn: Mapping[str, tuple[str, ...]] | None = None) -> list[str]:
+    """For each test image, what the classifier says of it, and of what was drawn of it.
+
+    Parameters
+    ----------
+    drawn
+        What reconstructions are called -> their name in the record.
+
+    Returns
+    -------
+    list of str
+        Scores of the classes; where the record has none, the predicted class.
+    """
     classes = classes_of(images)
+    scores = {title: _scores(images, *name) for title, name in ({"X": ("original",)} | dict(drawn or {})).items()}
+    if scores["X"]:
+        kept = {title: found for title, found in scores.items() if found}
+        return [
+            "The classifier's scores: " + "; ".join(map(": ".join, zip(kept, found, strict=True))) + "."
+            for found in zip(*kept.values(), strict=True)
+        ]
     return [
         f"The classifier says {classes[predicted]}" + ("." if predicted == label else f"; it is {classes[label]}.")
         for label, predicted in zip(images.labels, images.predicted, strict=True)
+    ]
+
+
+def _scores(images: RunImages, *name: str) -> list[str]:
+    """For each image of a name, up to three classes with a score of 1 % or more; empty where the record has none."""
+    if (SCORE, *name) not in images:
+        return []
+    classes = classes_of(images)
+    return [
+        ", ".join(
+            f"{classes[at]} {score[at]}%" for at in np.argsort(-score.astype(int), kind="stable")[:3] if score[at]
+        )
+        for score in images[(SCORE, *name)]
     ]
 
 

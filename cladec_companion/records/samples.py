@@ -14,7 +14,8 @@ and a figure reads them back:
     images["conv2", "cladec"], images.values("alpha"), images.layers(), images.labels
 
 Arrays of a run that are no images: `seed` (of which all images are), `index` (their places in the test set), `label`
-and `predicted` (classes).
+and `predicted` (classes), and below `score` what the classifier gives each class, in per cent: `score/original` of the
+test images, `score/conv2/cladec` of the reconstructions of that name.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; names alone need none
 
     from cladec_core.data import ImageData
 
-SEED, INDEX = "seed", "index"
+SEED, INDEX, SCORE = "seed", "index", "score"
 INDEX_MAP = "code"  # of records whose experiment has no such parameter
 
 
@@ -116,6 +117,11 @@ def originals(data: "ImageData", at: "Tensor", predicted: "Tensor") -> dict[str,
         "predicted": predicted[at].cpu().numpy().astype(np.uint8),
         "original": as_uint8(data.to_unit(data.test_images[at])),
     }
+
+
+def scored(name: str, logits: "Tensor") -> dict[str, np.ndarray]:
+    """What a classifier gives each class in images of some name: per cent, (n, classes)."""
+    return {below(SCORE, *name.split("/")): logits.softmax(1).mul(100).round().byte().cpu().numpy()}
 
 
 def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:

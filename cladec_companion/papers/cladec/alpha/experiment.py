@@ -3,7 +3,8 @@
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.alpha.settings import Part
-from cladec_companion.papers.cladec.shared import pictures, rows_of
+from cladec_companion.papers.cladec.shared import pictures, rows_of, sample_indices
+from cladec_companion.records.samples import scored
 from cladec_core import measures
 
 
@@ -52,4 +53,8 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
         "original": {"within_class_variance": measures.within_class_variance(data.test_images, labels)},
     }
     rows = rows_of(values, **vars(part))
-    return rows, pictures(data, clean.argmax(1), {f"alpha={part.alpha}": images}) if keep_samples else {}
+    if not keep_samples:
+        return rows, {}
+    name, at = f"alpha={part.alpha}", sample_indices(labels, clean.argmax(1)).to(labels.device)
+    scores = scored("original", clean[at]) | scored(name, seen[at])
+    return rows, pictures(data, clean.argmax(1), {name: images}) | scores

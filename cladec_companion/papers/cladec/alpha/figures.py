@@ -5,7 +5,7 @@ import numpy as np
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.explorer import Control, explore, images_control, largest, measured
+from cladec_companion.evidence.explorer import Control, explore, images_control, largest, measured, said_of
 from cladec_companion.evidence.lines import legend_below, lines
 from cladec_companion.evidence.style import COLOURS, LABELS, apart, drawn, grid, picture, signed_difference, unit
 from cladec_companion.evidence.trends import Evidence
@@ -79,11 +79,13 @@ def interactive(record: Record) -> HTML:
     made = np.stack([images.aligned(valued("alpha", value))[right] for value in values], 1)
     plain = made[:, :1]
     found = measured(record.rows, images.run, "alpha")
-    notes = [
+    of_all = [
         f"All test images: reconstruction loss {found.loc[value, 'loss_raw_sum']:.1f} (raw sum per image); of "
         f"{found.loc[value, 'agreement']:.0%} the classifier says what it says of the original."
         for value in values
     ]
+    said = np.stack([said_of(images, {"ClaDec": (valued("alpha", value),)}) for value in values], 1)[right]
+    notes = [f"{told} {of}" for line in said for told, of in zip(line, of_all, strict=True)]
     panes = {
         "X": picture(originals), f"ClaDec, α = {values[0]:g}": picture(plain), "ClaDec": picture(made),
         "what α changed": signed_difference(unit(plain), unit(made)),
@@ -92,4 +94,4 @@ def interactive(record: Record) -> HTML:
     (image,) = largest(apart(unit(plain[:, 0]), unit(made[:, weight])))
     weights = Control("Weight α", [f"{value:g}" for value in values], start=weight)
     about = "An image and its explanation, for a weight of the classification loss that you choose"
-    return explore([images_control(images, image, right), weights], panes, notes * len(right), about)
+    return explore([images_control(images, image, right), weights], panes, notes, about)

@@ -6,7 +6,7 @@ from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.shared import rows_of, sample_indices, still_falling
-from cladec_companion.records.samples import as_uint8, originals, places
+from cladec_companion.records.samples import as_uint8, originals, places, scored
 from cladec_core import measures, training
 from cladec_core.networks import Classifier
 
@@ -50,7 +50,8 @@ def _measure_classifier(setup: Setup, keep_samples: bool, classifier: nn.Module)
     values["original"] = {"within_class_variance": measures.within_class_variance(data.test_images, data.test_labels)}
     samples = {}
     if keep_samples:
-        samples = originals(data, sample_indices(data.test_labels, logits.argmax(1)), logits.argmax(1))
+        at = sample_indices(data.test_labels, logits.argmax(1)).to(logits.device)
+        samples = originals(data, at, logits.argmax(1)) | scored("original", logits[at])
     return rows_of(values), samples
 
 
@@ -84,6 +85,8 @@ def _measure_layer(
     if keep_samples:
         at = sample_indices(labels, predicted).to(labels.device)
         samples = {f"{layer}/{method}": as_uint8(data.to_unit(images[method][at])) for method in images}
+        for method in images:
+            samples |= scored(f"{layer}/{method}", setup.test(classifier, images[method][at]))
         samples[f"{layer}/gradcam"] = as_uint8(measures.gradcam(classifier, layer, data.test_images[at]))
         samples |= places(at)
     return rows_of(values), samples

@@ -194,7 +194,8 @@ def interactive(record: Record) -> HTML:
     panes["RefAE − ClaDec"] = signed_difference(refae, cladec)
     between = apart(refae, cladec)
     distances = zip(apart(original, refae).flat, apart(original, cladec).flat, between.flat, strict=True)
-    said = np.repeat(said_of(images), len(layers))
+    drawn = [{"RefAE": (layer.name, "refae"), "ClaDec": (layer.name, "cladec")} for layer in layers]
+    said = np.stack([said_of(images, names) for names in drawn], 1).flat
     notes = [
         f"RefAE's image is {first:.0%} away from X, ClaDec's {second:.0%}; the two are {both:.0%} apart. {told}"
         for (first, second, both), told in zip(distances, said, strict=True)

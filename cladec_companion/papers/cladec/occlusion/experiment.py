@@ -196,9 +196,11 @@ def _originals(setup: Setup, classifier: nn.Module) -> Samples:
         settings = _settings(setup)
         corners = _all_corners(settings)
         covered = _covered(data.test_images[at[-MOVED:]], squares(settings.square, corners))
-        predicted = setup.test(classifier, covered.flatten(0, 1)).argmax(1).unflatten(0, covered.shape[:2])
+        seen = setup.test(classifier, covered.flatten(0, 1)).softmax(1).unflatten(0, covered.shape[:2])
+        score, predicted = (found.cpu().numpy() for found in seen.max(2))
         samples["moved corners"] = np.array(corners, np.uint8)
-        samples["moved predicted"] = predicted.cpu().numpy().astype(np.uint8)
+        samples["moved predicted"] = predicted.astype(np.uint8)
+        samples["moved score"] = np.rint(100 * score).astype(np.uint8)
     return samples
 
 

@@ -194,13 +194,14 @@ def interactive(record: Record) -> HTML:
     classes = classes_of(images)
     labels = [classes[label] for label in images.labels[-count:]]
     changed = apart(unit(before), unit(after))
+    score = images["moved score"] if "moved score" in images else np.zeros_like(predicted)
     notes = [
-        f"The classifier says {classes[said]}"
+        f"The classifier says {classes[said]}{f' ({sure}%)' if sure else ''}"
         + (", as without the square" if classes[said] == label else f", not {label}")
         + f". The square changes ClaDec's image by {far:.0%}."
-        for label, line, images_far in zip(labels, predicted, changed, strict=True)
+        for label, line, sure_line, images_far in zip(labels, predicted, score, changed, strict=True)
         for layer_far in images_far
-        for said, far in zip(line, layer_far, strict=True)
+        for said, sure, far in zip(line, sure_line, layer_far, strict=True)
     ]
     misled = predicted != images.labels[-count:, None]
     image, layer, place = largest(changed * np.where(misled.any(), misled[:, None], True))

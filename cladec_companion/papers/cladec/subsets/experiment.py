@@ -11,7 +11,7 @@ from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.layered import last_convolution
 from cladec_companion.papers.cladec.shared import sample_indices
 from cladec_companion.papers.cladec.subsets.settings import FLOORS, Part
-from cladec_companion.records.samples import as_uint8, places
+from cladec_companion.records.samples import as_uint8, places, scored
 from cladec_core import measures, networks, training
 
 
@@ -29,7 +29,8 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     data = setup.data
     if part.subset == FLOORS:
         (classifier,) = yield [setup.classifier]
-        clean = setup.test(classifier).argmax(1)
+        logits = setup.test(classifier)
+        clean = logits.argmax(1)
         values = _measure(setup, measures.mean_image(data), None)
         rows = [_row(part, "mean training image", *found) for found in values]
         rows.append(_row(part, "classifier", "", "accuracy", _share(clean == data.test_labels)))
@@ -41,8 +42,8 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
         classifier, decoder = yield [setup.classifier, wanted]
         clean, layer = setup.test(classifier).argmax(1), classifier.up_to(part.layer)
         reconstructions = setup.test(decoder)
-        predicted = setup.test(classifier, reconstructions).argmax(1)
-        rows = [_row(part, "cladec", *found) for found in _measure(setup, reconstructions, predicted)]
+        seen = setup.test(classifier, reconstructions)
+        rows = [_row(part, "cladec", *found) for found in _measure(setup, reconstructions, seen.argmax(1))]
         rows += [
             _row(part, *found) for found in _read(setup, nn.Sequential(layer, networks.Select(channels)), part.size)
         ]
@@ -52,8 +53,10 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     if part.subset == FLOORS:
         labels = data.test_labels[at].cpu().numpy().astype(np.uint8)
         samples = {"label": labels, "original": as_uint8(data.to_unit(data.test_images[at]))}
+        samples |= scored("original", logits[at])
     else:
-        samples = {f"{part.subset}/{part.size}/{part.number}": as_uint8(data.to_unit(reconstructions[at]))}
+        name = f"{part.subset}/{part.size}/{part.number}"
+        samples = {name: as_uint8(data.to_unit(reconstructions[at]))} | scored(name, seen[at])
     return rows, samples | places(at)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from cladec_companion.evidence.explorer import Control, explore, images_control, largest, measured
+from cladec_companion.evidence.explorer import Control, explore, images_control, largest, measured, said_of
 from cladec_companion.evidence.lines import first_run, heading, legend_below
 from cladec_companion.evidence.style import COLOURS, apart, drawn, grid, picture, signed_difference, unit
 from cladec_companion.papers.cladec.subsets.claims import Evidence, improvement
@@ -129,11 +129,13 @@ def interactive(record: Record) -> HTML:
     whole = made[:, -1:]
     rows = record.rows[(record.rows["subset"] == "nested") & (record.rows["class"].astype(str) == "")]
     found = measured(rows, images.run, "size")
-    notes = [
+    of_all = [
         f"All test images: reconstruction loss {found.loc[size, 'loss_standardised']:.3f} (standardised mean); the "
         f"classifier recognises {found.loc[size, 'accuracy']:.0%} of the reconstructions."
         for size, _ in subsets
     ]
+    said = np.stack([said_of(images, {"ClaDec": ("nested", *map(str, numbers))}) for numbers in subsets], 1)
+    notes = [f"{told} {of}" for line in said for told, of in zip(line, of_all, strict=True)]
     panes = {
         "X": picture(originals), f"ClaDec, {subsets[-1][0]} channels": picture(whole), "ClaDec": picture(made),
         "what is lacking": signed_difference(unit(whole), unit(made)),
@@ -141,4 +143,4 @@ def interactive(record: Record) -> HTML:
     (image,) = largest(apart(unit(whole[:, 0]), unit(made[:, 0])))
     controls = [images_control(images, image), Control("Channels", [str(size) for size, _ in subsets])]
     about = "An image and what is read back from as many channels as you choose"
-    return explore(controls, panes, notes * len(made), about)
+    return explore(controls, panes, notes, about)

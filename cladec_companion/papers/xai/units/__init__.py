@@ -6,4 +6,5 @@ from cladec_companion.papers.xai.units.settings import UnitsSettings, cells
 CHAPTER = Chapter(
     "units", UnitsSettings, cells=cells, run_cell=InModule("cladec_companion.papers.xai.units.experiment"),
     judged_by="cladec_companion.papers.xai.units.claims",
+    captions_by="cladec_companion.papers.xai.units.captions",
 )  # fmt: skip

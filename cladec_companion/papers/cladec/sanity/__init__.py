@@ -6,5 +6,5 @@ from cladec_companion.papers.cladec.sanity.settings import SanitySettings, cells
 CHAPTER = Chapter(
     "sanity", SanitySettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.sanity.experiment"),
     judged_by="cladec_companion.papers.cladec.sanity.claims",
-    mark=(98, 12),
+    captions_by="cladec_companion.papers.cladec.sanity.captions", mark=(98, 12),
 )  # fmt: skip

@@ -16,6 +16,7 @@ from cladec_companion.papers.cladec.budget.settings import Part
 from cladec_companion.papers.cladec.budget.settings import cells as cells_of
 from cladec_companion.records.record import read_record
 from cladec_core.errors import UsageError
+from tests.captioned import sentences_follow, sentences_stand
 
 LAYER = "conv2"
 
@@ -105,6 +106,11 @@ def test_every_cell_explains_the_same_classifier(record):
     marks = [cell["classifiers"] for cell in record.cells.values()]
     assert len(marks) == 4
     assert all(found == marks[0] for found in marks)
+
+
+def test_captions_say_what_the_numbers_are(record):
+    sentences_stand("budget", record)
+    sentences_follow("budget", record)
 
 
 def test_figures_and_tables_show_every_budget(record):

@@ -30,6 +30,7 @@ from cladec_companion.papers.cladec.sanity.trainings import (
 from cladec_companion.records.record import read_record
 from cladec_core import measures
 from cladec_core.errors import UsageError
+from tests.captioned import sentences_follow, sentences_stand
 from tests.cells import measured, tensors
 
 LAYER = "conv2"
@@ -288,6 +289,11 @@ def record(tmp_path_factory):
         patch.setenv("CLADEC_MODELS", str(folder / "models"))
         found = runner.run(papers.chapter("sanity"), settings, root=folder, device="cpu", progress=False)
         return read_record(found.folder)
+
+
+def test_captions_say_what_the_numbers_are(record):
+    sentences_stand("sanity", record)
+    sentences_follow("sanity", record)
 
 
 def test_every_figure_is_drawn_from_a_record(record):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from cladec_companion.engine.setup import Setup
+from cladec_companion.papers import CHAPTERS
 from cladec_companion.papers.xai import colours, maximisation
 from cladec_companion.papers.xai.attribution.around import blurred
 from cladec_companion.papers.xai.maximisation import Climb, Prior
@@ -23,6 +24,7 @@ from cladec_companion.records.settings import settings_for
 from cladec_core import networks
 from cladec_core.data import ImageData
 from cladec_core.errors import UsageError
+from tests.captioned import altered, sentences_stand
 from tests.made_up import content
 
 SIDE = 6
@@ -336,6 +338,12 @@ def test_a_record_has_every_question(smoke_record):
     assert of_classes["mean", "spread"] == 0
     real = rows[(rows["layer"] == "classes") & (rows["method"] == "real") & (rows["metric"] == "reached")]
     assert real["value"].item() <= 0
+
+
+def test_captions_say_what_the_numbers_are(smoke_record):
+    sentences_stand("units", smoke_record)
+    told, others = (CHAPTERS["units"].told(record) for record in (smoke_record, altered(smoke_record)))
+    assert [name for name in told if told[name] == others[name]] == ["fig-units-wanted"]  # shares that are all 0
 
 
 def test_a_part_can_be_asked_for_alone(smoke_record):

@@ -6,5 +6,5 @@ from cladec_companion.papers.cladec.budget.settings import BudgetSettings, cells
 CHAPTER = Chapter(
     "budget", BudgetSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.budget.experiment"),
     judged_by="cladec_companion.papers.cladec.budget.claims",
-    mark=(134, 92),
+    captions_by="cladec_companion.papers.cladec.budget.captions", mark=(134, 92),
 )  # fmt: skip

@@ -49,10 +49,11 @@ def _recognised(record: Record) -> str:
     alike = 1 - means.reindex([column(name, "unlike") for name in (*WITH_PRIOR, *GENERATORS)]).dropna()
     if alike.empty or column("none", "unlike") not in means:
         return ""
-    titles = {column(name, "unlike"): TITLES[name] for name in (*WITH_PRIOR, *GENERATORS)}
+    titles = {column(name, "unlike"): f"“{TITLES[name]}”" for name in (*WITH_PRIOR, *GENERATORS)}
+    titles[column("all", "unlike")] = "all priors together"
     best, without = str(alike.idxmax()), 1 - means[column("none", "unlike")]
     return (
-        f"The images resemble a real one most with “{titles[best]}” (correlation {alike[best]:.2f}); without a prior "
+        f"The images resemble a real one most with {titles[best]} (correlation {alike[best]:.2f}); without a prior "
         f"the correlation is {without:.2f}."
     )
 

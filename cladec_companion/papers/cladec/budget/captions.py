@@ -32,11 +32,10 @@ def _spent(ends: pd.DataFrame) -> tuple[str, str]:
 
 def _differences(ends: dict[str, pd.DataFrame]) -> str:
     first, last = _spent(next(iter(ends.values())))
-    said = [
-        f"at {layer} ΔRec goes from {found['d_rec'].iloc[0]:+.3f} to {found['d_rec'].iloc[1]:+.3f} and ΔAcc from "
-        f"{found['d_acc'].iloc[0]:+.3f} to {found['d_acc'].iloc[1]:+.3f}"
-        for layer, found in ends.items()
-    ]
+    said = []
+    for layer, found in ends.items():
+        rec, acc = (" to ".join(f"{value:+.3f}" for value in found[name].round(3) + 0.0) for name in ("d_rec", "d_acc"))
+        said.append(f"at {layer} ΔRec goes from {rec} and ΔAcc from {acc}")  # + 0.0: no negative zero
     return f"From {first} to {last}: {'; '.join(said)}"
 
 

@@ -5,6 +5,7 @@ One module per chapter; this one holds what they share.
 
 import base64
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -24,6 +25,7 @@ DPI = 110  # of figures in notebooks
 CSS_DPI = 96  # a browser's pixels to the inch
 WIDEST = 950  # of a browser's pixels: the text of a page and the margin beside it, in a window of 1300
 SMALLEST = 8.0  # points, of text as a page shows it on this screen
+NAME_CHARACTER = 0.078  # inches that a character of a name beside a row takes, at its 9 points
 # Okabe and Ito's palette: safe for colour-blind readers, legible on white and on dark.
 COLOURS = {"original": "#4d4d4d", "refae": "#0072b2", "cladec": "#d55e00", "published": "#009e73"}
 LABELS = {"original": "X", "refae": r"$\hat X_R$ (RefAE)", "cladec": r"$\hat X_E$ (ClaDec)"}
@@ -155,8 +157,11 @@ def close_up(figure: Figure, pad: float) -> None:
 @drawn
 def grid(rows: list[tuple[str, list[np.ndarray]]], titles: list[str], size: float = 0.78) -> Figure:
     """Images in rows with a name at the left of each and a title above each column."""
+    drawn_names = (re.sub(r"\\[a-z]+|[${}_^]", "", name) for name, _ in rows)  # without the signs of formulas
+    longest = max(len(part) for name in drawn_names for part in name.split("\n"))
+    names = max(1.3, NAME_CHARACTER * longest)  # a narrower figure would shrink the images and part the rows
     figure, axes = plt.subplots(
-        len(rows), len(titles), figsize=(size * len(titles) + 1.3, size * len(rows) + 0.35), squeeze=False
+        len(rows), len(titles), figsize=(size * len(titles) + names, size * len(rows) + 0.35), squeeze=False
     )
     for line, (name, images) in zip(axes, rows, strict=True):
         for axis, image in zip(line, images, strict=True):

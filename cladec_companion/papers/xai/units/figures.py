@@ -45,7 +45,7 @@ def wanted(record: Record, run: tuple[str, str] | None = None) -> Figure:
     """What class units want: rows are methods, columns are classes; the last row has the best test images."""
     images = RunImages.of(record, *(run or first_run(record)))
     names = classes_of(images)
-    figure = grid(_rows(images, CLASSES), [names[unit] for unit in images["units"]], size=0.8)
+    figure = grid(_rows(images, CLASSES), [names[unit] for unit in images["units"]], size=0.6)
     figure.suptitle(heading(record, images.run), fontsize=8)
     return figure
 

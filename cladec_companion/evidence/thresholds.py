@@ -107,10 +107,6 @@ STRONG = Threshold("strong (a correlation)", 0.5, ("B49", "B52", "L51"), "large 
 ALIKE = Threshold(
     "about the same (a cost)", 2.0, ("B50",), "neither takes more than so many times as long as the other", "2026-11-21"
 )
-TIMING = Threshold(
-    "noise of a timing", 0.1, ("B50",),
-    "relative sd of seconds for one training: a machine that does other work as well", "2026-11-21", after_data=True,
-)  # fmt: skip
 STEPS = Threshold(
     "equal steps", 0.05, ("B53",), "relative difference of training steps: the last, smaller batch of an epoch",
     "2026-11-21",

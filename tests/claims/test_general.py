@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 import sys
 
@@ -20,8 +21,11 @@ from tests.made_up import as_claimed, made_up
 DECIDE = {claim.key: claim.decide for claim in general.CLAIMS}
 
 
-def record(values=as_claimed, train_images=20_000, epochs=4, **trainings):
-    """A made-up record of `layers`; `trainings` are seconds by layer: (decoder, RefAE), `classifier` a number."""
+def record(values=as_claimed, train_images=20_000, epochs=4, noise=1.1, **trainings):
+    """A made-up record of `layers`; `trainings` are seconds by layer: (decoder, RefAE), `classifier` a number.
+
+    Of the two evaluation classifiers of a layer, one takes `noise` times as long as the other.
+    """
     lengths = {"decoder_epochs": epochs, "classifier_epochs": 2 * epochs, "train_limit": train_images}
     found = made_up(values, extra={"train_images": train_images}, **lengths).record
     found.manifest["profile"] = "laptop"
@@ -31,7 +35,12 @@ def record(values=as_claimed, train_images=20_000, epochs=4, **trainings):
             "run": 0,
             "trainings": {"classifier": seconds}
             if layer == "classifier"
-            else {f"decoder {layer}": seconds[0], f"RefAE {layer}": seconds[1], f"evaluation ClaDec {layer}": 1e6},
+            else {
+                f"decoder {layer}": seconds[0],
+                f"RefAE {layer}": seconds[1],
+                f"evaluation ClaDec {layer}": 100.0,
+                f"evaluation RefAE {layer}": 100.0 * noise,
+            },
         }
         for layer, seconds in trainings.items()
     }
@@ -55,10 +64,24 @@ def test_costs_are_per_epoch_and_on_one_device():
 def test_the_cost_of_an_explanation_is_judged_within_a_factor():
     assert decide("B50", record(classifier=80.0, conv2=(10.0, 30.0), conv3=(20.0, 30.0))).verdict == HOLDS
     assert decide("B50", record(classifier=80.0, conv2=(90.0, 90.0), conv3=(1.0, 1.0))).verdict == FAILS
-    near = decide("B50", record(classifier=80.0, conv2=(30.0, 45.0)))  # 1.9 times, and timings are off by a tenth
+    near = decide(
+        "B50", record(classifier=80.0, conv2=(30.0, 45.0))
+    )  # 1.9 times, and equal trainings differ by a tenth
     assert near.verdict == UNDECIDED
     assert "1.9" in near.evidence
     assert decide("B50", record()).verdict == UNDECIDED
+
+
+def test_the_noise_of_a_timing_is_how_far_equal_trainings_differ():
+    layers = {f"conv{number}": (10.0, 30.0) for number in range(2, 8)}
+    noise, freedom = general.timing_noise(record(classifier=80.0, noise=2.0, **layers))
+    assert freedom == 11
+    assert noise == pytest.approx(math.log(2) / 2 * math.sqrt(12 / 11))
+    assert decide("B50", record(classifier=80.0, noise=1.1, **layers)).verdict == HOLDS
+    assert decide("B50", record(classifier=80.0, noise=20.0, **layers)).verdict == UNDECIDED
+    once = record(classifier=80.0, conv2=(10.0, 30.0))
+    del once.cells["fashion_mnist/vgg11/conv2/0"]["trainings"]["evaluation RefAE conv2"]
+    assert "no training was timed twice" in decide("B50", once).evidence
 
 
 def with_rows(**changes):

@@ -89,9 +89,9 @@ def page(chapters: Chapters, records: list[Record], drawn: Drawn | None = None) 
     parts += list(_ours(chapters, records))
     still_open = [one for one in found if one.verdict.verdict == UNDECIDED]
     rows = [
-        {"claim": f"{_link(one)}: {one.claim.text}", "what keeps it open": one.verdict.missing} for one in still_open
+        {"claim": f"{_card(one)}: {one.claim.text}", "what keeps it open": one.verdict.missing} for one in still_open
     ]
-    parts += ["## Nobody knows yet", tables.markdown(pd.DataFrame(rows)) if rows else "Nothing is open."]
+    parts += ["## Still open in our runs", tables.markdown(pd.DataFrame(rows)) if rows else "Nothing is open."]
     return "\n\n".join(parts)
 
 
@@ -142,10 +142,6 @@ def _counted(found: list[Finding]) -> str:
     return ", ".join(f"{state}: {count}" for state, count in counts.items())
 
 
-def _link(one: Finding) -> str:
-    return f"[{one.claim.key}](../notebooks/{one.chapter.name}.ipynb)"
-
-
 def _items(found: list[Finding], drawn: Drawn, seen: set[str]) -> Iterator[str]:
     """The results of a heading, each with the picture that shows it, unless the picture was `seen` before."""
     said = {key: quotation for paper in PAPERS for key, quotation in paper.quotations.items()}
@@ -161,7 +157,7 @@ def _items(found: list[Finding], drawn: Drawn, seen: set[str]) -> Iterator[str]:
 def _item(one: Finding) -> str:
     """One result: the claim, its effect, on what it rests."""
     weak = "" if one.survives else " Alone it is decided, but not if chance has to be excluded for all claims at once."
-    return f"- **{one.claim.text}** ({_link(one)}). {_effect(one.verdict)} {_basis(one.record)}{weak}"
+    return f"- **{one.claim.text}** ({_card(one)}). {_effect(one.verdict)} {_basis(one.record)}{weak}"
 
 
 def _effect(verdict: Verdict) -> str:
@@ -173,10 +169,10 @@ def _effect(verdict: Verdict) -> str:
         return ""
     middle = sorted(agreeing, key=lambda c: c.effect)[(len(agreeing) - 1) // 2]
     where = f"{middle.what}: " if middle.what else ""
-    of = ""
+    of, side = "", "clearly for" if part.verdict == HOLDS else "clearly against"
     if len(agreeing) < len(known):
-        which = "the only one that says" if len(agreeing) == 1 else f"the middle one of {len(agreeing)} that say"
-        of = f", {which} so among {len(known)}"
+        which = "the only one" if len(agreeing) == 1 else f"the middle one of {len(agreeing)}"
+        of = f", {which} {side} the claim among {len(known)}"
     elif len(known) > 1:
         of = f", the middle one of {len(known)} comparisons"
     return f"{_measured(part)} ({where}{middle.text}{of})."
@@ -218,8 +214,7 @@ def _counts(verdict: Verdict) -> str:
 def _basis(record: Record) -> str:
     """On what networks a result rests."""
     known = record.manifest["configuration"]
-    networks = {"classifier": known.get("classifier_epochs"), "decoder": known.get("decoder_epochs")}
-    epochs = " and ".join(f"{count} epochs of the {name}" for name, count in networks.items() if count)
+    epochs = provenance.lengths(record)
     images = f" on {known['train_limit']:,} images" if known.get("train_limit") else ""
     trained = f"; its networks had {epochs}{images}" if epochs else ""
     return f"Record `{record.folder.parent.name}`: {provenance.seeds(record)}{trained}."

@@ -73,10 +73,9 @@ def provenance(record: Record) -> Markdown:
     """One line that says what the numbers of a record were made with."""
     manifest = record.manifest
     run = manifest["runs"][-1]
-    epochs = manifest["configuration"]
     return Markdown(
-        f"*Made with: profile `{manifest['profile']}`, {names.trained_on(record)}; {epochs['classifier_epochs']} "
-        f"epochs for classifiers, {epochs['decoder_epochs']} for decoders; {names.seeds(record)}; "
+        f"*Made with: profile `{manifest['profile']}`, {names.trained_on(record)}; {names.lengths(record)}; "
+        f"{names.seeds(record)}; "
         f"{record.minutes:.1f} minutes on {names.device(run)}; torch {markdown(run['versions']['torch'])}; "
         f"commit `{run['commit']}`.{'' if record.fingerprinted else UNMARKED}*"
     )

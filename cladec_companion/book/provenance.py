@@ -16,6 +16,8 @@ WORDS = {
     "classifier_epochs": "{} epochs of the classifier", "decoder_epochs": "{} epochs of the decoder",
     "resize": "images resized by {}", "width": "{} times the channels",
 }  # fmt: skip
+# Parameters that count epochs -> what they train, beside the classifier.
+NETWORKS = {"decoder_epochs": "decoder", "prototype_epochs": "prototype network", "wgan_epochs": "WGAN"}
 SPOKEN = {"alpha": "weight α", "srae": "SRAE", "heatmaps": "heat maps", "user_study": "user study",
           "your_own": "your own classifier"}  # fmt: skip
 REAL = [name for name in PROFILES if name not in ("smoke", "quick")]  # profiles on real images, the shortest first
@@ -83,6 +85,23 @@ def seeds(record: Record) -> str:
     counts = record.rows.groupby(["dataset", "architecture"])["seed"].nunique()
     words = " to ".join(map(str, dict.fromkeys((counts.min(), counts.max()))))
     return f"{words} seed{'s' if counts.max() > 1 else ''}"
+
+
+def lengths(record: Record) -> str:
+    """For how many epochs the networks of a record were trained, in words; empty where it says nothing of epochs."""
+    known, of_rows = record.manifest["configuration"], record.rows
+    said = []
+    if "encoder_epochs" in of_rows:  # the classifiers that are explained differ in their epochs
+        explained = tables.joined(map(str, sorted(of_rows["encoder_epochs"].astype(int).unique())))
+        said = [f"{explained} epochs of the classifier", f"{known['classifier_epochs']} of the evaluation classifiers"]
+    elif "classifier_epochs" in known:
+        said = [f"{known['classifier_epochs']} epochs of the classifier"]
+    longest = "up to " if {"images", "epochs"} <= {*of_rows} else ""  # each cell has its own
+    said += [
+        f"{longest if key == 'decoder_epochs' else ''}{known[key]} of the {network}"
+        for key, network in NETWORKS.items() if known.get(key)
+    ]  # fmt: skip
+    return tables.joined(said) if said else ""
 
 
 def trained_on(record: Record) -> str:

@@ -13,7 +13,7 @@ result could speak against a statement, or a picture comes without a number. Eac
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
 
@@ -73,8 +73,8 @@ class Verdict:
         The effects with their intervals.
     p
         Two-sided p-value of the claim, for the correction over all claims; NaN where nothing was tested.
-    parts
-        Of a claim that says several things at once, the verdict on each.
+    named
+        Of a claim that says several things at once, the verdict on each by its name.
     quantifier
         How many of the comparisons it took; None where they were not counted.
     """
@@ -83,8 +83,13 @@ class Verdict:
     evidence: str
     comparisons: tuple[Comparison, ...] = ()
     p: float = np.nan
-    parts: tuple["Verdict", ...] = ()
+    named: Mapping[str, "Verdict"] = field(default_factory=dict)
     quantifier: Quantifier | None = None
+
+    @property
+    def parts(self) -> tuple["Verdict", ...]:
+        """The verdicts on the parts of a claim that says several things at once."""
+        return tuple(self.named.values())
 
     @property
     def n(self) -> int:
@@ -93,7 +98,9 @@ class Verdict:
 
     @property
     def missing(self) -> str:
-        """What keeps an open claim open, and so what would decide it: the end of the evidence, without long lists."""
+        """What keeps an open claim open, and so what would decide it: of its open parts, without long lists."""
+        if waiting := {name: part.missing for name, part in self.named.items() if part.verdict not in (HOLDS, FAILS)}:
+            return "; ".join(f"{name}: {told}" for name, told in waiting.items())
         told = re.sub(r" ?\([^()]{60,}\)", "", self.evidence)
         return (told.partition("open because of: ")[2] or told.rsplit("; ", 1)[-1]).strip()
 
@@ -315,7 +322,7 @@ def every_part(parts: Mapping[str, Verdict]) -> Verdict:
     A part without a verdict of its own (not comparable, not applicable) leaves the whole undecided unless another
     part fails.
     """
-    verdicts, each = {part.verdict for part in parts.values()}, tuple(parts.values())
+    verdicts, each = {part.verdict for part in parts.values()}, dict(parts)
     told = "; ".join(f"{name}: {part.verdict}, {part.evidence}" for name, part in parts.items())
     comparisons = tuple(comparison for part in parts.values() for comparison in part.comparisons)
     p = [part.p for part in parts.values() if np.isfinite(part.p)]

@@ -80,8 +80,8 @@ class Comparison:
         largest = max(map(abs, shown), default=0.0)
         decimals = 3 if largest == 0 else max(0, 2 - int(np.floor(np.log10(largest))))
         if len(shown) < 3:
-            return f"{self.effect:.{decimals}f}" if shown else "not measured"
-        effect, low, high = (f"{value:.{decimals}f}" for value in shown)
+            return f"{self.effect:z.{decimals}f}" if shown else "not measured"
+        effect, low, high = (f"{value:z.{decimals}f}" for value in shown)
         return f"{effect} exactly" if self.low == self.high else f"{effect} ({low} to {high})"
 
     def barred(self, obstacle: str, *, too_short: bool = False) -> "Comparison":

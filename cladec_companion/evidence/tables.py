@@ -215,3 +215,9 @@ def markdown(table: pd.DataFrame) -> str:
     """A DataFrame as a Markdown table."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Such as "0.83, 0.78 and 0.09"."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last

@@ -52,7 +52,7 @@ CASES = {
     "L8": [every("class_similarity", 0.9 - x, dict.fromkeys(SIMILAR, x)) for x in (0.8, 0.1)],
     "L9": [every("class_similarity", 0.8, {MEANINGFUL: x}) for x in (0.1, 0.95)],
     "L10": [flat(*(every(metric, 0.5, {MEANINGFUL: x}) for metric in claims.SUPPRESSED)) for x in (0.2, 0.8)],
-    "L11": [flat(every("randomised_3", 0.9 - x, dict.fromkeys(SIMILAR, x)), every("randomised", 0.9 - x))
+    "L11": [flat(every("randomised_3", 0.1, {"excitation_backprop": x, "occlusion": 0.9}), every("randomised", 0.9 - x))
             for x in (0.8, 0.2)],
     "L12": [{("occlusion_small", "agreement_occlusion_large"): x} for x in (0.2, 0.8)],
     "L13": [{("occlusion_small", "pointing"): 0.5, ("occlusion_large", "pointing"): x} for x in (0.9, 0.3)],

@@ -286,7 +286,8 @@ CLAIMS = [
     Claim(
         "Q8",
         "ours",
-        "A short training takes the reference less far on its way than ClaDec's decoder on its own",
+        "After a short training the reference has covered a smaller share of its way than ClaDec's decoder has of its "
+        "own way",
         reference_needs_longer,
     ),
     Claim("Q9", "ours", "ClaDec's advantage in evaluation accuracy shrinks with training", advantage_shrinks),

@@ -25,6 +25,7 @@ from cladec_companion.papers.cladec.sanity.experiment import (
     reaches,
 )
 from cladec_companion.records.record import Record
+from cladec_core.data import DATASETS
 
 ATTACKED = {
     "attack_cladec": ("cladec", "attack_change"), "attack_cladec_error": ("cladec", "attack_change_error"),
@@ -102,10 +103,17 @@ def labels(evidence: Evidence) -> Verdict:
             one = evidence.contrast(where(cell[:2], _layer(cell)), terms, ABOVE)
             own = (*cell, "acc_own")
             if evidence.has(own):
-                learnt = f"{evidence.summary.loc[own, 'mean']:.0%} of the shuffled labels were learnt by heart"
+                right = f"{evidence.summary.loc[own, 'mean']:.0%} of its own labels right{_by_chance(cell[0])}"
+                learnt = f"the classifier of shuffled labels has {right}"
                 one = one.with_caveat("; ".join(filter(None, (one.caveat, learnt))))
             found.append(one)
     return judge(found, "true labels give more", lacking="needs the trained classifier beside the shuffled one")
+
+
+def _by_chance(dataset: str) -> str:
+    """What a guess among the classes of a data set would have right; nothing of a folder, whose classes are its own."""
+    count = len(DATASETS[dataset].classes) if dataset in DATASETS else 0
+    return f", of which {count} classes give {1 / count:.0%} by chance" if count else ""
 
 
 def _follows(evidence: Evidence, method: str) -> Verdict:

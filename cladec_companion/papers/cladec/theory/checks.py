@@ -144,7 +144,7 @@ def coordinates(inputs: np.ndarray, targets: np.ndarray) -> list[Check]:
     pattern = LinearRegression().fit(code[:, None], inputs).coef_[:, 0]
     return [
         Check("D8", "error of a value by correlation, largest gap", 0, np.abs(expected - errors[varying]).max()),
-        Check("D9", "c / (cᵀΣ⁺c) and cov(x, ŷ) / var(ŷ), largest gap", 0, np.abs(cross / scale - pattern).max()),
+        Check("D9", "c / (cᵀΣ⁺c) and cov(x, t̂) / var(t̂), largest gap", 0, np.abs(cross / scale - pattern).max()),
         Check("D9", "loss of a regression", np.trace(covariance) - cross @ cross / scale, errors.sum()),
     ]
 

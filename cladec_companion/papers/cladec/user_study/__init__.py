@@ -7,5 +7,6 @@ CHAPTER = Chapter(
     "user_study", UserStudySettings,
     judged_by="cladec_companion.papers.cladec.user_study.claims",
     handed_out_by="cladec_companion.papers.cladec.user_study.study",
-    unrecorded="no experiment can; a study with participants of one's own would", mark=(286, 108),
+    unrecorded="no experiment can show what people see: only a study with participants can, and none has been run",
+    mark=(286, 108),
 )  # fmt: skip

@@ -16,6 +16,16 @@ from cladec_companion.papers.cladec.user_study.answers import codebook
 PRIMED = ("outer_or_overall_shape", "pattern_or_texture", "color_or_grey_tone")
 # A share among some answers only: those that have the other code.
 AMONG = {"shape_mentioned_as_preserved": "outer_or_overall_shape"}
+# Codes that are not words once their underscores are spaces.
+SPOKEN = {
+    "artifacts_introduced_by_ai": "artefacts introduced by AI",
+    "claimed_no_difference_though_clear": "claims no difference where one is clear",
+    "objectively_false_claims": "claims what the pictures contradict",
+    "only_differences_mentioned": "mentions differences only",
+    "reconstruction_recognisable_original_not": "recognises the reconstruction, not the original",
+    "reconstruction_sharper": "finds the reconstruction sharper",
+    "valid": "valid: no error",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,11 @@ class Evidence:
     shares: pd.DataFrame
     know_cnn: int
     people: int
+
+
+def spoken(code: str) -> str:
+    """A code in words, for tables and figures."""
+    return SPOKEN.get(code, code.replace("_", " "))
 
 
 def interval(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

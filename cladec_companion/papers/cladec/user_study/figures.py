@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cladec_companion.evidence.style import COLOURS, LABELS, grid, style
 from cladec_companion.papers.cladec.user_study import kit
-from cladec_companion.papers.cladec.user_study.claims import PRIMED
+from cladec_companion.papers.cladec.user_study.claims import PRIMED, spoken
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages
 
@@ -36,7 +36,7 @@ def shares(published: pd.DataFrame, found: dict[str, pd.DataFrame], wide: pd.Dat
     codes = [*known.index, *dict.fromkeys(own)]
     series = {"published": (published, COLOURS["published"], "s")}
     series |= {name: (part, colour, "o") for (name, part), colour in zip(found.items(), CODERS, strict=False)}
-    names = [code.replace("_", " ") + (" *" if code in PRIMED else "") for code in codes]
+    names = [spoken(code) + (" *" if code in PRIMED else "") for code in codes]
     with style():
         figure, axis = plt.subplots(figsize=(7.2, 0.55 + len(codes) * (0.14 + 0.13 * len(series))))
         for offset, (name, (part, colour, marker)) in zip(np.arange(len(series)) / 4, series.items(), strict=True):

@@ -184,7 +184,7 @@ def places(sources: dict[str, Evidence]) -> Figure:
         left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         left.xaxis.set_minor_formatter(NullFormatter())
         left.margins(x=0.2, y=0.2)
-        left.set(ylabel="O1 of the maps (0: uncorrelated)", title=f"{titled(place[0])}, {source}")
+        left.set(ylabel="O1 of the maps\n(0: uncorrelated)", title=f"{titled(place[0])}, {source}")
         chance = _mean(evidence, place, "chance", "locality")
         if np.isfinite(chance):
             right.axvline(chance, color="#8a8f98", ls="--", lw=1)

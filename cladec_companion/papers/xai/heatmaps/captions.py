@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from cladec_companion.evidence import tables
 from cladec_companion.evidence.lines import first_run
 from cladec_companion.papers.xai.attribution import METHODS
 from cladec_companion.papers.xai.attribution.methods import CONTROL
@@ -33,16 +34,23 @@ def _means(record: Record, metric: str) -> pd.Series:
 
 
 def _ends(values: pd.Series) -> tuple[str, str]:
-    """The methods with the smallest and the largest of sorted numbers; empty where there are no two."""
+    """The methods with the smallest and the largest of sorted numbers, ties together; empty where there are no two."""
     if len(values) < 2:
         return "", ""
-    first, last = (f"{METHODS[str(name)].title} ({values[name]:.2f})" for name in values.index[[0, -1]])
+    shown = values.map("{:.2f}".format)
+    first, last = (
+        f"{tables.joined(METHODS[str(name)].title for name in shown.index[shown == end])} ({end})"
+        for end in shown.iloc[[0, -1]]
+    )
     return first, last
 
 
 def _gallery(record: Record) -> str:
     least, most = _ends(_means(record, "roughness" + FEW))
-    return least and f"Neighbouring pixels differ least in the maps of {least} and most in those of {most}."
+    return least and (
+        f"Of the methods that ask the network, neighbouring pixels differ least in the maps of {least} and most in "
+        f"those of {most}."
+    )
 
 
 def _flipping(record: Record) -> str:

@@ -19,11 +19,24 @@ from cladec_companion.papers.xai.units.claims import CHANCE_RIGHT, column, layer
 from cladec_companion.papers.xai.units.claims import EPOCHS as LENGTH
 from cladec_companion.papers.xai.units.knowing import CHANCE, OWN, TRAINED, TURNED
 from cladec_companion.papers.xai.units.seeing import AT, BUG, EXPLAINED, RIGHT
-from cladec_companion.papers.xai.units.wanting import CLASSES, FACTORS, HIDDEN, KEPT, SELECTIVE, SWEPT, TITLES
+from cladec_companion.papers.xai.units.wanting import (
+    CLASSES,
+    FACTORS,
+    FAR,
+    GENERATORS,
+    HIDDEN,
+    KEPT,
+    SELECTIVE,
+    SHIFTED,
+    SWEPT,
+    TITLES,
+)
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, runs_of
 
 GREY = "#8a8f98"
+SEARCHES = {*PRIORS, SELECTIVE, SHIFTED, *FAR.values()}  # over pixels
+DECODED = {*GENERATORS, "cladec", "refae"}  # by ClaDec's decoder or the RefAE's
 # Metric -> heading.
 JUDGED = {
     "judged": "recognised by another network", "sure": "log-probability by that network",
@@ -72,7 +85,10 @@ def hidden(record: Record, run: tuple[str, str] | None = None) -> Figure:
 
 @drawn
 def recognised(evidence: Evidence) -> Figure:
-    """How images of class units are judged, by method; the mean over data sets and seeds, a faint dot for each."""
+    """How images of class units are judged, by method; the mean over data sets and seeds, a faint dot for each.
+
+    Blue are searches over pixels, orange what a decoder draws, grey what needs neither.
+    """
     assert evidence.runs is not None
     runs = evidence.runs.xs(CLASSES, level="at")
     names = [name for name in TITLES if column(name, "unlike") in runs and runs[column(name, "unlike")].notna().any()]
@@ -80,7 +96,7 @@ def recognised(evidence: Evidence) -> Figure:
     for axis, (metric, title) in zip(axes, JUDGED.items(), strict=True):
         for place, name in enumerate(names[::-1]):
             values = runs[column(name, metric)].dropna() if column(name, metric) in runs else pd.Series(dtype=float)
-            colour = GREY if name == "real" else COLOURS["refae"] if name in {*PRIORS, SELECTIVE} else COLOURS["cladec"]
+            colour = COLOURS["refae"] if name in SEARCHES else COLOURS["cladec"] if name in DECODED else GREY
             axis.plot(values, [place] * len(values), "o", color=colour, markersize=3, alpha=0.25)
             axis.plot(values.mean(), place, "o", color=colour, markersize=5)
         axis.set_title(textwrap.fill(title, 17), fontsize=8)

@@ -79,7 +79,7 @@ def test_the_page_says_the_rule_and_from_what_it_chose():
     assert "paler" in told
     assert "Another network than VGG-11 may keep" in alone
     assert "may keep what" not in told
-    assert "both runs have in common" in told
+    assert "as far as both runs agree on it" in told
 
 
 def test_the_numbers_of_the_caption_are_those_of_the_committed_record():
@@ -90,7 +90,8 @@ def test_the_numbers_of_the_caption_are_those_of_the_committed_record():
     parts = [images.original, *(images.aligned("penultimate", method) for method in ("refae", "cladec"))]
     original, refae, cladec = (unit(part[at]) for part in parts)
     told = front.figure(shown, chosen)
-    assert f"is {apart(original, refae):.0%} away from it and ClaDec's {apart(original, cladec):.0%}" in told
-    assert f"the two are {apart(refae, cladec):.0%} apart" in told
+    assert f"differs from the test image by {apart(original, refae):.0%} of the way from white to black" in told
+    assert f"and ClaDec's by {apart(original, cladec):.0%}" in told
+    assert f"the two differ by {apart(refae, cladec):.0%}" in told
     assert ("darker" in told) == (cladec.mean() > refae.mean())
     assert chosen.shared <= apart(refae, cladec)

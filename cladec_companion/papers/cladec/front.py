@@ -20,7 +20,8 @@ from cladec_companion.records.samples import RunImages, common, runs_of
 from cladec_core.data import DATASETS
 from cladec_core.networks import LAYER_INDEX
 
-LAYERS = [LAYER_INDEX[ARCHITECTURE]["code"][index] for index in (-5, -3, -1)]  # of the picture: early, middle, last
+LAYERS = [LAYER_INDEX[ARCHITECTURE]["code"][index] for index in (-5, -3, -1)]
+COLUMNS = ("early layer", "middle", "last layer")  # of the picture
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,15 @@ def figure(shown: Record, chosen: Chosen) -> str:
         f"A test image ({name}), and three columns of reconstructions of it, from an early, a middle and the last "
         f"layer; RefAE's in the first row, ClaDec's in the second, their differences in the third."
     )
+    near, far, both, early = (
+        f"{apart(*pair):.0%}" for pair in ((original, refae), (original, cladec), (refae, cladec), layers[0])
+    )
     caption = (
         f"A test image of {DATASET_NAMES[DATASET]} ({name}), read back from three layers of a {network}. From the last "
-        f"layer, the reference's image is {apart(original, refae):.0%} away from it and ClaDec's "
-        f"{apart(original, cladec):.0%}, on the whole {tone}; the two are {apart(refae, cladec):.0%} apart, and "
-        f"{apart(*layers[0]):.0%} at the early layer. What both lack, such as fine patterns, says nothing about the "
-        f"classifier.{_short(shown, images)}\n\n{_rule(chosen)} The record is named on the page [](status.md)."
+        f"layer, the reference's image differs from the test image by {near} of the way from white to black (root mean "
+        f"square) and ClaDec's by {far}, on the whole {tone}; the two differ by {both}, and by {early} at the early "
+        f"layer. What both lack, such as fine patterns, says nothing about the classifier.{_short(shown, images)}"
+        f"\n\n{_rule(chosen)} The record is named on the page [](status.md)."
     )
     return f"```{{figure}} generated/front.png\n:name: fig-front\n:alt: {alternative}\n:width: 38em\n\n{caption}\n```\n"
 
@@ -132,7 +136,10 @@ def figure(shown: Record, chosen: Chosen) -> str:
 def _short(shown: Record, images: RunImages) -> str:
     """Which trainings behind the picture ended while their loss was still falling."""
     short = unconverged(shown, images.dataset, images.architecture)
-    named = [f"{METHODS[method]} at `{layer}`" for layer, method in sorted(short) if layer in LAYERS]
+    columns = dict(zip(LAYERS, COLUMNS, strict=True))
+    named = [
+        f"{METHODS[method]} in the column *{columns[layer]}*" for layer, method in sorted(short) if layer in LAYERS
+    ]
     return f" Not converged, so to be read with care: {', '.join(named)}." if named else ""
 
 
@@ -146,9 +153,8 @@ def _rule(chosen: Chosen) -> str:
         many = "both" if len(chosen.runs) == 2 else f"all {len(chosen.runs)}"
         rule = (
             f"A rule chose the image: of {chosen.of} that every recorded run shows and this classifier gets right, it "
-        )
-        rule += (
-            f"has the largest difference at the last layer that {many} runs have in common ({chosen.shared:.0%}), so "
+            f"has the largest difference at the last layer, counted pixel by pixel as far as {many} runs agree on it "
+            f"({chosen.shared:.0%}), so "
         )
         rule += f"it is the most striking one, not a typical one. The runs: {_trained(chosen.runs)}."
     if len(networks) == 1:

@@ -78,7 +78,7 @@ def front_picture(record: Record, image: int) -> Figure:
                 axis = figure.add_subplot(grid[row, column])
                 _framed(axis, images[name], COLOURS.get(name, "#cccccc"))
                 if row == 0:
-                    axis.set_title(("early layer", "middle", "last layer")[column - 1], fontsize=11)
+                    axis.set_title(front.COLUMNS[column - 1], fontsize=11)
                 if column == 1:
                     axis.set_ylabel(title, color=COLOURS.get(name, "#222222"), fontsize=12, fontweight="bold")
         note = figure.add_subplot(grid[2, 0])

@@ -18,8 +18,8 @@ def told(record: Record) -> dict[str, str]:
         "fig-occlusion-images": f"With the square covered that is most relevant to ClaDec at "
         f"{layers_of(record, run)[0]}, the classifier recognises {top['cladec_max']:.0%} of all test images; with the "
         f"least relevant one covered, {top['cladec_min']:.0%}.",
-        "fig-occlusion-accuracy": f"As recorded, ΔAcc is {_range(layers['cladec_d'])} for ClaDec, by layer, and "
-        f"{_range(layers['gradcam_d'])} for GradCAM.",
+        "fig-occlusion-accuracy": f"As recorded on {where(run)}, ΔAcc is {_range(layers['cladec_d'])} for ClaDec, by "
+        f"layer, and {_range(layers['gradcam_d'])} for GradCAM.",
         "fig-occlusion-deletion": "How far the dashed line lies above the solid one, in accuracy and on average over "
         f"k: {'; '.join(f'{METHOD_NAMES[name]} {_range(own)}' for name, own in heights.items())}.",
     }

@@ -35,7 +35,7 @@ archive: setup ## Pack the book into one zip that is read without network, in bu
 test: setup ## Run all tests
 	$(RUN) pytest
 
-bench: setup ## Measure the training loop: against a plain one, and how its cost grows (7 minutes on 2 cores)
+bench: setup ## Measure the training loop: against a plain one, and how its cost grows (6 minutes on 2 cores)
 	$(RUN) python -m benchmarks
 
 workflow: setup .venv-workflow/.synced ## Test the grid as Snakemake jobs, and a grid that is killed 50 times

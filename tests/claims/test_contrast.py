@@ -143,3 +143,16 @@ def test_numbers_with_the_square_are_not_those_without():
     place = ("mnist", "vgg5", claims.AT)
     assert found.summary.loc[(*place, claims.column("lrp", "flipped")), "mean"] == pytest.approx(0.1)
     assert found.summary.loc[(*place, claims.column("square lrp", "flipped")), "mean"] == pytest.approx(0.9)
+
+
+def test_a_network_that_has_not_learnt_bars_its_own_data_set_alone():
+    numbers = {("networks", f"{name} {OURS}", "extent"): 0.3 for name in claims.NETWORKS}
+    found = record(numbers | {("networks", name, "accuracy"): 0.95 for name in claims.NETWORKS})
+    low = (
+        (found.rows["dataset"] == "fashion_mnist")
+        & (found.rows["method"] == "vgg5")
+        & (found.rows["metric"] == "accuracy")
+    )
+    found.rows.loc[low, "value"] = 0.8
+    barred = {one.what.partition(",")[0]: one.obstacle for one in DECIDE["X16"](claims.evidence(found)).comparisons}
+    assert barred == {"MNIST": "", "Fashion-MNIST": "VGG-5 has an accuracy of 0.80, below 0.9"}

@@ -3,12 +3,13 @@
 import itertools
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
 from cladec_companion.papers.xai.attribution import METHODS
-from cladec_companion.papers.xai.heatmaps import claims
+from cladec_companion.papers.xai.heatmaps import claims, ranking
 from cladec_companion.papers.xai.heatmaps.experiment import FEW
 from cladec_companion.records.record import Record
 
@@ -116,3 +117,10 @@ def test_methods_of_different_images_are_compared_on_those_that_both_explain():
     fast = {("smoothgrad", "roughness"): 0.5, ("gradient", "roughness"): 1.0}
     fewer = {("smoothgrad", "roughness" + FEW): 1.0, ("gradient", "roughness" + FEW): 0.5}
     assert DECIDE["L17"](claims.evidence(exactly(fast | fewer))).verdict == HOLDS  # both explain all images
+
+
+def test_a_map_that_never_changes_has_no_rank_for_continuity():
+    evidence = claims.evidence(record(every("step", 0.5, {"deconvnet": 0.0, "gradient": 0.2})))
+    places = ranking.ranks(evidence)["mnist", "vgg11", 1]["step" + FEW]
+    assert places["gradient"] == 1
+    assert np.isnan(places["deconvnet"])

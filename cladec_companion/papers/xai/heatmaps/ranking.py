@@ -36,6 +36,7 @@ class Criterion:
     ranked: bool = True
 
 
+STEP = "step" + FEW
 CRITERIA = (
     Criterion("area_mean" + FEW, "flipping, grey", True, "finds what the score needs", "misses what the score needs"),
     Criterion(
@@ -49,7 +50,7 @@ CRITERIA = (
     ),
     Criterion("class_similarity" + FEW, "other class", False, "depends on the class", "hardly depends on the class"),
     Criterion("randomised" + FEW, "other weights", False, "depends on the weights", "hardly depends on the weights"),
-    Criterion("step" + FEW, "continuity", False, "changes evenly with the image", "jumps when the image changes"),
+    Criterion(STEP, "continuity", False, "changes evenly with the image", "jumps when the image changes"),
     Criterion("pointing" + FEW, "pointing", True, "points at the right part", "points at other parts"),
     Criterion("passes", "passes", False, "asks the network rarely", "asks the network often", ranked=False),
 )  # fmt: skip
@@ -58,18 +59,28 @@ TOLD = 3  # places from either end that are told
 
 def values(evidence: Evidence) -> pd.DataFrame:
     """Mean of each criterion over data sets and seeds: a row for each method, a column for each criterion's metric."""
-    assert evidence.runs is not None
-    means = evidence.runs.astype(float).mean()
+    means = _moving(evidence).mean()
     return pd.DataFrame(
         {one.metric: {name: means.get(column(name, one.metric)) for name in METHODS} for one in CRITERIA}, dtype=float
     ).dropna(how="all")
 
 
+def _moving(evidence: Evidence) -> pd.DataFrame:
+    """The numbers of each run; maps that do not change with the image at all have none for continuity.
+
+    They would be the most continuous, although they show nothing of the image: noise of one seed, and DeconvNet on a
+    network without pooling, whose maps use no activation.
+    """
+    assert evidence.runs is not None
+    runs = evidence.runs.astype(float)
+    steps = [name for name in runs if str(name).endswith(f":{STEP}")]
+    return runs.assign(**{str(name): runs[name].where(runs[name] > 0) for name in steps})
+
+
 def ranks(evidence: Evidence) -> dict[tuple, pd.DataFrame]:
     """Rank of each method by each criterion (1 is the best) in each run: data set, architecture and seed -> table."""
-    assert evidence.runs is not None
     found = {}
-    for (dataset, architecture, _, seed), row in evidence.runs.astype(float).iterrows():
+    for (dataset, architecture, _, seed), row in _moving(evidence).iterrows():
         table = {
             one.metric: pd.Series({name: row.get(column(name, one.metric)) for name in METHODS}, dtype=float).rank(
                 ascending=not one.more

@@ -151,7 +151,8 @@ def _items(found: list[Finding], drawn: Drawn, seen: set[str]) -> Iterator[str]:
         if figure in drawn and figure not in seen and len(seen) < PICTURES:
             seen.add(figure)
             alt, caption = drawn[figure]
-            yield f"\n  ```{{image}} generated/{figure}.png\n  :alt: {alt}\n  ```\n\n  {caption}\n"
+            link = f":target: ../_images/{figure}.png"  # as wide as it was drawn: a phone shows it small
+            yield f"\n  ```{{image}} generated/{figure}.png\n  :alt: {alt}\n  {link}\n  ```\n\n  {caption}\n"
 
 
 def _item(one: Finding) -> str:

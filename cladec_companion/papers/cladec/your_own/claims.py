@@ -57,15 +57,18 @@ def _changes_the_rest(evidence: Evidence, place: Place) -> list[Comparison]:
     return [_contrast(evidence, place, weights, ABOVE)]
 
 
+WITHOUT_LAYER = "on the marked class, occlusion and LIME point at the marker"  # their maps are of the whole network
 FINDINGS: dict[str, Finding] = {
-    "marked class: occlusion and LIME point at the marker": _points(f"occlusion, {BIASED}", f"LIME, {BIASED}"),
-    "marked class: ClaDec's difference from the reference points at it": _points(f"ClaDec, {BIASED}"),
-    "marked class: the difference of the two models points at it": _points("two models"),
-    "marked class without the marker: the honest classifier's decoder draws one all the same": _draws_one,
-    "other classes: ClaDec's difference from the reference points at it": _points(f"ClaDec, {BIASED}", others=True),
-    "other classes: the difference of the two models points at it": _points("two models", others=True),
-    "other classes: the biased classifier keeps the marker, the honest one does not": _keeps_the_marker,
-    "other classes: the marker changes the rest of the picture, more than in the honest classifier": _changes_the_rest,
+    WITHOUT_LAYER: _points(f"occlusion, {BIASED}", f"LIME, {BIASED}"),
+    "on the marked class, ClaDec's difference from the reference points at the marker": _points(f"ClaDec, {BIASED}"),
+    "on the marked class, the difference of the two classifiers' images points at the marker": _points("two models"),
+    "on the marked class without marker, the honest classifier's decoder draws one all the same": _draws_one,
+    "on other classes, ClaDec's difference from the reference points at an added marker": _points(
+        f"ClaDec, {BIASED}", others=True
+    ),
+    "on other classes, the difference of the two classifiers' images points at it": _points("two models", others=True),
+    "on other classes, the biased classifier keeps an added marker, the honest one does not": _keeps_the_marker,
+    "on other classes, an added marker changes the rest of the picture more for the biased classifier": _changes_the_rest,
 }
 
 
@@ -93,7 +96,10 @@ def findings(record: Record) -> pd.DataFrame:
     """
     rows: dict[str, dict[str, str]] = {}
     for (text, layer), verdict in _judged(record):
-        rows.setdefault(text, {})[layer] = f"{verdict.verdict}: {verdict.evidence}"
+        found = rows.setdefault(text, {})
+        found[layer] = (
+            "as at the first layer" if text == WITHOUT_LAYER and found else f"{verdict.verdict}: {verdict.evidence}"
+        )
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("finding")
 
 
@@ -104,7 +110,10 @@ def findings_of(record: Record) -> dict[str, Verdict]:
     for (text, layer), verdict in _judged(record):
         layers.setdefault((text, verdict.verdict), []).append(layer)
         verdicts[text, verdict.verdict] = verdict
-    return {f"{text} ({', '.join(layers[text, state])})": one for (text, state), one in verdicts.items()}
+    return {
+        text if text == WITHOUT_LAYER else f"{text} ({', '.join(layers[text, state])})": one
+        for (text, state), one in verdicts.items()
+    }
 
 
 def _judged(record: Record) -> Iterator[tuple[tuple[str, str], Verdict]]:

@@ -68,7 +68,7 @@ FINDINGS: dict[str, Finding] = {
     ),
     "on other classes, the difference of the two classifiers' images points at it": _points("two models", others=True),
     "on other classes, the biased classifier keeps an added marker, the honest one does not": _keeps_the_marker,
-    "on other classes, an added marker changes the rest of the picture more for the biased classifier": _changes_the_rest,
+    "on other classes, an added marker changes the rest of the biased one's picture more": _changes_the_rest,
 }
 
 

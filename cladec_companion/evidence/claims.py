@@ -273,7 +273,7 @@ def _told(found: Sequence[Comparison], what: str, needed: int) -> str:
     said = [f"{what} in {counts[FOR]} of {m}"]
     said += [f"{name} in {counts[kind]}" for kind, name in ((AGAINST, "the opposite"), (OPEN, "open")) if counts[kind]]
     if needed < m:
-        said.append(f"{needed} would do")
+        said.append(f"{needed} would be enough")
     if m <= LISTED:
         shown = [f"{c.what}: {c.text}" if c.what else c.text for c in found]
     else:

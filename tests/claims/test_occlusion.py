@@ -21,7 +21,7 @@ NETWORKS = {"vgg11": ("conv2", "conv3", "penultimate"), "resnet10": ("block1", "
     [
         ("B38", HOLDS, ["12 of 12"]),
         ("B39", HOLDS, ["4 of 6"]),
-        ("B40", HOLDS, ["4 of 6, the opposite in 2, 1 would do"]),
+        ("B40", HOLDS, ["4 of 6, the opposite in 2, 1 would be enough"]),
         ("B41", UNDECIDED, ["5 of 6"]),
         ("B42", UNDECIDED, ["not printed", "11 of 12"]),
         ("B43", HOLDS, ["6 of 6"]),

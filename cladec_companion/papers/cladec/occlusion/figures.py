@@ -162,7 +162,10 @@ def _bars(axis: plt.Axes, wide: pd.DataFrame) -> None:
             axis.bar(
                 np.arange(len(wide)) + offset, heights, 0.38, color=METHOD_COLOURS[method], label=METHOD_NAMES[method]
             )
-    axis.set_xticks(range(len(wide)), wide.index)
+            for place in np.flatnonzero(np.isnan(heights)):
+                axis.text(place + offset, 0, "flat", fontsize=8, rotation=90, ha="center", va="bottom", color="#4d4d4d")
+    axis.set(xlim=(-0.5, len(wide) - 0.5))
+    axis.set_xticks(range(len(wide)), wide.index, fontsize=8)
     axis.axhline(0, color="#4d4d4d", lw=0.8)
 
 

@@ -467,5 +467,5 @@ def test_a_cell_that_could_not_be_written_is_not_in_the_record(written, monkeypa
 def test_costs_are_kept_apart(smoke, tmp_path):
     record = open_record(smoke, tmp_path, CPU)
     record.add(**cell("conv2") | {"cost": Cost(120.0, 230.0)})
-    assert record.minutes == 2
+    assert record.minutes == pytest.approx(230 / 60)  # of a core, whatever else the machine did
     assert record.cells["digits/vgg11/conv2/0"]["cpu_seconds"] == 230

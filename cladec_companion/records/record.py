@@ -104,8 +104,13 @@ class Record:
 
     @property
     def minutes(self) -> float:
-        """Wall-clock time of all cells."""
-        return sum(cell["seconds"] for cell in self.cells.values()) / 60
+        """Time of all cells: of a core where they ran on one and the record has it, else by the clock.
+
+        The clock also counts what else the machine did, and pauses.
+        """
+        on_cpu = [run["device"].startswith("cpu") for run in self.manifest["runs"]]
+        taken = ((on_cpu[cell["run"]] and cell.get("cpu_seconds")) or cell["seconds"] for cell in self.cells.values())
+        return sum(taken) / 60
 
     def classifiers(self, dataset: str, architecture: str, seed: int) -> dict[str, str]:
         """Fingerprints of the classifiers that the recorded cells of a run explain, by label."""

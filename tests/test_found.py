@@ -149,6 +149,18 @@ def test_an_open_claim_is_told_of_only_if_most_comparisons_are_for_it(rows):
     assert re.search(r"\*\*Not decided:\*\* \d+ more; \[the ledger\]\(../book/claims.md\) says what", text)
 
 
+def test_the_surest_results_come_first(rows):
+    said = found.page(LAYERS, [as_record(rows)])
+    results = found.findings(LAYERS, [as_record(rows)])
+    head, _, rest = said.partition("\n\n- **")
+    for state in (HOLDS, FAILS):
+        own = sorted((one for one in results if one.verdict.verdict == state), key=found._strength)
+        assert all(one.claim.text in head for one in own[:2])
+        assert not any(f"{one.claim.text} (" in head for one in own[2:])
+    assert "**What held most clearly:**" in head
+    assert rest
+
+
 def test_the_page_stays_light_with_many_pictures(rows, monkeypatch):
     figures = {said.figure for paper in PAPERS for said in paper.quotations.values() if said.figure}
     drawn = dict.fromkeys(figures, ("A picture", "It shows."))

@@ -117,7 +117,20 @@ def _summary(found: list[Finding], chapters: Chapters) -> str:
         "may decide what is *undecided*; what is *not comparable* rests on too short a training. Where a result has "
         "one seed, the width of its interval is borrowed from runs that were repeated."
     )
-    return "\n\n".join(["\n".join(lines), counted, f"The verdicts rest on these records: {'; '.join(records)}."])
+    return "\n\n".join(
+        [*_in_short(found), "\n".join(lines), counted, f"The verdicts rest on these records: {'; '.join(records)}."]
+    )
+
+
+def _in_short(found: list[Finding]) -> Iterator[str]:
+    """The surest results in a sentence for each state: two of the book's own paper, one of each other."""
+    for state, said in ((HOLDS, "What held most clearly"), (FAILS, "What did not hold")):
+        told = []
+        for paper in PAPERS:
+            own = [one for one in found if one.verdict.verdict == state and one.chapter in paper.chapters]
+            told += sorted(own, key=_strength)[: 2 if paper is PAPERS[0] else 1]
+        if told:
+            yield f"**{said}:** {'; '.join(f'{one.claim.text} ({_card(one)})' for one in told)}."
 
 
 def _ours(chapters: Chapters, records: list[Record]) -> Iterator[str]:

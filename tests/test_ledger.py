@@ -167,7 +167,7 @@ def test_the_page_of_what_ran_names_everything_once(record):
     page = pages.status([record]).replace("\u2011", "-")
     # Its one cell is of the digits, which are not in this profile.
     assert "| `layers` | `laptop` | committed | 3 | 0 of 12, 1 more | 1.5 | 2026-01-01 to 2026-01-02 |" in page
-    whole = {f"fashion_mnist/vgg11/{layer}/0": {"seconds": 1.0} for layer in ("classifier", "conv2", "conv3")}
+    whole = {f"fashion_mnist/vgg11/{layer}/0": {"seconds": 1.0, "run": 0} for layer in ("classifier", "conv2", "conv3")}
     more = replace(record, manifest=record.manifest | {"cells": whole})
     assert "| 3 of 12 |" in pages.status([more])
     assert "| 3 |" in pages.status([replace(more, folder=record.folder.parents[1] / "laptop-0a1b2c3d" / "layers")])

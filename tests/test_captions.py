@@ -5,6 +5,7 @@ import pytest
 
 from cladec_companion.book import notebook, shown
 from cladec_companion.papers import CHAPTERS
+from cladec_companion.papers.cladec.layers import captions
 from tests.captioned import sentences_follow, sentences_stand
 
 TOLD = [chapter for chapter in CHAPTERS.values() if chapter.captions_by]
@@ -24,6 +25,18 @@ def test_other_numbers_give_other_sentences(chapter):
     if record is None:
         pytest.skip(f"no record of {chapter.name} yet")
     sentences_follow(chapter.name, record)
+
+
+def test_no_sentence_tells_of_what_was_not_measured(monkeypatch, whole_run):
+    said = {
+        "fig-one": "The loss is 0.04.",
+        "fig-two": "It is nan.",
+        "fig-three": "",
+        "fig-four": "A banana has 3 parts.",
+    }
+    monkeypatch.setattr(captions, "told", lambda record: said)
+    assert set(CHAPTERS["layers"].told(whole_run)) == {"fig-one", "fig-four"}
+    assert CHAPTERS["layers"].told(None) == {}
 
 
 def test_a_sentence_stands_before_the_caption_of_its_figure():

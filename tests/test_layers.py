@@ -205,3 +205,12 @@ def test_parts_are_named_alike_where_they_are_made_and_where_they_are_read():
     assert images.values("alpha") == [0.0, 0.5, 0.500000000001]
     assert all(valued("alpha", value) in images for value in images.values("alpha"))
     assert images.numbers("nested") == [(4, 0), (10, 0)]
+
+
+def test_the_scores_of_originals_belong_to_what_was_predicted(whole_run):
+    for name, predicted in whole_run.samples.items():
+        if not name.endswith("predicted"):
+            continue
+        scores = whole_run.samples[name.removesuffix("predicted") + "score/original"].astype(int)
+        assert (np.abs(scores.sum(1) - 100) <= scores.shape[1] / 2).all()
+        assert (np.take_along_axis(scores, predicted[:, None].astype(int), 1)[:, 0] == scores.max(1)).all()

@@ -134,6 +134,15 @@ def test_the_samples_of_a_layer_are_its_reconstructions(setup, hand, measured):
     assert samples["conv4a/gradcam"].max() == 255
 
 
+@torch.no_grad()
+def test_the_scores_of_shown_images_are_those_of_the_explained_classifier(setup, hand, measured):
+    _, samples = measured
+    chosen = sample_indices(setup.data.test_labels, hand.predicted)
+    for method in ("cladec", "refae"):
+        seen = hand.classifier(getattr(hand, method).images[chosen]).softmax(1) * 100
+        assert np.abs(samples[f"score/conv4a/{method}"] - seen.numpy()).max() <= 0.51
+
+
 def test_no_samples_where_none_are_asked_for(setup, models):
     for part in ("classifier", "conv4a"):
         rows, samples = cells.measured(layers.run_cell, setup, part, False, models)

@@ -123,11 +123,12 @@ def _summary(found: list[Finding], chapters: Chapters) -> str:
 
 
 def _in_short(found: list[Finding]) -> Iterator[str]:
-    """The surest results in a sentence for each state: two of the book's own paper, one of each other."""
-    for state, said in ((HOLDS, "What held most clearly"), (FAILS, "What did not hold")):
+    """Results that survive Holm's correction, in a sentence for each state: two of ClaDec, one of each other paper."""
+    for state, said in ((HOLDS, "What clearly held"), (FAILS, "What clearly did not hold")):
         told = []
         for paper in PAPERS:
-            own = [one for one in found if one.verdict.verdict == state and one.chapter in paper.chapters]
+            surest = [one for one in found if one.survives and one.verdict.verdict == state]
+            own = [one for one in surest if one.chapter in paper.chapters]
             told += sorted(own, key=_strength)[: 2 if paper is PAPERS[0] else 1]
         if told:
             yield f"**{said}:** {'; '.join(f'{one.claim.text} ({_card(one)})' for one in told)}."

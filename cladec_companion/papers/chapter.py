@@ -6,6 +6,7 @@ for. So plans, lists of cells and refusals of a name come at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     RunCell = Callable[[Setup, Any, bool], CellRun]
 Cells = Callable[[Any, str], Iterator[Any]]
+
+
+UNMEASURED = re.compile(r"\bnan")  # how Python prints a number that is none
 
 
 @dataclass(frozen=True)
@@ -127,11 +131,14 @@ class Chapter:
         return [import_module(name) for name in (self.judged_by, self.further) if name]
 
     def told(self, record: Record | None) -> dict[str, str]:
-        """What the figures of a record show: name of the figure -> sentence; empty without a record."""
+        """What the figures of a record show: name of the figure -> sentence; empty without a record.
+
+        A sentence that its module leaves empty, or that has a number which was not measured, is left out.
+        """
         if record is None or not self.captions_by:
             return {}
         found: dict[str, str] = import_module(self.captions_by).told(record)
-        return found
+        return {name: sentence for name, sentence in found.items() if sentence and not UNMEASURED.search(sentence)}
 
     @property
     def kit(self) -> ModuleType:

@@ -1,12 +1,13 @@
 """What several chapters of the paper share: the images that are shown, rows of a record."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.runner import Rows, Samples
-from cladec_companion.records.samples import as_uint8, originals
+from cladec_companion.records.samples import as_uint8, originals, scored
 from cladec_core import training
 from cladec_core.data import ImageData
 
@@ -43,8 +44,20 @@ def rows_of(values: dict[str, dict[str, float]], **axes: Any) -> Rows:
     ]
 
 
-def pictures(data: ImageData, predicted: Tensor, reconstructions: dict[str, Tensor]) -> Samples:
-    """The test images that are shown, with what the prediction decides about the choice, and reconstructions."""
+def pictures(
+    data: ImageData, predicted: Tensor, reconstructions: dict[str, Tensor], logits: Mapping[str, Tensor] | None = None
+) -> Samples:
+    """The test images that are shown, with what the prediction decides about the choice, and reconstructions.
+
+    Parameters
+    ----------
+    predicted, reconstructions
+        Of all test images; reconstructions by their name in the record.
+    logits
+        What a classifier says of all test images, by the name of these images: their scores are kept.
+    """
     at = sample_indices(data.test_labels, predicted).to(predicted.device)
     samples = {name: as_uint8(data.to_unit(images[at])) for name, images in reconstructions.items()}
+    for name, said in (logits or {}).items():
+        samples |= scored(name, said[at])
     return samples | originals(data, at, predicted)

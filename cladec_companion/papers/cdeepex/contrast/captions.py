@@ -54,4 +54,4 @@ def told(record: Record) -> dict[str, str]:
         sentences["fig-contrast-networks"] = (
             f"{HELD} {', and on '.join(sizes)}; means over the questions about {where}."
         )
-    return {name: sentence for name, sentence in sentences.items() if "nan" not in sentence}
+    return sentences

@@ -3,8 +3,7 @@
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.alpha.settings import Part
-from cladec_companion.papers.cladec.shared import pictures, rows_of, sample_indices
-from cladec_companion.records.samples import scored
+from cladec_companion.papers.cladec.shared import pictures, rows_of
 from cladec_core import measures
 
 
@@ -55,6 +54,5 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
     rows = rows_of(values, **vars(part))
     if not keep_samples:
         return rows, {}
-    name, at = f"alpha={part.alpha}", sample_indices(labels, clean.argmax(1)).to(labels.device)
-    scores = scored("original", clean[at]) | scored(name, seen[at])
-    return rows, pictures(data, clean.argmax(1), {name: images}) | scores
+    name = f"alpha={part.alpha}"
+    return rows, pictures(data, clean.argmax(1), {name: images}, {"original": clean, name: seen})

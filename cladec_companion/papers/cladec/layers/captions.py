@@ -27,7 +27,7 @@ def told(record: Record) -> dict[str, str]:
     }
     if PENULTIMATE in fashion.index:
         sentences |= _one_layer(fashion.loc[PENULTIMATE])
-    return {name: sentence for name, sentence in sentences.items() if sentence and "nan" not in sentence}
+    return sentences
 
 
 def measured(record: Record, run: tuple[str, str], *, all_seeds: bool = False) -> pd.DataFrame:

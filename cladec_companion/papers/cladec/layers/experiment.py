@@ -65,11 +65,12 @@ def _measure_layer(
     predicted = setup.test(classifier).argmax(1)
     values: dict[str, dict[str, float]] = {}
     chosen = _concept_images(setup)
+    seen = {method: setup.test(classifier, reconstructions) for method, reconstructions in images.items()}
     for method, reconstructions in images.items():
         values[method] = {
             **measures.reconstruction_losses(data.test_images, reconstructions, std),
             "accuracy": measures.accuracy(setup.test(evaluation[method], reconstructions), labels),
-            "agreement": measures.accuracy(setup.test(classifier, reconstructions), predicted),
+            "agreement": measures.accuracy(seen[method], predicted),
             "within_class_variance": measures.within_class_variance(reconstructions, labels),
             "within_class_share": measures.within_class_share(reconstructions, labels),
             **still_falling({"cladec": explain, "refae": reference}[method]),
@@ -86,7 +87,7 @@ def _measure_layer(
         at = sample_indices(labels, predicted).to(labels.device)
         samples = {f"{layer}/{method}": as_uint8(data.to_unit(images[method][at])) for method in images}
         for method in images:
-            samples |= scored(f"{layer}/{method}", setup.test(classifier, images[method][at]))
+            samples |= scored(f"{layer}/{method}", seen[method][at])
         samples[f"{layer}/gradcam"] = as_uint8(measures.gradcam(classifier, layer, data.test_images[at]))
         samples |= places(at)
     return rows_of(values), samples

@@ -29,7 +29,7 @@ def told(record: Record) -> dict[str, str]:
             f"ClaDec's relevance correlates with the contrast by {_between(ends['first'])} at the layers nearest to "
             f"the input, and by {_between(ends['last'])} at those nearest to the output."
         )
-    return {name: sentence for name, sentence in sentences.items() if "nan" not in sentence}
+    return sentences
 
 
 def _range(values: pd.Series) -> str:

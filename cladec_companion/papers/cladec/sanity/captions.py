@@ -24,11 +24,10 @@ LEARNT = {TRAINED: "true labels", SHUFFLED: "shuffled labels", POOLED: "max-pool
 
 def told(record: Record) -> dict[str, str]:
     """Name of a figure -> the sentences that its caption begins with."""
-    found = {
+    return {
         "fig-sanity-cascade": _cascade(record), "fig-sanity-similarity": _similarity(record),
         "fig-sanity-learnt": _learnt(record), "fig-sanity-attacks": _attacks(record),
     }  # fmt: skip
-    return {name: text for name, text in found.items() if text}
 
 
 def _means(record: Record, check: str, metric: str) -> pd.Series:

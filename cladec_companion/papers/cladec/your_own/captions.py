@@ -31,7 +31,7 @@ def told(record: Record) -> dict[str, str]:
         "fig-own-shares": f"On average, the difference of the two models at {pair.idxmax()} has {pair.max():.0%} of "
         f"its energy in the square on other classes, and {shares[PAIR, pair.idxmax()]:.0%} on the marked class.",
     }
-    return {name: sentence for name, sentence in sentences.items() if "nan" not in sentence}
+    return sentences
 
 
 def _range(values: pd.Series) -> str:

@@ -96,10 +96,7 @@ def findings(record: Record) -> pd.DataFrame:
     """
     rows: dict[str, dict[str, str]] = {}
     for (text, layer), verdict in _judged(record):
-        found = rows.setdefault(text, {})
-        found[layer] = (
-            "as at the first layer" if text == WITHOUT_LAYER and found else f"{verdict.verdict}: {verdict.evidence}"
-        )
+        rows.setdefault(text, {})[layer] = f"{verdict.verdict}: {verdict.evidence}"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("finding")
 
 

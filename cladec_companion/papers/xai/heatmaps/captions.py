@@ -17,11 +17,10 @@ TENTH = 0.1  # of the pixels
 
 def told(record: Record) -> dict[str, str]:
     """Name of a figure -> the sentences that its caption begins with."""
-    found = {
+    return {
         "fig-heatmaps-gallery": _gallery(record), "fig-heatmaps-flipping": _flipping(record),
         "fig-heatmaps-sanity": _sanity(record), "fig-heatmaps-ranks": _ranks(record),
     }  # fmt: skip
-    return {name: text for name, text in found.items() if text}
 
 
 def _means(record: Record, metric: str) -> pd.Series:

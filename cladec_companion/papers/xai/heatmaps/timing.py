@@ -16,7 +16,7 @@ LONG = 2.0  # seconds of a call that is not repeated: what a first call costs on
 
 
 def seconds_per_image(settings: HeatmapsSettings) -> pd.Series:
-    """Seconds of a processor for each image, by method; the first call, which sets up kernels, is not timed if short.
+    """Seconds of a processor for each image, by method: the fastest of a few calls, as the first one sets up kernels.
 
     Parameters
     ----------

@@ -19,4 +19,4 @@ def told(record: Record) -> dict[str, str]:
         f"{moved['cladec_shifted']:.0%} with one trained on shifted images, and by {moved['cladec_again']:.0%} with "
         "one that is only trained again."
     )
-    return {} if "nan" in sentence else {"fig-shifts-moved": sentence}
+    return {"fig-shifts-moved": sentence}

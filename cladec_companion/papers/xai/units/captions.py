@@ -16,11 +16,10 @@ WITH_PRIOR = tuple(name for name in PRIORS if name != "none")
 
 def told(record: Record) -> dict[str, str]:
     """Name of a figure -> the sentences that its caption begins with."""
-    found = {
+    return {
         "fig-units-wanted": _wanted(record), "fig-units-recognised": _recognised(record),
         "fig-units-detectors": _detectors(record), "fig-units-detected": _detected(record),
     }  # fmt: skip
-    return {name: text for name, text in found.items() if text}
 
 
 def _means(record: Record, at: str) -> pd.Series:

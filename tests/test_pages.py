@@ -196,6 +196,13 @@ def test_phone_needs_no_sideways_scrolling(opened):
     page.set_viewport_size(DESKTOP)
 
 
+def test_a_figure_can_be_opened_alone(opened):
+    name, page, _ = opened
+    if name not in SLIDES:
+        closed = "all => all.filter(picture => picture.closest('a')?.href !== picture.src).map(picture => picture.src)"
+        assert page.locator("article figure img").evaluate_all(closed) == []
+
+
 CUT = """() => [...document.querySelectorAll("article :is(table, pre, img, svg, iframe)")].filter((part) => {
   if (!part.getBoundingClientRect().width || part.closest("mjx-container")) return false;
   for (let box = part; box && box.tagName !== "ARTICLE"; box = box.parentElement)

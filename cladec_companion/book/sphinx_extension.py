@@ -7,6 +7,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 GLOSSARY = "book/glossary"
+SLIDES = "book/slides_"
+FIGURE = re.compile(r'(<figure[^>]*>\s*)(<img\b[^>]*\bsrc="([^"]+)"[^>]*>)')
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -36,11 +38,15 @@ def show_definitions(app: Sphinx, doctree: nodes.document, name: str) -> None:
 
 
 def mend(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Let wide tables be scrolled by keyboard, and mend what is called a list and is none.
+    """Let wide tables be scrolled by keyboard and figures be opened alone, and mend what is called a list and is none.
 
+    A figure of many panels is small on a phone, where its file can be enlarged; a slide has its own use of a touch.
     References have entries that do not fit that role; the lines of a signature are definitions without a term.
     """
     if "body" in context:
-        tables = re.sub(r'<table(?=[^>]*class="dataframe)', '<table tabindex="0"', context["body"])
-        references = tables.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
-        context["body"] = references.replace("<dl>\n<dd>", '<dl role="presentation">\n<dd>')
+        body = re.sub(r'<table(?=[^>]*class="dataframe)', '<table tabindex="0"', context["body"])
+        body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+        body = body.replace("<dl>\n<dd>", '<dl role="presentation">\n<dd>')
+        if not name.startswith(SLIDES):
+            body = FIGURE.sub(r'\1<a class="reference internal image-reference" href="\3">\2</a>', body)
+        context["body"] = body

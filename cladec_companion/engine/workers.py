@@ -20,6 +20,7 @@ import torch
 from cladec_companion.engine.runner import Measured, Order, Workplace, one_thread
 from cladec_core import training
 from cladec_core.errors import RunError, UsageError
+from cladec_core.explainer import intake
 from cladec_core.training import Interrupted, loop
 
 BASE_BYTES = 900_000_000  # of a process that has imported torch and trains a small network
@@ -278,13 +279,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def free_memory() -> float:
-    """Bytes that are free; infinite where the system does not say."""
-    with suppress(ValueError, OSError, AttributeError):
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return float("inf")
-
-
 def affordable(wanted: int | None, needs: Sequence[float], tasks: int) -> tuple[int, str]:
     """How many workers there is memory for.
 
@@ -306,7 +300,7 @@ def affordable(wanted: int | None, needs: Sequence[float], tasks: int) -> tuple[
     """
     count = min(wanted or cores(), max(tasks, 1))
     each = BASE_BYTES + max(needs, default=0.0)
-    fits = max(1, int(MEMORY_SHARE * free_memory() / each))
+    fits = max(1, int(MEMORY_SHARE * intake.free_memory(torch.device("cpu")) / each))
     if fits < count:
         return fits, f"{fits} workers, not {count}: each may need {each / 1e9:.1f} GB"
     return count, ""

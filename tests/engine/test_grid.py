@@ -356,13 +356,13 @@ def test_a_number_of_workers_is_read(text, count):
 
 def test_there_are_as_many_workers_as_cores_cells_and_memory_allow(monkeypatch):
     monkeypatch.setattr(workers, "cores", lambda: 8)
-    monkeypatch.setattr(workers, "free_memory", lambda: 64e9)
+    monkeypatch.setattr(workers.intake, "free_memory", lambda device: 64e9)
     assert workers.affordable(None, [1e8], 100) == (8, "")
     assert workers.affordable(3, [1e8], 100) == (3, "")
     assert workers.affordable(64, [1e8], 100)[0] > 8  # more than cores, if somebody asks for them
     assert workers.affordable(None, [], 2) == (2, "")
     assert workers.affordable(None, [], 0) == (1, "")
-    monkeypatch.setattr(workers, "free_memory", lambda: 10e9)
+    monkeypatch.setattr(workers.intake, "free_memory", lambda device: 10e9)
     count, said = workers.affordable(None, [1e9, 3e9], 100)
     assert count == int(0.8 * 10e9 / (workers.BASE_BYTES + 3e9)) == 2
     assert said == "2 workers, not 8: each may need 3.9 GB"

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -141,12 +140,15 @@ class Bench:
         ])  # fmt: skip
 
 
-_BENCHES: "WeakKeyDictionary[Setup, Bench]" = WeakKeyDictionary()
+_BENCHES: dict[Setup, Bench] = {}
+KEPT = 2  # benches: their images and networks fill memory, and cells that are trained together are of two runs at most
 
 
 def bench_of(setup: Setup, classifier: nn.Module, reference: nn.Module, decoder: nn.Module) -> Bench:
-    """The bench of a setup, which all its cells share."""
+    """The bench of a setup, which all its cells share; of earlier runs none is kept."""
     if setup not in _BENCHES:
+        if len(_BENCHES) == KEPT:
+            del _BENCHES[next(iter(_BENCHES))]
         settings = setup.settings
         assert isinstance(settings, HeatmapsSettings)
         layer = networks.layer_name(setup.architecture, settings.map_layer)

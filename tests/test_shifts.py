@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from cladec_companion.evidence import noise
-from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED
+from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
 from cladec_companion.papers.xai.attribution import attribute
 from cladec_companion.papers.xai.shifts import claims, figures, networks
 from cladec_companion.papers.xai.shifts import experiment as shifts
@@ -140,8 +140,7 @@ CASES = {
     "L30": (("lrp_epsilon",), networks.SHIFTS, 0.3, 0.0, OPPOSITE),
     "L32": (("smoothgrad_x_input",), networks.SHIFTS, 0.3, 0.0, OPPOSITE),
     "L34": (("lrp_gamma",), (shifts.SPLIT,), 0.3, 0.0, OPPOSITE),
-    # Others: a decoder that was trained again moves, too, and the same decoder may move or not.
-    "L35": (("cladec_shifted",), networks.SHIFTS, 0.3, 0.5, {HOLDS: 0.3, FAILS: 0.3}),
+    "L35": (("cladec_shifted",), networks.SHIFTS, 0.1, 0.5, {HOLDS: 0.3, FAILS: 0.3}),
 }
 # Claim -> whose numbers its verdict tells, though they cannot decide it.
 CONSTRUCTED = {
@@ -174,12 +173,11 @@ def test_a_claim_is_decided_by_its_own_numbers_alone(key):
     assert DECIDE[key](made_up(methods, changes, true, false, seeds=(0,))).verdict == UNDECIDED
 
 
-def test_briefly_trained_decoders_do_not_refute_that_cladec_stays():
-    methods, changes, true, false, others = CASES["L35"]
-    for value, verdict in ((true, HOLDS), (false, NOT_COMPARABLE)):
-        found = DECIDE["L35"](made_up(methods, changes, value, others[HOLDS], decoder_epochs=5))
-        assert found.verdict == verdict, found.evidence
-    assert "moved further after 5 of 64 epochs" in found.evidence
+def test_what_another_training_moves_is_told_and_decides_nothing():
+    methods, changes, *_ = CASES["L35"]
+    found = DECIDE["L35"](made_up((*methods, "cladec_again"), changes, 0.1, 0.5))
+    assert found.verdict == HOLDS
+    assert "moves 0.0% to 0.0% further than a decoder that is only trained again" in found.evidence
 
 
 @pytest.mark.parametrize("key", CONSTRUCTED)

@@ -62,10 +62,9 @@ CASES = {
     "L16": [every("roughness", 1.0, {"lrp_composite": x}) for x in (0.5, 1.5)],
     "L17": [every("roughness", 1.0, {"smoothgrad": x}) for x in (0.5, 1.5)],
     "L18": [every("area_mean", 0.5, {"lrp_composite": x}) for x in (0.7, 0.3)],
-    "L19": [every("passes", 1.0, {"integrated_gradients": x}) for x in (0.1, 2.0)],
     "L20": [{(MEANINGFUL, f"agreement_{other}"): 0.3 for other in claims.RIVALS}
             | {(MEANINGFUL, "agreement_contrastive_excitation"): x} for x in (0.6, 0.1)],
-    "L21": [flat(every("area_mean", 0.5, {"occlusion": 0.7}), every("pointing", 0.5, {"occlusion": x}))
+    "L21": [flat(every("area_mean", 0.5, {"occlusion_small": 0.7}), every("pointing", 0.5, {"occlusion_small": x}))
             for x in (0.3, 0.8)],
     "L23": [every("area_mean", 0.5, {"random": x}) for x in (0.2, 0.8)],
 }  # fmt: skip
@@ -75,6 +74,7 @@ CASES = {
 CONSTRUCTED = {
     "L2": {("deeplift", "incomplete"): 0.25}, "L3": {("lrp_gamma", "kept_unbiased"): 0.25},
     "L5": {("lrp_0", "agreement_gradient_x_input"): 0.25}, "L22": every("sensitivity", 0.25),
+    "L19": every("passes", 0.5, {"integrated_gradients": 0.75}),
 }  # fmt: skip
 
 
@@ -107,6 +107,16 @@ def test_each_claim_has_a_case_and_looks_at_no_curve():
     assert set(CASES) | set(CONSTRUCTED) == set(DECIDE) == {f"L{number}" for number in range(1, 24)}
     found = claims.evidence(record(CONSTRUCTED["L2"]))
     assert list(found.columns) == ["deeplift:incomplete", "deeplift:incomplete_few"]
+
+
+def test_maps_that_do_not_depend_on_the_image_are_left_out():
+    blind = {("deconvnet", "step"): 0.0, ("deconvnet", "class_similarity"): 0.1}
+    for step, verdict in ((0.0, HOLDS), (0.1, FAILS)):
+        found = DECIDE["L8"](claims.evidence(exactly(CASES["L8"][0] | blind | {("deconvnet", "step"): step})))
+        assert found.verdict == verdict, found.evidence
+        assert ("without DeconvNet" in found.evidence) == (step == 0)
+    still = exactly(CASES["L23"][0] | {("random", "step"): 0.0})  # a control explains nothing, and stays
+    assert DECIDE["L23"](claims.evidence(still)).verdict == HOLDS
 
 
 def test_methods_of_different_images_are_compared_on_those_that_both_explain():

@@ -87,16 +87,18 @@ EASY = [[tuple(base + 0.01 * RNG.normal(size=3)) for base in BASE] for _ in rang
         ("B35", HOLDS, {"losses": FALLING, "accuracy": {512: 0.9, 1: 0.15}, "single": [0.14, 0.2, 0.1, 0.17]}),
         ("B35", FAILS, {"losses": FALLING, "accuracy": {512: 0.9, 1: 0.7}, "single": [0.65, 0.7, 0.75, 0.8]}),
         ("B35", UNDECIDED, {"losses": {512: 0.2, 10: 0.4}}),
-        ("B36", HOLDS, {"losses": FALLING, "disjoint": 0.5 + SPREAD, "random": 0.505 + SPREAD}),
-        ("B36", FAILS, {"losses": FALLING, "disjoint": 0.5 + SPREAD, "random": 0.9 + SPREAD}),
-        ("B36", UNDECIDED, {"losses": FALLING, "disjoint": 0.5 + WIDE, "random": 0.52 + WIDE, "seeds": (0,)}),
-        ("B36", UNDECIDED, {"losses": FALLING, "disjoint": [0.5], "random": [0.5], "seeds": (0,)}),
-        ("B36", UNDECIDED, {"losses": FALLING}),
     ],
 )  # fmt: skip
 def test_claims_are_decided_by_made_up_rows(key, verdict, made):
     found = DECIDE[key](claims.evidence(made_record(**made)))
     assert found.verdict == verdict, found.evidence
+
+
+def test_the_order_of_channels_decides_nothing_and_is_told():
+    found = DECIDE["B36"](claims.evidence(made_record(FALLING, disjoint=0.5 + SPREAD, random=0.9 + SPREAD)))
+    assert found.verdict == NOT_APPLICABLE
+    assert "measured: -0.4" in found.evidence
+    assert "measured" not in DECIDE["B36"](claims.evidence(made_record(FALLING))).evidence
 
 
 def test_one_channel_is_no_evidence_about_single_channels():

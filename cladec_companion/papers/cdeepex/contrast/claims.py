@@ -37,8 +37,10 @@ from cladec_companion.evidence.thresholds import (
     RESEMBLES,
     SELDOM,
 )
-from cladec_companion.papers.cdeepex.contrast.experiment import CONTROLS, EQUAL, FREE, NETWORKS, OURS, UNBIASED
+from cladec_companion.evidence.trends import LEAST, slope
+from cladec_companion.papers.cdeepex.contrast.experiment import EQUAL, FREE, NETWORKS, OURS, UNBIASED
 from cladec_companion.papers.cdeepex.contrasts import METHODS
+from cladec_companion.papers.cdeepex.ladder import RUNGS
 from cladec_companion.records.record import Record
 
 AT = "contrasts"  # the third level of the evidence, which has no axis
@@ -177,12 +179,9 @@ def _beside(evidence: Evidence, method: str, metric: str, said: str) -> str:
 
 
 def x2(evidence: Evidence) -> Verdict:
-    """Equally long, an independent classifier sees the probe more often, too, than with others and with two controls.
-
-    The controls are a random direction and a step along the gradient in the pixels, which turns the classifier alone.
-    """
-    found = _pairs(evidence, by(OURS), [*METHODS, *CONTROLS], f"judged{EQUAL}", ABOVE)
-    return judge(found, "CDeepEx convinces the judge more often")
+    """Equally long, an independent classifier sees the probe more often, too, than with another's, or a random one."""
+    found = judge(_pairs(evidence, by(OURS), [*METHODS, "random"], f"judged{EQUAL}", ABOVE), "CDeepEx convinces more")
+    return found.plus(_beside(evidence, "gradient", f"judged{EQUAL}", "a step along the pixels' gradient convinces"))
 
 
 def x3(evidence: Evidence) -> Verdict:
@@ -246,8 +245,24 @@ def _if_trained(evidence: Evidence, generator: str, found: Comparison) -> Compar
 
 
 def x10(evidence: Evidence) -> Verdict:
-    """Share of images that the judge takes for an 8: of the classifier that knows 8s, against the one that does not."""
-    return judge(_pairs(evidence, ["rung 3"], ["rung 0"], "judged", ABOVE), "rises from the first rung to the last")
+    """Share of images that the judge takes for an 8, from rung to rung of the classifier's knowledge: its slope.
+
+    A rung whose classifier lets too few searches meet their constraints has no images to judge.
+    """
+    found = []
+    for place in _places(evidence):
+        rungs = [f"rung {number}" for number in range(len(RUNGS))]
+        met = [rung for rung in rungs if _mean(evidence, place, rung, "met") >= ANSWERED.value]
+        if len(met) >= LEAST:
+            asked = [column(rung, "judged") for rung in met]
+            weights = {(*place, name): weight for name, weight in zip(asked, slope(range(len(met))), strict=True)}
+            one = evidence.contrast(f"{where((place[0], ''))}, per rung from {met[0]}", weights)
+            found.append(_barred(evidence, place, asked, one))
+        elif any(evidence.has((*place, column(rung, "met"))) for rung in rungs):
+            one = Comparison(where((place[0], "")), np.nan, np.nan, np.nan, 0, ABOVE, 1.0, 1.0, "no answer")
+            found.append(one.barred(f"{len(met)} rungs have answers, fewer than {LEAST}", too_short=True))
+    said = "; the changes of the rungs are not equally long"
+    return judge(found, "rises from rung to rung", lacking=f"needs {LEAST} rungs with answers").plus(said)
 
 
 def x11(evidence: Evidence) -> Verdict:
@@ -317,11 +332,12 @@ def x16(evidence: Evidence) -> Verdict:
 
 
 def x17(evidence: Evidence) -> Verdict:
-    """Share of searches in which a third class wins, without constraints against with them: above 0 for both."""
-    found = [
-        one for name in NETWORKS for one in _pairs(evidence, [f"{name} {FREE}"], [f"{name} {OURS}"], "intruded", ABOVE)
-    ]
-    return judge(found, "third classes win more often without constraints").plus(SMALLER)
+    """Share of searches without constraints that end where a third class is likelier than the probe: above a half.
+
+    As in X3; with constraints this share is 0 by construction (X4).
+    """
+    found = _each(evidence, [f"{name} {FREE}" for name in NETWORKS], "intruded", (MOSTLY.value, 2.0))
+    return judge(found, "a third class wins in most images").plus(SMALLER)
 
 
 def x18(evidence: Evidence) -> Verdict:
@@ -348,7 +364,14 @@ def x19(evidence: Evidence) -> Verdict:
 _claim = claims_of("CDeepEx", PICTURES)
 _with_number = claims_of("CDeepEx")
 _ours = claims_of("ours, after CDeepEx, 4", "a sentence of ours, about which the paper prints no number")
-CLAIMS: list[Claim] = [
+# What was settled when the numbers had been seen.
+AFTER_DATA = {
+    "X2": "that a step along the pixels' gradient is told and does not decide, as in X1",
+    "X10": "the slope over rungs that have answers, which had been the ends",
+    "X12": "the shade of the square, white, as a grey one fooled fewer in first tries",
+    "X17": "the limit, which is that of X3",
+}
+_LISTED: list[Claim] = [
     _ours("X1", "CDeepEx turns true into probe more often than equally long changes by the other methods", x1),
     _claim("X2", "The only meaningful explanation is generated from CDeepEx (said of one picture)", x2, "4.1.1"),
     _claim("X3", "Without the constraints a third class consistently has an even higher likelihood", x3, "4.1.2"),
@@ -360,11 +383,8 @@ CLAIMS: list[Claim] = [
     _claim("X9", "Nobody can tell the original from the synthetic image", x9, "4.1.3"),
     _claim("X10", "As the accuracy on 8 increases, the explanations get closer to the truth", x10, "4.2"),
     _claim("X11", "The explanation comes from the classifier, not from the generator", x11, "4.2"),
-    replace(
-        _with_number(
-            "X12", "A square on the 8s misleads: 5 % of 8s known without it, 77 % of others fooled with it", x12, "4.3"
-        ),
-        after_data="the shade of the square, white, as a grey one fooled fewer in first tries",
+    _with_number(
+        "X12", "A square on the 8s misleads: 5 % of 8s known without it, 77 % of others fooled with it", x12, "4.3"
     ),
     _claim("X13", "CDeepEx shows the square; the other methods do not explain the bias", x13, "4.3"),
     _claim("X14", "The change that CDeepEx suggests moves the class from true to probe", x14, "4.4"),
@@ -376,3 +396,4 @@ CLAIMS: list[Claim] = [
         "X19", "ClaDec could take the place of the generator", x19, "2"
     ),
 ]  # fmt: skip
+CLAIMS = [replace(claim, after_data=AFTER_DATA.get(claim.key, "")) for claim in _LISTED]

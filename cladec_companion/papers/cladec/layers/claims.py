@@ -15,6 +15,7 @@ from cladec_companion.evidence.claims import (
     Claim,
     Comparison,
     Verdict,
+    every_part,
     fair_to_reference,
     judge,
     not_comparable,
@@ -277,11 +278,17 @@ def b14(evidence: Evidence) -> Verdict:
 
 def b15(evidence: Evidence) -> Verdict:
     """With depth the accuracy rises for ClaDec and falls for the RefAE; in print also in the conference's Table 1."""
-    sources = [(evidence, ""), (evidence.conference, "conference's Table 1, ")]
+    measured = _rises_and_falls(evidence)
+    if evidence.record is not None:
+        return measured
+    return every_part({"conference's Table 1": _rises_and_falls(evidence.conference), "journal's tables": measured})
+
+
+def _rises_and_falls(evidence: measurements.Evidence) -> Verdict:
+    """Accuracy over layers towards the output."""
     found = [
-        comparison for source, name in sources for metric, method, claimed
-        in (("acc_cladec", "ClaDec", ABOVE), ("acc_refae", "RefAE", BELOW))
-        for comparison in trends(source, metric, claimed, label=f"{name}{method}")
+        comparison for metric, method, claimed in (("acc_cladec", "ClaDec", ABOVE), ("acc_refae", "RefAE", BELOW))
+        for comparison in trends(evidence, metric, claimed, label=method)
     ]  # fmt: skip
     return judge(found, "accuracy rises per layer for ClaDec, falls for RefAE,")
 

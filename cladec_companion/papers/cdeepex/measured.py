@@ -1,19 +1,17 @@
 """What the paper shows as pictures, in numbers: what an explanation does when it is applied, and what it is like."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cladec_companion.papers.cdeepex.explainer import Contrasted
 from cladec_companion.papers.cdeepex.optimisation import Start
+from cladec_core import measures
 from cladec_core.training import exact_float32
 
 OVER = 1.2  # strength at which explanations are applied: CDeepEx itself ends where both classes are equally likely
 ENERGY = 0.9  # of an explanation, held by the pixels that count as its extent
-NORMAL = 1.96  # standard errors of a normal distribution that a 95 % interval reaches
 MET = 0.03  # nats by which a constraint may be missed at the end of a search
 Values = dict[str, Tensor]
 
@@ -125,7 +123,8 @@ def of_both(first: Contrasted, second: Contrasted) -> Values:
     """How `alike` two answers are, NaN without both; `met`, whether there are both; the larger `missed`."""
     missed = [of_start(found.start)["missed"] for found in (first, second)]
     return {
-        "alike": resemblance(answered(first), answered(second)), "met": (is_met(first) & is_met(second)).float(),
+        "alike": measures.correlation(answered(first), answered(second), constant=torch.nan),
+        "met": (is_met(first) & is_met(second)).float(),
         "missed": torch.maximum(*missed),
     }  # fmt: skip
 
@@ -163,27 +162,3 @@ def energy_in(change: Tensor, where: Tensor) -> Tensor:
     energy = change.square().sum(1)
     total = energy.sum((1, 2))
     return torch.where(total > 0, (energy * where.to(energy)).sum((1, 2)) / total, torch.nan)
-
-
-def resemblance(first: Tensor, second: Tensor) -> Tensor:
-    """Correlation of two explanations of each image, (n,); NaN where one of them is constant."""
-    both = [part.flatten(1) - part.flatten(1).mean(1, keepdim=True) for part in (first, second)]
-    lengths = both[0].norm(dim=1) * both[1].norm(dim=1)
-    return torch.where(lengths > 0, F.cosine_similarity(both[0], both[1], dim=1), torch.nan)
-
-
-def summary(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Mean over images and its standard error (`_error`) of each value; images without one are left out.
-
-    The spread of a share vanishes where all images agree, but not what n images leave open: its error is at least that
-    with which Wilson's interval of a share of 0 or 1 reaches as far, z / (n + z²).
-    """
-    found = {}
-    for name, value in values.items():
-        known = value[~value.isnan()].double()
-        if len(known) > 1:
-            error = (known.std() / len(known) ** 0.5).item()
-            if ((known == 0) | (known == 1)).all():
-                error = max(error, NORMAL / (len(known) + NORMAL**2))
-            found[name], found[f"{name}_error"] = known.mean().item(), error
-    return found

@@ -267,7 +267,6 @@ def test_generators_keep_what_they_promise(layer):
         assert gradient[1].any()
         assert not gradient[[0, 2, 3]].any()
         assert made.checked(layer[0]) is layer[0]
-        assert made.renamed("other").name == "other"
         if made.encode:
             assert torch.equal(made.encode(layer[0]), made.encode(layer[0]))
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.papers.cdeepex.explainer import Contrasted
-from cladec_companion.papers.cdeepex.optimisation import Start
 from cladec_core import measures
 from cladec_core.training import exact_float32
 
@@ -103,7 +102,7 @@ def of_search(found: Contrasted) -> Values:
 
     `met` and `converged` are shares of all searches, and so is `intruded`, for which a search that was not met counts
     as one without a third class. `violation` and `steps` are of all searches. The others are NaN where a search was not
-    met. `missed` is what the generator misses (see `of_start`).
+    met. `missed` is what the generator misses (see `Start`).
     """
     solution, met = found.solution, is_met(found)
     true, probe, third = solution.path[-1].exp().unbind(1)
@@ -115,25 +114,17 @@ def of_search(found: Contrasted) -> Values:
         "met": met.float(), "converged": found.converged.float().to(true.device),
         "intruded": (met & (third > torch.maximum(true, probe))).float(),
         "violation": solution.violation, "steps": solution.steps.float(),
-        **{name: torch.where(met, value, torch.nan) for name, value in answers.items()}, **of_start(found.start),
+        **{name: torch.where(met, value, torch.nan) for name, value in answers.items()}, "missed": found.start.missed,
     }  # fmt: skip
 
 
 def of_both(first: Contrasted, second: Contrasted) -> Values:
     """How `alike` two answers are, NaN without both; `met`, whether there are both; the larger `missed`."""
-    missed = [of_start(found.start)["missed"] for found in (first, second)]
     return {
         "alike": measures.correlation(answered(first), answered(second), constant=torch.nan),
         "met": (is_met(first) & is_met(second)).float(),
-        "missed": torch.maximum(*missed),
+        "missed": torch.maximum(first.start.missed, second.start.missed),
     }  # fmt: skip
-
-
-def of_start(start: Start) -> Values:
-    """How far G(z_0) is from the image: `missed`, as a share of the image's energy about its own mean."""
-    about = start.images - start.images.mean((1, 2, 3), keepdim=True)
-    energy = about.square().sum((1, 2, 3)).clamp(min=1e-12)
-    return {"missed": start.residual.square().sum((1, 2, 3)) / energy}
 
 
 def as_long(change: Tensor, norm: Tensor) -> Tensor:

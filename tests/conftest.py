@@ -7,8 +7,10 @@ from collections import defaultdict
 # before torch is imported, and inherited by the kernels and commands that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cladec_companion import papers
 from cladec_companion.engine import estimate, runner
@@ -68,3 +70,18 @@ def run_smoke(tmp_path_factory):
 def whole_run(run_smoke):
     """The record of a smoke run that nothing interrupted."""
     return run_smoke("layers")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A stranger's folder: images of two classes, one that is no image, and notes."""
+    folder = tmp_path_factory.mktemp("photos")
+    pixels = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir()
+        for index in range(30):
+            image = Image.fromarray(pixels.integers(0, 255, (24, 32, 3), dtype=np.uint8))
+            image.save(folder / name / f"{index:02d}.png")
+    (folder / "cat" / "broken.png").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no image either")
+    return folder

@@ -1,4 +1,4 @@
-"""Generators of contrasts: layouts, losses, trainings by the one loop, what a reader's own has to keep, and quality."""
+"""Generators of contrasts: layouts, losses, trainings by the one loop, and what a reader's own has to keep."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cladec_companion.engine import estimate
-from cladec_companion.papers.cdeepex import fitting, generators, quality, vae, wgan
+from cladec_companion.papers.cdeepex import fitting, generators, vae, wgan
 from cladec_companion.papers.cdeepex.generators import Generator
 from cladec_companion.papers.cdeepex.layouts import ValueRange, map_widths
 from cladec_core import networks, training
@@ -267,7 +267,6 @@ def test_generators_keep_what_they_promise(layer):
         assert gradient[1].any()
         assert not gradient[[0, 2, 3]].any()
         assert made.checked(layer[0]) is layer[0]
-        assert made.renamed("other").name == "other"
         if made.encode:
             assert torch.equal(made.encode(layer[0]), made.encode(layer[0]))
 
@@ -350,81 +349,3 @@ def test_images_of_another_size_or_scale_are_refused(images, words):
     assert len(made.checked(torch.zeros(0, 1, 8, 8))) == 0
     with pytest.raises(UsageError, match=words):
         made.checked(images)
-
-
-# ---- quality
-
-
-def bright(images):
-    """A classifier of two classes: which half is brighter."""
-    left, right = images[..., :4].mean((1, 2, 3)), images[..., 4:].mean((1, 2, 3))
-    return 10 * torch.stack([left, right], 1)
-
-
-class Bright(nn.Module):
-    def forward(self, images):
-        return bright(images)
-
-
-def measured(made, training_images, images):
-    return quality.quality(made, Bright(), training_images, images, samples=30, steps=150)
-
-
-def test_a_generator_that_can_draw_everything_misses_nothing():
-    numbers = torch.Generator().manual_seed(0)
-    training_images, images = torch.rand(2, 20, 1, 8, 8, generator=numbers)
-    exact = Generator(**OWN | {"encode": lambda images: images.flatten(1)})
-    found = measured(exact, training_images, images)
-    assert list(found.redrawn) == ["noise", "encoder", "encoder and steps"]
-    for redrawn in found.redrawn.values():
-        assert redrawn.missed < 1e-3
-        assert redrawn.same_class.all()
-    assert found.redrawn["encoder"].missed == 0
-    torch.testing.assert_close(found.redrawn["noise"].floor, (images - training_images.mean(0)).square().sum((1, 2, 3)))
-    assert found.nearness > 2  # noise from N(0, 1) is no image from 0 to 1
-    assert set(found.numbers) > {"missed, noise", "same class, encoder", "confidence", "entropy of classes", "nearness"}
-
-
-def test_a_generator_of_one_image_is_seen_through():
-    numbers = torch.Generator().manual_seed(0)
-    training_images, images = torch.rand(2, 20, 1, 8, 8, generator=numbers)
-    stuck = Generator(**OWN | {"decode": lambda codes: training_images[:1] + 0 * linear(codes)})
-    found = measured(stuck, training_images, images)
-    assert list(found.redrawn) == ["noise"]
-    assert found.redrawn["noise"].missed > 1
-    assert found.nearness == 0
-    assert found.entropy_of_classes == pytest.approx(found.entropy, abs=1e-5)
-    mean = Generator(**OWN | {"decode": lambda codes: training_images.mean(0, keepdim=True) + 0 * linear(codes)})
-    assert measured(mean, training_images, images).redrawn["noise"].missed == pytest.approx(1)
-
-
-def test_samples_of_both_classes_have_the_entropy_of_a_coin():
-    halves = torch.zeros(2, 1, 8, 8)
-    halves[0, :, :, :4] = halves[1, :, :, 4:] = 1.0
-    coin = Generator(**OWN | {"decode": lambda codes: halves[(codes[:, 0] > 0).long()] + 0 * linear(codes)})
-    found = measured(coin, halves, halves)
-    assert found.confidence == pytest.approx(1, abs=1e-3)
-    assert found.entropy == pytest.approx(0, abs=1e-2)
-    assert found.entropy_of_classes == pytest.approx(math.log(2), abs=0.05)
-
-
-def test_no_image_ends_worse_than_it_began():
-    """Steps that are far too long, from codes that are exact for one half of the images."""
-    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    codes = images.flatten(1).clone()
-    codes[3:] = 0
-    steep = Generator(**OWN | {"decode": lambda codes: linear(codes.sin() + codes - codes.sin())})
-    for rate in (0.1, 100.0):
-        found = quality.descend(steep, images, codes, steps=20, rate=rate)
-        errors = (linear(found) - images).square().sum((1, 2, 3))
-        assert (errors <= (linear(codes) - images).square().sum((1, 2, 3)) + 1e-9).all()
-        torch.testing.assert_close(found[:3], codes[:3])
-    assert torch.equal(quality.descend(steep, images, codes, steps=0), codes)
-
-
-def test_the_nearest_image_is_found_in_any_batch(monkeypatch):
-    numbers = torch.Generator().manual_seed(0)
-    images, others = torch.rand(7, 1, 8, 8, generator=numbers), torch.rand(9, 1, 8, 8, generator=numbers)
-    slow = [min((image - other).square().sum().sqrt().item() for other in others) for image in images]
-    monkeypatch.setattr(quality, "AT_ONCE", 3)
-    assert quality.distance_to_nearest(images, others).tolist() == pytest.approx(slow, rel=1e-4)

@@ -121,6 +121,30 @@ def test_code_statistics_are_those_of_the_eigenvalues():
     assert measures.code_statistics(torch.rand(10, 4, 2, 2))["units"] == 16
 
 
+def test_correlations_are_those_of_scipy_pair_by_pair():
+    first = torch.rand(5, 2, 4, 4)
+    second = (first + torch.rand(5, 2, 4, 4)).round(decimals=1)  # many ties
+    for found, slow in (
+        (measures.correlation, scipy.stats.pearsonr), (measures.rank_correlation, scipy.stats.spearmanr),
+    ):  # fmt: skip
+        each = [slow(one.flatten(), other.flatten())[0] for one, other in zip(first, second, strict=True)]
+        assert found(first, second, constant=0.0).tolist() == pytest.approx(each)
+        assert found(first, -1e-9 * first, constant=0.0).tolist() == pytest.approx([-1] * 5)  # whatever the scale
+
+
+@pytest.mark.parametrize("compare", [measures.correlation, measures.rank_correlation])
+def test_a_constant_map_counts_as_what_is_asked_for(compare):
+    varies, constant = torch.rand(3, 50), torch.full((3, 50), 0.3)
+    varies[2] = 0.0
+    for pair in ((varies, constant), (constant, varies), (constant, constant)):
+        assert compare(*pair, constant=0.0).tolist() == [0, 0, 0]
+        assert compare(*pair, constant=math.nan).isnan().all()
+    own = compare(varies, varies, constant=0.5)
+    assert own.tolist() == pytest.approx([1, 1, 0.5])
+    varies[0, 0] = math.nan  # what is unknown stays unknown
+    assert compare(varies, constant, constant=0.0).isnan().tolist() == [True, False, False]
+
+
 def test_loss_rank_correlation_is_spearmans():
     images = torch.zeros(6, 1, 2, 2)
     first = torch.tensor([1.0, 5, 2, 4, 3, 6]).view(6, 1, 1, 1).expand(6, 1, 2, 2)

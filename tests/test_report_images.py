@@ -34,20 +34,6 @@ def shown(path, channels=1):
     return data.read_image(path, channels).permute(1, 2, 0).squeeze(2).numpy()
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    pixels = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (folder / name).mkdir()
-        for index in range(30):
-            image = Image.fromarray(pixels.integers(0, 255, (24, 32, 3), dtype=np.uint8))
-            image.save(folder / name / f"{index:02d}.png")
-    (folder / "cat" / "broken.png").write_bytes(b"no image")
-    (folder / "notes.txt").write_text("no image either")
-    return folder
-
-
 def test_a_folder_is_read_whole_and_what_is_no_image_is_listed(photos):
     folder = images.read_folder(photos, 3, labelled=True)
     assert folder.images.shape == (60, 3, 24, 32)

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -163,8 +164,10 @@ def test_a_cascade_reaches_a_layer_once_its_own_weights_are_random(count, there)
 def test_similarities_are_those_of_scipy_pair_by_pair():
     first, second = torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32)
     plain = [spearmanr(one.flatten(), other.flatten()).statistic for one, other in zip(first, second, strict=True)]
-    assert sanity.rank_correlations(first, second) == pytest.approx(plain)
-    assert sanity.rank_correlations(first, torch.full_like(first, 0.5)).tolist() == [0, 0, 0, 0]
+    found = sanity.similarity(first, second)
+    assert found["rank_correlation"] == pytest.approx(np.mean(plain))
+    assert found["rank_correlation_error"] == pytest.approx(np.std(plain, ddof=1) / 2)
+    assert sanity.similarity(first, torch.full_like(first, 0.5))["rank_correlation"] == 0
     same = sanity.similarity(first, first)
     assert (same["rank_correlation"], same["ssim"]) == (pytest.approx(1), pytest.approx(1))
     assert same["ssim_error"] == pytest.approx(0)

@@ -1,7 +1,6 @@
 """What units want and detect: searches against slow ones and known answers, dissection, colours, and the chapter."""
 
 import itertools
-import math
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from cladec_companion.papers.xai import colours, maximisation
 from cladec_companion.papers.xai.attribution.around import blurred
 from cladec_companion.papers.xai.maximisation import Climb, Prior
 from cladec_companion.papers.xai.units import claims, figures, seeing, wanting
-from cladec_companion.papers.xai.units.rows import evenly, rows_of
+from cladec_companion.papers.xai.units.common import evenly
 from cladec_companion.papers.xai.units.settings import UnitsSettings
 from cladec_companion.records.record import read_record
 from cladec_companion.records.samples import RunImages
@@ -307,9 +306,7 @@ def strength_of(images, units):
 # ---- the chapter
 
 
-def test_rows_have_means_errors_and_no_undefined_numbers():
-    found = rows_of("classes", "l2", {"judged": torch.tensor([1.0, 0.0]), "alike": torch.tensor([math.nan] * 2)})
-    assert [(row["metric"], row["value"]) for row in found] == [("judged", 0.5), ("judged_error", 0.5)]
+def test_classes_are_at_even_distances():
     assert evenly(100, 3).tolist() == [0, 50, 99]
     assert evenly(3, 10).tolist() == [0, 1, 2]
 

@@ -34,6 +34,8 @@ def test_made_up_answers_are_read_as_they_are():
     assert got.people["minutes"].tolist() == [11, 12, 13]
     sheet = answers.blank_sheet(got.texts)
     assert sheet["text"].iloc[7].startswith("'- the folds")  # a spreadsheet would take it for a formula
+    long = answers.blank_sheet(got.texts.assign(text="=" + 500 * "lighter, "))
+    assert set(long["text"]) == {"'=" + 500 * "lighter, "}  # none is cut
 
 
 def changed(**changes):

@@ -235,22 +235,21 @@ def _basis(record: Record) -> str:
     return f"Record `{record.folder.parent.name}`: {provenance.seeds(record)}{trained}."
 
 
-def answer(chapter: Chapter, records: list[Record], chapters: Chapters = CHAPTERS) -> str:
+def answer(chapter: Chapter, records: list[Record]) -> str:
     """The chapter's answer in three sentences, from the best record.
 
     Parameters
     ----------
     chapter, records
         The chapter, and the records that decide.
-    chapters
-        All there are: a claim that this chapter tells of may be decided by the record of another one.
 
     Returns
     -------
     str
         Empty for a chapter that claims nothing.
     """
-    told = _told(chapter, records, chapters)
+    # A claim that this chapter tells of may be decided by the record of another one.
+    told = _told(chapter, records, CHAPTERS)
     if not told:
         return _undecided(chapter)
     by_state = {state: [one for one in told if one.verdict.verdict == state] for state in (HOLDS, FAILS)}

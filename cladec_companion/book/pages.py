@@ -34,9 +34,7 @@ to 1, seconds those of `fit` on two cores. The networks were trained for minutes
 :::"""
 
 
-def write(
-    folder: Path, roots: list[Path], chapters: Mapping[str, Chapter] = CHAPTERS, drawn: found.Drawn | None = None
-) -> None:
+def write(folder: Path, roots: list[Path], drawn: found.Drawn | None = None) -> None:
     """Write every generated part of the book into a folder of the staged sources.
 
     Parameters
@@ -45,8 +43,6 @@ def write(
         Where the parts go; pages take them in with `{include}`.
     roots
         Folders of records: the committed ones and those of this machine.
-    chapters
-        By name.
     drawn
         Figures whose pictures are in the folder -> their alternative texts and captions.
     """
@@ -54,12 +50,12 @@ def write(
     records = [record for root in roots for record in find_records(root) if record.manifest["profile"] != "smoke"]
     of_single_runs = [paper.printed.known for paper in PAPERS if paper.printed]
     parts = {
-        "found.md": found.page(chapters, find_records(RECORDED), drawn or {}),
-        "status.md": status(records, chapters),
-        "published.md": published_against_reproduced(records, chapters),
-        "claims.md": ledger(chapters, records),
-        "what_if.html": what_if.page(chapters, records),
-        "differences.md": differences(chapters, records),
+        "found.md": found.page(CHAPTERS, find_records(RECORDED), drawn or {}),
+        "status.md": status(records),
+        "published.md": published_against_reproduced(records),
+        "claims.md": ledger(CHAPTERS, records),
+        "what_if.html": what_if.page(CHAPTERS, records),
+        "differences.md": differences(CHAPTERS, records),
         "thresholds.md": tables.markdown(thresholds.table().reset_index()),
         "architectures.md": architectures(RECORDED / "bench" / "explainer" / "architectures.csv"),
         "choices.md": choices(RECORDED / "bench" / "explainer", folder),

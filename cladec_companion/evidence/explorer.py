@@ -23,6 +23,7 @@ from cladec_companion.records.samples import SCORE, RunImages
 from cladec_core.data import DATASETS
 
 SCRIPT = ROOT / "book" / "static" / "interactive.js"
+COLUMNS = 16  # tiles in a row of the picture that holds all of them
 STYLE = """
 .explorer {text-align: left}
 .explorer-stage {display: grid; gap: .5rem; justify-content: center}
@@ -163,8 +164,8 @@ def _pictures(
         shown.append({"name": name, "colour": _colour(name), "tiles": numbers})
         rows.append((name, list(whole[tuple(control.start for control in controls[:-1])])))
     side = whole.shape[-2]
-    sprite, columns = _sprite([np.frombuffer(tile, np.uint8).reshape(side, side, 3) / 255 for tile in tiles])
-    return {"panes": shown, "sprite": sprite, "columns": columns, "side": side}, rows
+    sprite = _sprite([np.frombuffer(tile, np.uint8).reshape(side, side, 3) / 255 for tile in tiles])
+    return {"panes": shown, "sprite": sprite, "columns": COLUMNS, "side": side}, rows
 
 
 def images_control(images: RunImages, start: int, chosen: Sequence[int] | np.ndarray | None = None) -> Control:
@@ -238,11 +239,11 @@ def _colour(name: str) -> str:
     return colours.get(name.removeprefix("covered ").split(" of ")[0], "#8a8f98")
 
 
-def _sprite(tiles: list[np.ndarray], columns: int = 16) -> tuple[str, int]:
-    """All tiles in one picture, as a data URL, and how many stand in a row."""
-    filled = tiles + [np.ones_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.concatenate(filled[at : at + columns], 1) for at in range(0, len(filled), columns)]
-    return data_url(np.concatenate(rows)), columns
+def _sprite(tiles: list[np.ndarray]) -> str:
+    """All tiles in one picture, as a data URL, `COLUMNS` of them in a row."""
+    filled = tiles + [np.ones_like(tiles[0])] * (-len(tiles) % COLUMNS)
+    rows = [np.concatenate(filled[at : at + COLUMNS], 1) for at in range(0, len(filled), COLUMNS)]
+    return data_url(np.concatenate(rows))
 
 
 def _static(figure: Figure) -> str:

@@ -113,12 +113,10 @@ def summarise_runs(runs: pd.DataFrame) -> pd.DataFrame:
     return summarise(long, [*(name for name in runs.index.names if name != "seed"), "metric"]).sort_index()
 
 
-def value_of(record: Record, method: str, metric: str, layer: str | None = None) -> pd.DataFrame:
+def value_of(record: Record, method: str, metric: str) -> pd.DataFrame:
     """Mean, sd and n of one number of a record, per data set, architecture and layer."""
     rows = record.rows
     chosen = (rows["method"] == method) & (rows["metric"] == metric)
-    if layer is not None:
-        chosen &= rows["layer"] == layer
     return summarise(rows[chosen].assign(value=rows["value"].astype(float)), ["dataset", "architecture", "layer"])
 
 

@@ -61,7 +61,7 @@ def trends(
     return found
 
 
-def ends(evidence: Evidence, metrics: Mapping[str, float], claimed: Region = ABOVE) -> list[Comparison]:
+def ends(evidence: Evidence, metrics: Mapping[str, float]) -> list[Comparison]:
     """The last value along the axis minus the first, for each data set and architecture with three or more."""
     found = []
     for run, chain in evidence.chains(next(iter(metrics)), LEAST):
@@ -70,7 +70,7 @@ def ends(evidence: Evidence, metrics: Mapping[str, float], claimed: Region = ABO
             (*run, at, metric): sign * way for at, way in ((last, 1), (first, -1)) for metric, sign in metrics.items()
         }
         if evidence.has(*weights):
-            found.append(evidence.contrast(where(run), weights, claimed))
+            found.append(evidence.contrast(where(run), weights))
     return found
 
 

@@ -68,9 +68,7 @@ class Inversion(Shown):
         }
 
 
-def invert(
-    explainer: ClaDec, x: Tensor, *, steps: int = STEPS, seconds: float = SECONDS, seed: int = 0
-) -> dict[str, Inversion]:
+def invert(explainer: ClaDec, x: Tensor, *, steps: int = STEPS, seconds: float = SECONDS) -> dict[str, Inversion]:
     """Optimise images until a layer answers to them as to the given ones.
 
     The squared distance of the activations, by the variance of those that are wanted, is minimised from weak noise.
@@ -85,8 +83,6 @@ def invert(
         At most so many.
     seconds
         For each layer; no step is begun after so many.
-    seed
-        Of the noise.
 
     Returns
     -------
@@ -100,14 +96,14 @@ def invert(
     """
     found = explainer.explain(x)
     answers = {found.layer: found} if isinstance(found, Explanation) else found
-    return {layer: _inverted(explainer, answer, steps, seconds, seed) for layer, answer in answers.items()}
+    return {layer: _inverted(explainer, answer, steps, seconds) for layer, answer in answers.items()}
 
 
-def _inverted(explainer: ClaDec, answer: Explanation, steps: int, seconds: float, seed: int) -> Inversion:
+def _inverted(explainer: ClaDec, answer: Explanation, steps: int, seconds: float) -> Inversion:
     space, device = explainer._ready(), explainer.on.device
     encoder = explainer._built[answer.layer].encoder.module
     wanted = space.standardise(answer.original).to(device)
-    noise = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(training.derive_seed(seed, "inversion")))
+    noise = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(training.derive_seed(0, "inversion")))
     images = (NOISE * noise).to(device).requires_grad_()
     optimiser = torch.optim.Adam([images], RATE)
     low, high = ((torch.tensor(end) - space.mean) / space.std for end in space.value_range)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cladec_core.data import ImageData
+from cladec_core.measures.correlations import correlation
 
 
 def reconstruction_losses(images: Tensor, reconstructions: Tensor, std: Tensor) -> dict[str, float]:
@@ -72,10 +73,7 @@ def pixel_correlation(images: Tensor, reconstructions: Tensor) -> float:
 
     An image or reconstruction without contrast counts as 0.
     """
-    first, second = (part.double().flatten(1) for part in (images, reconstructions))
-    first, second = (part - part.mean(1, keepdim=True) for part in (first, second))
-    spread = (first.norm(dim=1) * second.norm(dim=1)).clamp(min=1e-12)
-    return float(((first * second).sum(1) / spread).mean())
+    return correlation(images, reconstructions, constant=0.0).mean().item()
 
 
 def distance(first: Tensor, second: Tensor) -> float:

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import rows_of
 from cladec_companion.records.samples import as_uint8, below, valued
 from cladec_companion.records.settings import Settings, parameter
 

@@ -185,9 +185,7 @@ class Contrast:
 
     def _missed(self, start: Start) -> Tensor:
         assert self.generator is not None
-        about = start.images - start.images.mean((1, 2, 3), keepdim=True)
-        energy = about.square().sum((1, 2, 3)).clamp(min=1e-12)
-        missed: Tensor = start.residual.square().sum((1, 2, 3)) / energy
+        missed = start.missed
         poor = ~(missed <= self.worst)  # NaN, too
         if poor.any():
             place = int(missed.nan_to_num(torch.inf).argmax())

@@ -7,7 +7,7 @@ decoder on a layer of the classifier, or RefAE), or of a reader's own functions 
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -115,10 +115,6 @@ class Generator:
     def draw(self, count: int, seed: int) -> Tensor:
         """Draw codes (count, *latent) from N(0, 1): where Algorithm 2 starts, and what samples are made of."""
         return torch.randn(count, *self.latent, generator=torch.Generator().manual_seed(seed)).to(self.device)
-
-    def renamed(self, name: str) -> "Generator":
-        """The same generator under another name."""
-        return replace(self, name=name)
 
 
 class Scaled(nn.Module):

@@ -1,19 +1,16 @@
 """What the paper shows as pictures, in numbers: what an explanation does when it is applied, and what it is like."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cladec_companion.papers.cdeepex.explainer import Contrasted
-from cladec_companion.papers.cdeepex.optimisation import Start
+from cladec_core import measures
 from cladec_core.training import exact_float32
 
 OVER = 1.2  # strength at which explanations are applied: CDeepEx itself ends where both classes are equally likely
 ENERGY = 0.9  # of an explanation, held by the pixels that count as its extent
-NORMAL = 1.96  # standard errors of a normal distribution that a 95 % interval reaches
 MET = 0.03  # nats by which a constraint may be missed at the end of a search
 Values = dict[str, Tensor]
 
@@ -105,7 +102,7 @@ def of_search(found: Contrasted) -> Values:
 
     `met` and `converged` are shares of all searches, and so is `intruded`, for which a search that was not met counts
     as one without a third class. `violation` and `steps` are of all searches. The others are NaN where a search was not
-    met. `missed` is what the generator misses (see `of_start`).
+    met. `missed` is what the generator misses (see `Start`).
     """
     solution, met = found.solution, is_met(found)
     true, probe, third = solution.path[-1].exp().unbind(1)
@@ -117,24 +114,17 @@ def of_search(found: Contrasted) -> Values:
         "met": met.float(), "converged": found.converged.float().to(true.device),
         "intruded": (met & (third > torch.maximum(true, probe))).float(),
         "violation": solution.violation, "steps": solution.steps.float(),
-        **{name: torch.where(met, value, torch.nan) for name, value in answers.items()}, **of_start(found.start),
+        **{name: torch.where(met, value, torch.nan) for name, value in answers.items()}, "missed": found.start.missed,
     }  # fmt: skip
 
 
 def of_both(first: Contrasted, second: Contrasted) -> Values:
     """How `alike` two answers are, NaN without both; `met`, whether there are both; the larger `missed`."""
-    missed = [of_start(found.start)["missed"] for found in (first, second)]
     return {
-        "alike": resemblance(answered(first), answered(second)), "met": (is_met(first) & is_met(second)).float(),
-        "missed": torch.maximum(*missed),
+        "alike": measures.correlation(answered(first), answered(second), constant=torch.nan),
+        "met": (is_met(first) & is_met(second)).float(),
+        "missed": torch.maximum(first.start.missed, second.start.missed),
     }  # fmt: skip
-
-
-def of_start(start: Start) -> Values:
-    """How far G(z_0) is from the image: `missed`, as a share of the image's energy about its own mean."""
-    about = start.images - start.images.mean((1, 2, 3), keepdim=True)
-    energy = about.square().sum((1, 2, 3)).clamp(min=1e-12)
-    return {"missed": start.residual.square().sum((1, 2, 3)) / energy}
 
 
 def as_long(change: Tensor, norm: Tensor) -> Tensor:
@@ -163,27 +153,3 @@ def energy_in(change: Tensor, where: Tensor) -> Tensor:
     energy = change.square().sum(1)
     total = energy.sum((1, 2))
     return torch.where(total > 0, (energy * where.to(energy)).sum((1, 2)) / total, torch.nan)
-
-
-def resemblance(first: Tensor, second: Tensor) -> Tensor:
-    """Correlation of two explanations of each image, (n,); NaN where one of them is constant."""
-    both = [part.flatten(1) - part.flatten(1).mean(1, keepdim=True) for part in (first, second)]
-    lengths = both[0].norm(dim=1) * both[1].norm(dim=1)
-    return torch.where(lengths > 0, F.cosine_similarity(both[0], both[1], dim=1), torch.nan)
-
-
-def summary(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Mean over images and its standard error (`_error`) of each value; images without one are left out.
-
-    The spread of a share vanishes where all images agree, but not what n images leave open: its error is at least that
-    with which Wilson's interval of a share of 0 or 1 reaches as far, z / (n + z²).
-    """
-    found = {}
-    for name, value in values.items():
-        known = value[~value.isnan()].double()
-        if len(known) > 1:
-            error = (known.std() / len(known) ** 0.5).item()
-            if ((known == 0) | (known == 1)).all():
-                error = max(error, NORMAL / (len(known) + NORMAL**2))
-            found[name], found[f"{name}_error"] = known.mean().item(), error
-    return found

@@ -5,14 +5,11 @@ from torch import Tensor
 
 from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
 from cladec_companion.papers.cdeepex.generators import autoencoder
-from cladec_companion.papers.cdeepex.optimisation import Search
 from cladec_core import ClaDec
 from cladec_core.explainer.latent import LatentSpace
 
 
-def contrast_of_layer(
-    explainer: ClaDec, layer: str, known: Tensor, images: Tensor, search: Search | None = None
-) -> Contrasted:
+def contrast_of_layer(explainer: ClaDec, layer: str, known: Tensor, images: Tensor) -> Contrasted:
     """Search the latent space that is the classifier's own layer.
 
     Parameters
@@ -38,4 +35,4 @@ def contrast_of_layer(
     asked = space.standardised(images)
     both = torch.cat([space.standardised(known), asked])
     generator = autoencoder(f"ClaDec, {layer}", space.encoder, space.decoder, both)
-    return Contrast(space.classifier, generator, search=search, worst=float("inf")).explain(asked)
+    return Contrast(space.classifier, generator, worst=float("inf")).explain(asked)

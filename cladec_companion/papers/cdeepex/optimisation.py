@@ -88,6 +88,13 @@ class Start:
     error: Tensor
     residual: Tensor
 
+    @property
+    def missed(self) -> Tensor:
+        """How far G(z_0) is from the image, as a share of the image's energy about its own mean, (n,)."""
+        about = self.images - self.images.mean((1, 2, 3), keepdim=True)
+        energy = about.square().sum((1, 2, 3)).clamp(min=1e-12)
+        return self.residual.square().sum((1, 2, 3)) / energy
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:

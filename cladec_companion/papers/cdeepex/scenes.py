@@ -100,7 +100,7 @@ def _through_an_oval(known: ImageData, images: Tensor) -> Tensor:
     return torch.where(inside.to(images.device), blurred, black.to(images))
 
 
-def check_classes(data: ImageData, least: int = EIGHT + 1) -> None:
+def check_classes(data: ImageData) -> None:
     """Refuse a data set without the class that is asked about.
 
     Raises
@@ -108,5 +108,5 @@ def check_classes(data: ImageData, least: int = EIGHT + 1) -> None:
     UsageError
         If it has too few classes.
     """
-    if len(data.classes) < least:
-        raise UsageError(f"{data.title} has {len(data.classes)} classes; valid: a data set of {least} or more.")
+    if len(data.classes) <= EIGHT:
+        raise UsageError(f"{data.title} has {len(data.classes)} classes; valid: a data set of {EIGHT + 1} or more.")

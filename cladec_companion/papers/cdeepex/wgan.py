@@ -22,7 +22,8 @@ from cladec_core.training import Job, Opponent, Recipe
 LATENT = 100  # values of a code, in the paper; 200 for Fashion-MNIST
 # Of Adam, of both networks. Gulrajani et al. have 1e-4, for 100,000 steps; of the few hundred that a processor has time
 # for, 1e-4 wastes most: after 400 steps on MNIST at 16x16 pixels the generator misses 0.67 of test images with it, and
-# 0.07 to 0.10 with 5e-4 to 2e-3 (`quality.Redrawn.missed`, seen before this was chosen).
+# 0.07 to 0.10 with 5e-4 to 2e-3 (squared error of what Algorithm 2 draws, as a share of that of the mean training
+# image; seen before this was chosen).
 RATE = 1e-3
 PENALTY = 10.0  # weight of the gradient penalty
 CRITIC_STEPS = 5  # before each step of the generator

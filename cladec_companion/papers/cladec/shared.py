@@ -1,12 +1,11 @@
-"""What several chapters of the paper share: the images that are shown, rows of a record."""
+"""What several chapters of the paper share: the images that are shown, and whether a training had ended."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cladec_companion.engine.runner import Rows, Samples
+from cladec_companion.engine.runner import Samples
 from cladec_companion.records.samples import as_uint8, originals, scored
 from cladec_core import training
 from cladec_core.data import ImageData
@@ -33,15 +32,6 @@ def still_falling(model: nn.Module) -> dict[str, float]:
     history = model.history
     assert isinstance(history, training.History)
     return {"still_falling": float(training.still_falling(history))}
-
-
-def rows_of(values: dict[str, dict[str, float]], **axes: Any) -> Rows:
-    """Rows from values by method and metric, and what they have in common."""
-    return [
-        axes | {"method": method, "metric": metric, "value": value}
-        for method, measured in values.items()
-        for metric, value in measured.items()
-    ]
 
 
 def pictures(

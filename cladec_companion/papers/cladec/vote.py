@@ -133,10 +133,6 @@ def answered(record: Record, question: Question) -> Answer:
     )  # fmt: skip
 
 
-def _fine(image: np.ndarray) -> np.ndarray:
-    return image - uniform_filter(image, (0, COARSE, COARSE))
-
-
 def _every(record: Record) -> Iterator[tuple[Question, Answer]]:
     """Every recorded explanation that has another one of the predicted class beside it, asked about as a whole."""
     for run in runs_of(record):

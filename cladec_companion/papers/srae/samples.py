@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +11,7 @@ from cladec_companion.papers.srae.baselines import SRAE
 from cladec_companion.papers.srae.explained import Asked
 from cladec_companion.papers.srae.method import Embedding
 from cladec_companion.papers.srae.metrics import kept_pixels, masked, smoothed
+from cladec_companion.records.samples import as_uint8
 from cladec_core import training
 
 SHOWN = 4  # images of a target
@@ -38,10 +38,10 @@ def kept_samples(
     """
     shown = slice(0, SHOWN)
     at = asked.places[shown]
-    samples: Samples = {"original": _uint8(asked.images[shown]), "decoded": _uint8(pictures)}
+    samples: Samples = {"original": as_uint8(asked.images[shown]), "decoded": as_uint8(pictures)}
     for name, found in maps.items():
         part = found[shown]
-        samples[f"maps/{name}"] = _uint8(part / part.amax((-2, -1), keepdim=True).clamp(min=1e-12))
+        samples[f"maps/{name}"] = as_uint8(part / part.amax((-2, -1), keepdim=True).clamp(min=1e-12))
     codes = asked.seen.codes["test"][at]
     for name, embedding in embeddings.items():
         with torch.no_grad():
@@ -49,13 +49,12 @@ def kept_samples(
     samples["intercept"] = embeddings[SRAE].v.bias.detach().cpu().numpy()
     samples["logits"] = asked.seen.logits["test"][at].cpu().numpy()
     crops = crops_of(asked, embeddings[SRAE])
-    samples["crops"], samples["mean_crop"] = _uint8(crops[:, :EXAMPLES]), _uint8(crops[:, : averaged(asked)].mean(1))
+    samples["crops"], samples["mean_crop"] = (
+        as_uint8(crops[:, :EXAMPLES]),
+        as_uint8(crops[:, : averaged(asked)].mean(1)),
+    )
     samples |= _removed(asked, maps[SRAE])
     return {f"{asked.target}/{name}": array for name, array in samples.items()}
-
-
-def _uint8(images: Tensor) -> np.ndarray:
-    return images.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
 
 
 def averaged(asked: Asked) -> int:
@@ -99,4 +98,4 @@ def _removed(asked: Asked, maps: Tensor) -> Samples:
     ], 1)  # fmt: skip
     setup = asked.seen.scenes.setup
     logits = training.apply(asked.seen.classifier, made.flatten(0, 1), setup.on, exact=True)
-    return {"removed": _uint8(made), "removed_logits": logits.unflatten(0, made.shape[:2]).cpu().numpy()}
+    return {"removed": as_uint8(made), "removed_logits": logits.unflatten(0, made.shape[:2]).cpu().numpy()}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.rows import Value, rows_of
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
@@ -24,7 +25,6 @@ from cladec_companion.papers.cdeepex.measured import (
     is_met,
     of_both,
     of_search,
-    summary,
 )
 from cladec_companion.papers.cdeepex.optimisation import Search, Start
 from cladec_companion.papers.cdeepex.settings import ContrastSettings
@@ -58,6 +58,11 @@ NETWORKS = {"vgg5": "VGG-5", "resnet10": "ResNet-10"}
 UNBIASED = "unbiased"  # the same generator, asked by a classifier without the bias
 CONTROLS = ("random", "gradient")  # a random direction, and a step along the pixels' gradient
 EQUAL = "_equal"  # ends what is measured with all changes as long as those of the VAE's CDeepEx
+# Metrics that are yes/no answers.
+ANSWERS = frozenset({
+    "met", "converged", "intruded", "kept", "known", "fooled", "turned", "agrees",
+    *(seen + end for seen in ("flipped", "judged") for end in ("", EQUAL)),
+})  # fmt: skip
 
 
 def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
@@ -96,13 +101,9 @@ class Bench:
         data = self.setup.data
         return ((0 - data.mean) / data.std).min().item(), ((1 - data.mean) / data.std).max().item()
 
-    def note(self, method: str, values: Mapping[str, float]) -> None:
-        """Add rows."""
-        self.rows += [{"method": method, "metric": name, "value": value} for name, value in values.items()]
-
-    def measure(self, method: str, values: Mapping[str, Tensor]) -> None:
-        """Add means over images with their errors."""
-        self.note(method, summary(values))
+    def note(self, method: str, values: Mapping[str, Value]) -> None:
+        """Add rows: numbers, and means over images with their errors."""
+        self.rows += rows_of({method: values}, ANSWERS)
 
     def search(self, others: bool) -> Search:
         """With or without the constraints on third classes."""
@@ -126,7 +127,7 @@ class Bench:
             self.starts[place] = explainer.start(asked.images, asked.true)
         found = explainer.explain(asked.images, asked.probe, start=self.starts[place])
         if method:
-            self.measure(method, of_search(found) | asked.applied(answered(found)))
+            self.note(method, of_search(found) | asked.applied(answered(found)))
         return found
 
     def chosen(
@@ -225,7 +226,7 @@ def _equally_long(bench: Bench, asked: Asked, answers: Answers, single: dict[str
     changes = {f"{name} {kind}": answered(found) for (name, kind), found in answers.items()} | single
     for name, change in (changes | dict(zip(CONTROLS, (random, asked.slope()), strict=True))).items():
         wide = change.expand_as(asked.images)
-        bench.measure(name, asked.seen(OVER * as_long(wide, norm), EQUAL))
+        bench.note(name, asked.seen(OVER * as_long(wide, norm), EQUAL))
 
 
 def _path(bench: Bench, generator: drawing.Generator, kind: str, found: Contrasted) -> Samples:
@@ -251,11 +252,11 @@ def _alike(bench: Bench, asked: Asked, gan: drawing.Generator, answers: Answers)
         starts = [answers[gan.name, kind]]
         starts += [bench.explain(asked, gan, kind, start=at) for at in range(1, STARTS)]
         pairs = [of_both(starts[a], starts[b]) for a in range(len(starts)) for b in range(a)]
-        bench.measure(
+        bench.note(
             f"starts {kind}", {name: torch.stack([pair[name] for pair in pairs]).nanmean(0) for name in pairs[0]}
         )
         for first, second in (("VAE", "WGAN"), ("VAE", "ClaDec"), ("VAE", "RefAE"), ("ClaDec", "RefAE")):
-            bench.measure(f"{first} and {second} {kind}", of_both(answers[first, kind], answers[second, kind]))
+            bench.note(f"{first} and {second} {kind}", of_both(answers[first, kind], answers[second, kind]))
 
 
 def _single(
@@ -272,7 +273,7 @@ def _single(
         )  # fmt: skip
         change = found.change.unsqueeze(1)
         values = asked.applied(change) | {"kept": (found.kept > 0).float()}
-        bench.measure(method, values if where is None else values | {"energy": energy_in(change, where)})
+        bench.note(method, values if where is None else values | {"energy": energy_in(change, where)})
         samples[below(name or "change", method)] = signed(bench, change / 4)  # they are of the whole range
         changes[method] = change
     return changes, samples
@@ -302,10 +303,10 @@ def rungs(bench: Bench) -> Asking:
         answers.append(found)
         samples |= kept(bench, found, "rung", place)
     if answers:
-        bench.measure("first and last rung", of_both(answers[0], answers[-1]))
+        bench.note("first and last rung", of_both(answers[0], answers[-1]))
         # The same generator, asked by another classifier that knows the class: how alike two that know it are.
         control = bench.explain(Asked.of(judge, judge, images, scenes.EIGHT, bench.value_range), generator, OURS)
-        bench.measure("last rung and judge", of_both(answers[-1], control))
+        bench.note("last rung and judge", of_both(answers[-1], control))
     return samples
 
 
@@ -323,7 +324,7 @@ def square(bench: Bench) -> Asking:
     painted = scenes.painted(data, data.test_images, where, scenes.SHADE)
     fooled = setup.test(model, painted).argmax(1)[~eights] == scenes.EIGHT
     known = seen.argmax(1)[eights] == scenes.EIGHT
-    bench.measure("biased", {"known": known.float(), "fooled": fooled.float()})
+    bench.note("biased", {"known": known.float(), "fooled": fooled.float()})
     bench.note("biased", {"test_images": float(len(data.test_labels))})
     wrong = torch.tensor([label for label in range(len(data.classes)) if label != scenes.EIGHT])
     at = bench.chosen(model, judge, labels=wrong, probe=scenes.EIGHT)
@@ -334,18 +335,18 @@ def square(bench: Bench) -> Asking:
     train = marked.data.train_images
     for generator in (drawn(network, "VAE", train), drawn(layer, "ClaDec", train)):
         found = bench.explain(asked, generator, OURS, method=f"square {generator.name} {OURS}")
-        bench.measure(f"square {generator.name} {OURS}", {"energy": energy_in(answered(found), where)})
+        bench.note(f"square {generator.name} {OURS}", {"energy": energy_in(answered(found), where)})
         samples |= kept(bench, found, "square", generator.name, OURS)
     name = f"square VAE {UNBIASED}"
     found = bench.explain(unbiased, drawn(network, "VAE", train), OURS, method=name)
-    bench.measure(name, {"energy": energy_in(answered(found), where)})
+    bench.note(name, {"energy": energy_in(answered(found), where)})
     samples |= kept(bench, found, "square", "VAE", UNBIASED)
     samples |= _single(bench, asked, where, "square")[1]
     # What two decoders make of images with the square (chapter `your_own`): one explains a classifier that it misled.
     shown = painted[eights][: len(at)]
     with torch.no_grad():
         apart = layer(shown) - unmarked(shown)
-    bench.measure("two models", {"energy": energy_in(apart, where)})
+    bench.note("two models", {"energy": energy_in(apart, where)})
     return samples
 
 
@@ -370,7 +371,7 @@ def cue(bench: Bench) -> Asking:
         with torch.no_grad():
             curve.append(model(scenes.painted(data, images, where, level)).softmax(1)[:, 1])
         bench.note("cue", {f"probe_{level:g}": curve[-1].mean().item()})
-    bench.measure("cue", {"turned": (curve[-1] > curve[0]).float(), "risen": curve[-1] - curve[0]})
+    bench.note("cue", {"turned": (curve[-1] > curve[0]).float(), "risen": curve[-1] - curve[0]})
     samples = of_images(bench, "cue", images)
     for kind in KINDS:
         for question, name in ((asked, f"cue {kind}"), (unbiased, f"cue {UNBIASED} {kind}")):
@@ -378,7 +379,7 @@ def cue(bench: Bench) -> Asking:
             change = answered(found)
             inside = (change.sum(1) * where.to(change.device)).sum((1, 2))
             agrees = torch.where(inside.isnan(), torch.nan, ((inside > 0) == (curve[-1] > curve[0])).float())
-            bench.measure(name, {"agrees": agrees, "energy": energy_in(change, where)})
+            bench.note(name, {"agrees": agrees, "energy": energy_in(change, where)})
             if question is asked:
                 samples |= kept(bench, found, "cue", kind)
     return samples
@@ -409,7 +410,7 @@ def two_networks(bench: Bench) -> Asking:
                 samples |= kept(bench, one, "network", name, f"{true} to {probe}", kind)
         for kind, parts in found.items():
             keys = parts[0] if parts else {}
-            bench.measure(f"{name} {kind}", {key: torch.cat([part[key] for part in parts]) for key in keys})
+            bench.note(f"{name} {kind}", {key: torch.cat([part[key] for part in parts]) for key in keys})
     return samples
 
 
@@ -427,7 +428,7 @@ def from_elsewhere(bench: Bench) -> Asking:
     generators = [drawn(own, "own", setup.data.train_images), drawn(strange, "foreign", other.data.train_images)]
     for kind in KINDS:
         found = [bench.explain(asked, one, kind, method=f"{one.name} {kind}") for one in generators]
-        bench.measure(f"own and foreign {kind}", of_both(*found))
+        bench.note(f"own and foreign {kind}", of_both(*found))
         for generator, one in zip(generators, found, strict=True):
             samples |= kept(bench, one, "foreign", generator.name, kind)
     return samples

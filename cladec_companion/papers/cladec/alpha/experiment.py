@@ -1,9 +1,10 @@
 """E4, E5: what the weight α of the classification loss does to explanations of the last convolution."""
 
+from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.alpha.settings import Part
-from cladec_companion.papers.cladec.shared import pictures, rows_of
+from cladec_companion.papers.cladec.shared import pictures
 from cladec_core import measures
 
 

@@ -19,10 +19,7 @@ PANELS = {
 }
 
 
-def samples_by_alpha(
-    record: Record, classes: tuple[str, ...], *, dataset: str | None = None, architecture: str | None = None,
-    only: int | None = None, count: int = 10,
-) -> Figure:  # fmt: skip
+def samples_by_alpha(record: Record, classes: tuple[str, ...], *, only: int | None = None, count: int = 10) -> Figure:
     """Test images, and below each its reconstruction for every α (Fig. 11).
 
     Parameters
@@ -34,7 +31,7 @@ def samples_by_alpha(
     only
         Show only this class.
     """
-    images = RunImages.of(record, dataset, architecture)
+    images = RunImages.of(record)
     labels = images.labels
     chosen = np.flatnonzero((labels == only) if only is not None else (labels == images.predicted))[:count]
     rows = [(LABELS["original"], list(images.original[chosen]))]
@@ -51,7 +48,7 @@ def trade_off(sources: dict[str, Evidence]) -> Figure:
     Parameters
     ----------
     sources
-        Evidence (`claims.alpha`) by name; `published` is drawn dashed.
+        Evidence (see `claims.evidence`) by name; `published` is drawn dashed.
     """
     figure, axes = plt.subplots(1, len(PANELS), figsize=(8.4, 3.3))
     for axis, (metric, title) in zip(axes, PANELS.items(), strict=True):

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.budget.settings import BudgetSettings, Part
-from cladec_companion.papers.cladec.shared import pictures, rows_of, still_falling
+from cladec_companion.papers.cladec.shared import pictures, still_falling
 from cladec_companion.records.samples import below
 from cladec_core import data, measures
 from cladec_core.data import ImageData

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
@@ -90,11 +91,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
         values[method] = {"accuracy": accuracy, **still_falling(model)}
         if part.control != ORIGINALS:
             values[method] |= losses(run.data, images[method], setup.data)
-    rows = [
-        {"layer": part.layer, "control": part.control, "method": method, "metric": metric, "value": value}
-        for method, measured in values.items()
-        for metric, value in measured.items()
-    ]
+    rows = rows_of(values, layer=part.layer, control=part.control)
     at = sample_indices(labels, labels, wrong=0, bags=0).to(labels.device)
     pictures = {f"{part.layer}/{part.control}/{method}": run.data.to_unit(found) for method, found in images.items()}
     pictures["original"] = setup.data.to_unit(setup.data.test_images)

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
 from cladec_companion.papers.cladec.encoder_training.settings import INITIAL, REFERENCE, SLOW, Part
-from cladec_companion.papers.cladec.shared import pictures, rows_of, still_falling
+from cladec_companion.papers.cladec.shared import pictures, still_falling
 from cladec_core import measures, training
 from cladec_core.networks import Classifier
 

@@ -11,10 +11,7 @@ from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages
 
 
-def encoders(
-    record: Record, classes: tuple[str, ...], *, dataset: str | None = None, architecture: str | None = None,
-    count: int = 10,
-) -> Figure:  # fmt: skip
+def encoders(record: Record, classes: tuple[str, ...], *, count: int = 10) -> Figure:
     """Test images reconstructed from every encoder, and how the untrained one differs from the RefAE (Fig. 12).
 
     Parameters
@@ -24,7 +21,7 @@ def encoders(
     classes
         Class names of the data set.
     """
-    images = RunImages.of(record, dataset, architecture)
+    images = RunImages.of(record)
     parts = record.rows[["layer", "encoder_epochs", "batchnorm"]].drop_duplicates()
     found = {
         (part.batchnorm, part.epochs): images.aligned(str(part))[:count]
@@ -54,7 +51,7 @@ def over_epochs(sources: dict[str, Evidence]) -> Figure:
     Parameters
     ----------
     sources
-        Evidence (`claims.encoder_training`) by name; `published` is drawn dashed.
+        Evidence (see `claims.evidence`) by name; `published` is drawn dashed.
     """
     methods = {"cladec": "ClaDec, ", "refae": "RefAE, "}
     figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.5))

@@ -3,9 +3,10 @@
 from torch import Tensor, nn
 
 from cladec_companion.engine.plan import CLASSIFIER
+from cladec_companion.engine.rows import rows_of, summary
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import rows_of, sample_indices, still_falling
+from cladec_companion.papers.cladec.shared import sample_indices, still_falling
 from cladec_companion.records.samples import as_uint8, originals, places, scored
 from cladec_core import measures, training
 from cladec_core.networks import Classifier
@@ -114,12 +115,7 @@ def _drift(setup: Setup, reconstructions: Tensor, judge: nn.Module, predicted: T
         (setup.test(judge, images[wrong]).argmax(1) == mistaken_for).double()
         for images in (setup.data.test_images, reconstructions)
     )
-    change = after - before
-    return {
-        "misclassified": count,
-        "judge_drift": change.mean().item(),
-        "judge_drift_error": (change.std() / count**0.5).item(),
-    }
+    return {"misclassified": count, **summary({"judge_drift": after - before})}
 
 
 def _read_layer(setup: Setup, classifier: Classifier, layer: str) -> dict[str, dict[str, float]]:

@@ -1,15 +1,15 @@
 """E9: which squares of an image matter. Occlude each, and see what the explanation and the classifier lose."""
 
+import math
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from cladec_companion.engine.plan import CLASSIFIER
+from cladec_companion.engine.rows import mean_and_error, rows_of, summary
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.occlusion.settings import OcclusionSettings
@@ -47,7 +47,7 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
         relevance = {name: map_relevance(setup, classifier, name, masks) for name in settings.maps}
         relevance["random"] = torch.zeros(right.shape, device=images.device)  # all alike: drawn uniformly
         clean = {"accuracy": _right(setup, classifier, images).double().mean().item(), "test_images": len(images)}
-        rows += [_row(CLASSIFIER, 0, metric, value) for metric, value in clean.items()]
+        rows += rows_of({CLASSIFIER: clean}, squares=0)
         samples = _originals(setup, classifier) if keep_samples else {}
     else:
         relevance = explanation_relevance(setup, decoder, masks)
@@ -58,7 +58,7 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
     for method, scores in relevance.items():
         seeds = [training.derive_seed(setup.seed, "occlusion", part, method, end) for end in ("most", "least")]
         found = accuracies(right, scores, *seeds) | rank_agreement(scores, contrast)
-        rows += [_row(method, 1, metric, value) for metric, value in found.items()]
+        rows += rows_of({method: found}, squares=1)
         if method == "cladec whole":  # a variant of the primary measure (reading C-13): no curve of its own
             continue
         for metric, order in {
@@ -66,7 +66,8 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
             "curve_least": ranking(-scores, seeds[1]),
         }.items():
             curve = deletion_curve(setup, classifier, order[:CURVE_IMAGES], masks)
-            rows += [_row(method, count, metric, value) for count, value in enumerate(curve)]
+            for count, value in enumerate(curve):
+                rows += rows_of({method: {metric: value}}, squares=count)
     return rows, samples
 
 
@@ -140,11 +141,12 @@ def accuracies(right: Tensor, relevance: Tensor, seed_most: int, seed_least: int
     """
     orders = [ranking(relevance, seed_most), ranking(-relevance, seed_least), ranking(-relevance, seed_most)]
     most, least, shared = (right.gather(1, order[:, :1]).double() for order in orders)
+    _, error = mean_and_error(least - most) or (math.nan, math.nan)
     return {
         "acc_max": most.mean().item(),
         "acc_min": least.mean().item(),
         "acc_min_shared": shared.mean().item(),
-        "delta_error": ((least - most).std() / len(right) ** 0.5).item(),
+        "delta_error": error,
         "ties": (relevance.amax(1) == relevance.amin(1)).double().mean().item(),
     }
 
@@ -162,22 +164,15 @@ def deletion_curve(setup: Setup, classifier: nn.Module, order: Tensor, masks: Te
 
 def rank_agreement(relevance: Tensor, contrast: Tensor) -> dict[str, float]:
     """Spearman's correlation of relevance and contrast: mean over images, and its error; nothing if undefined (B49)."""
-    ranks = [rankdata(part.cpu().numpy(), axis=1) for part in (relevance, contrast)]
-    first, second = (part - part.mean(1, keepdims=True) for part in ranks)
-    norms = np.sqrt(np.square(first).sum(1) * np.square(second).sum(1))
-    values = (first * second).sum(1)[norms > 0] / norms[norms > 0]
-    if len(values) < 2:
-        return {"contrast_correlation": float(values.mean())} if len(values) else {}
-    error = values.std(ddof=1) / np.sqrt(len(values))
-    return {"contrast_correlation": float(values.mean()), "contrast_correlation_error": float(error)}
+    values = measures.rank_correlation(relevance, contrast, constant=torch.nan)
+    known = values[~values.isnan()]
+    if len(known) == 1:  # it has a correlation, but no error
+        return {"contrast_correlation": known.item()}
+    return summary({"contrast_correlation": known})
 
 
 def _right(setup: Setup, classifier: nn.Module, images: Tensor) -> Tensor:
     return setup.test(classifier, images).argmax(1) == setup.data.test_labels[: len(images)]
-
-
-def _row(method: str, count: int, metric: str, value: float) -> dict[str, Any]:
-    return {"method": method, "squares": count, "metric": metric, "value": value}
 
 
 def _shown(setup: Setup, classifier: nn.Module) -> Tensor:

@@ -5,8 +5,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.rows import rows_of, summary
 from cladec_companion.engine.runner import CellRun, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import ClassifierTraining
@@ -33,7 +35,7 @@ from cladec_companion.papers.cladec.sanity.trainings import (
     layers_with_weights,
     with_shuffled_labels,
 )
-from cladec_companion.papers.cladec.shared import rows_of, sample_indices, still_falling
+from cladec_companion.papers.cladec.shared import sample_indices, still_falling
 from cladec_companion.records.samples import as_uint8, below, places
 from cladec_core import measures, networks, training
 
@@ -230,29 +232,20 @@ def similarity(first: Tensor, second: Tensor) -> dict[str, float]:
         `rank_correlation`: Spearman's, of all values of an explanation; 0 where one of both is constant, as it then
         says nothing of the other. `ssim`: the structural similarity (Wang et al. 2004), 1 for equal ones.
     """
-    found = {"rank_correlation": rank_correlations(first, second), "ssim": structural_similarities(first, second)}
-    values: dict[str, float] = {}
-    for name, each in found.items():
-        values |= {name: float(each.mean()), f"{name}_error": float(each.std(ddof=1) / np.sqrt(len(each)))}
-    return values
+    return summary({
+        "rank_correlation": measures.rank_correlation(first, second, constant=0.0),
+        "ssim": structural_similarities(first, second),
+    })  # fmt: skip
 
 
-def rank_correlations(first: Tensor, second: Tensor) -> np.ndarray:
-    """Spearman's correlation of each pair, (n,); 0 where one of both is constant."""
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(part.flatten(1).double().cpu().numpy(), axis=1) for part in (first, second)]
-    ranks = [part - part.mean(1, keepdims=True) for part in ranks]
-    spread = np.linalg.norm(ranks[0], axis=1) * np.linalg.norm(ranks[1], axis=1)
-    return np.where(spread > 0, (ranks[0] * ranks[1]).sum(1) / np.maximum(spread, 1e-12), 0.0)
-
-
-def structural_similarities(first: Tensor, second: Tensor) -> np.ndarray:
+def structural_similarities(first: Tensor, second: Tensor) -> Tensor:
     """SSIM of each pair, (n,), for values from 0 to 1 or differences of such."""
     from skimage.metrics import structural_similarity
 
     pairs = zip(*(part.double().cpu().numpy() for part in (first, second)), strict=True)
-    return np.array([structural_similarity(one, other, channel_axis=0, data_range=1.0) for one, other in pairs])
+    return torch.tensor(
+        [structural_similarity(one, other, channel_axis=0, data_range=1.0) for one, other in pairs], dtype=torch.float64
+    )
 
 
 # ---- whether explanations follow what the classifier ignores
@@ -280,8 +273,7 @@ def _attacked(setup: Setup, part: Part) -> Any:
         before = make(images)
         changes = largest(relative_changes(before, make(moved)) for moved in found.values())
         if changes is not None:
-            error = float(changes.std() / len(changes) ** 0.5)
-            values[method] = {"attack_change": float(changes.mean()), "attack_change_error": error}
+            values[method] = summary({"attack_change": changes})
     values[CLADEC] |= still_falling(decoder)
     return values, _pictures(setup, part.layer, classifier, decoder, found)
 

@@ -2,7 +2,7 @@
 
 Inputs x are centred, with covariance Σ (d, d) and eigenpairs λ_1 ≥ λ_2 ≥ ..., u_1, u_2, ...; an encoder E (k, d)
 makes the code y = Ex, a decoder R (d, k) the reconstruction, and the loss L(R, E) is the mean of ‖x - REx‖². RefAE
-chooses both; ClaDec is given E and chooses R. Statements are numbered D1 to D16; `theory_checks` measures them.
+chooses both; ClaDec is given E and chooses R. Statements are numbered D1 to D16; `checks` measures them.
 """
 
 from collections.abc import Iterator

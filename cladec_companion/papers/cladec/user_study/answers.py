@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cladec_companion.papers.cladec.user_study.kit import CODEBOOK, QUESTIONS
+from cladec_companion.records.escape import spreadsheet
 from cladec_core.errors import UsageError
 
 KEYS = ["participant", "pair"]
@@ -143,8 +144,7 @@ def codebook() -> pd.DataFrame:
 
 def blank_sheet(texts: pd.DataFrame) -> pd.DataFrame:
     """What a coder fills in: one row per answer, one column per code."""
-    # A spreadsheet would take some beginnings for a formula.
-    safe = ["'" + text if text[0] in "=+-@\t" else text for text in texts["text"]]
+    safe = [spreadsheet(text, limit=len(text)) for text in texts["text"]]  # whole, as all of it is coded
     return texts.assign(text=safe, **dict.fromkeys(codebook().index, "")).reset_index()
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.plan import CLASSIFIER
+from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.shared import rows_of
 from cladec_companion.papers.cladec.your_own.settings import YourOwnSettings
 from cladec_companion.papers.xai.attribution import Around, attribute
 from cladec_companion.records.samples import as_uint8

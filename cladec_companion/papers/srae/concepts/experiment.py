@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from cladec_companion.engine.plan import CLASSIFIER
-from cladec_companion.engine.runner import CellRun
+from cladec_companion.engine.rows import rows_of
+from cladec_companion.engine.runner import CellRun, Rows
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.srae import decoding
 from cladec_companion.papers.srae.baselines import (
@@ -67,7 +68,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
         return _classifier(seen), {}
     check_target(part.target, len(scenes.setup.data.classes))
     asked = Asked(seen, part.target, seen.positives(part.target, settings.map_images))
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
 
     def note(method: str, values: Values, features: int = 0) -> None:
         rows.extend(_rows(method, values, features, asked.target))
@@ -97,12 +98,11 @@ def _grid(settings: SraeSettings) -> list[Terms]:
     return [Terms(*chosen) for chosen in product(settings.betas, settings.etas, settings.penalties)]
 
 
-def _rows(method: str, values: Values, features: int, target: int) -> list[dict[str, Any]]:
-    axes = {"layer": LAYER, "target": target, "features": features, "method": method}
-    return [axes | {"metric": metric, "value": value} for metric, value in values.items()]
+def _rows(method: str, values: Values, features: int, target: int) -> Rows:
+    return rows_of({method: values}, layer=LAYER, target=target, features=features)
 
 
-def _classifier(seen: Seen) -> list[dict[str, Any]]:
+def _classifier(seen: Seen) -> Rows:
     """Accuracy of the classifier: below 0.95 the comparison means little."""
     data = seen.scenes.setup.data
     values = {

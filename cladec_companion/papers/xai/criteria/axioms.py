@@ -1,17 +1,15 @@
 """Axioms and sanity checks: sums, continuity, dependence on the class and on the weights, pointing at known parts."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from cladec_companion.papers.xai.criteria.deletion import correlation
-from cladec_core import training
+from cladec_core import measures, training
 from cladec_core.errors import RunError
 from cladec_core.training import Compute
 
@@ -63,23 +61,22 @@ def roughness(maps: Tensor) -> Tensor:
     return (maps.diff(dim=1).abs().mean((1, 2)) + maps.diff(dim=2).abs().mean((1, 2))) / (2 * size)
 
 
-def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
+def rank_resemblance(first: Tensor, second: Tensor) -> Tensor:
     """Size of Spearman's correlation of each pair of maps, (n,); NaN where one is constant.
 
     The size, as a map and its negative mark the same pixels: rules that start from the logit turn all signs with it.
     """
-    ranks = [torch.from_numpy(rankdata(part.flatten(1).cpu().numpy(), axis=1)) for part in (first, second)]
-    return correlation(*ranks).abs()
+    return measures.rank_correlation(first, second, constant=torch.nan).abs()
 
 
 def resemblance(first: Tensor, second: Tensor) -> Tensor:
     """Size of Pearson's correlation of each pair of maps, (n,); 0 where one is constant, NaN where both are.
 
     A method that finds nothing to mark for another class gives a constant map, which resembles no other. A map with
-    all signs turned marks the same pixels (see `rank_correlation`).
+    all signs turned marks the same pixels (see `rank_resemblance`).
     """
     varies = [part.flatten(1).std(1) > CONSTANT * part.flatten(1).abs().amax(1) for part in (first, second)]
-    found = torch.where(varies[0] & varies[1], correlation(first, second).abs(), 0.0)
+    found = torch.where(varies[0] & varies[1], measures.correlation(first, second, constant=0.0).abs(), 0.0)
     return torch.where(varies[0] | varies[1], found, torch.nan)
 
 
@@ -172,11 +169,3 @@ def mass_inside(maps: Tensor, inside: Tensor) -> Tensor:
     """Share of the positive attribution that lies in the tile, (n,); NaN where there is none."""
     positive = maps.clamp(min=0).double()
     return (positive * inside).sum((1, 2)) / positive.sum((1, 2))
-
-
-def spread_of(values: Tensor) -> tuple[float, float] | None:
-    """Mean of the defined values and its standard error; None if there are fewer than two."""
-    defined: Sequence[float] = values[~values.isnan()].double().tolist()
-    if len(defined) < 2:
-        return None
-    return float(np.mean(defined)), float(np.std(defined, ddof=1) / len(defined) ** 0.5)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from cladec_companion.papers.xai.attribution import Around
 from cladec_companion.papers.xai.attribution.around import blurred
+from cladec_core import measures
 
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # of the pixels that are flipped
 THRESHOLDS = tuple(step / 10 for step in range(11))  # of a map in [0, 1] (section 8.5.3)
@@ -128,11 +129,4 @@ def sensitivity_n(maps: Tensor, masks: Tensor, effects: Tensor) -> dict[float, T
     """
     sums = maps.flatten(1).double() @ masks.flatten(1).double().T
     parts = zip(SIZES, sums.split(SUBSETS, 1), effects.double().split(SUBSETS, 1), strict=True)
-    return {size: correlation(found, effect) for size, found, effect in parts}
-
-
-def correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Pearson's correlation of each pair of rows, over all further dimensions: (n,), NaN where one is constant."""
-    a, b = (part.flatten(1).double() - part.flatten(1).double().mean(1, keepdim=True) for part in (first, second))
-    norms = a.norm(dim=1) * b.norm(dim=1)
-    return torch.where(norms > 1e-12, (a * b).sum(1) / norms.clamp(min=1e-30), torch.nan)
+    return {size: measures.correlation(found, effect, constant=torch.nan) for size, found, effect in parts}

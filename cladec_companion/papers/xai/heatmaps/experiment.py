@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.rows import Value, rows_of
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai.attribution import FILLS, METHODS, Around, attribute
@@ -17,7 +18,7 @@ from cladec_companion.papers.xai.attribution.methods import CONTROL
 from cladec_companion.papers.xai.criteria import axioms, deletion
 from cladec_companion.papers.xai.heatmaps.settings import HeatmapsSettings
 from cladec_companion.records.samples import as_uint8, below, originals
-from cladec_core import networks, training
+from cladec_core import measures, networks, training
 
 SHOWN = 4  # images whose maps are kept
 FLIPPED = (
@@ -32,6 +33,7 @@ RANDOMISED = 16  # images that are explained again for randomised networks
 MOVED = 8  # images over which a square moves
 MOVED_SLOWLY = 2  # the same for methods that ask hundreds of times
 FEW = "_few"  # ends the names of numbers of the first images, which every method explains
+ANSWERS = ("pointing", "pointing" + FEW)  # metrics that are yes/no answers
 CONFIDENT = 0.5  # probability that an image needs to be a tile of a mosaic
 PAIRS = {  # maps that the book compares with each other
     "lrp_0": ("gradient_x_input",), "deeplift": ("integrated_gradients",),
@@ -196,42 +198,26 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
     rows += _rows(part, _moved(bench, part), MOVED_SLOWLY)
     if method.any_size:
         rows += _rows(part, _pointed(bench, part), bench.fewer)
-    rows += [
-        _row(part, share, f"curve_{fill}", float(p))
-        for fill, curve in curves.items() for share, p in zip(deletion.SHARES, curve[: bench.few].mean(0), strict=True)
-    ]  # fmt: skip
+    for fill, curve in curves.items():
+        for share, p in zip(deletion.SHARES, curve[: bench.few].mean(0).tolist(), strict=True):
+            rows += rows_of({part: {f"curve_{fill}": p}}, flipped=share)
     if part == next(iter(METHODS)):
         accuracy = bench.setup.test(classifier).argmax(1).eq(setup.data.test_labels).double().mean().item()
         known = {"accuracy": accuracy, "test_images": float(len(setup.data.test_labels))}
-        rows += [_row("classifier", 0.0, metric, value) for metric, value in known.items()]
+        rows += rows_of({"classifier": known}, flipped=0.0)
     return rows, _samples(bench, part, maps) if keep_samples else {}
 
 
-Value = float | Tensor
-
-
 def _rows(method: str, values: Mapping[str, Value], shared: int) -> Rows:
-    """Numbers as rows; of a value for each image the mean and its standard error, or nothing if undefined.
+    """Numbers as rows; of a value for each image the mean and its standard error (see `rows_of`).
 
     Parameters
     ----------
     shared
         Of how many images, the first ones, every method has the value; their mean is another row.
     """
-    rows: Rows = []
-    for metric, value in values.items():
-        if not isinstance(value, Tensor):
-            rows.append(_row(method, 0.0, metric, value))
-            continue
-        for name, part in ((metric, value), (metric + FEW, value[:shared])):
-            mean, error = axioms.spread_of(part) or (None, None)
-            if mean is not None and error is not None:
-                rows += [_row(method, 0.0, name, mean), _row(method, 0.0, f"{name}_error", error)]
-    return rows
-
-
-def _row(method: str, flipped: float, metric: str, value: float) -> dict[str, Any]:
-    return {"method": method, "flipped": flipped, "metric": metric, "value": value}
+    few = {metric + FEW: value[:shared] for metric, value in values.items() if isinstance(value, Tensor)}
+    return rows_of({method: {**values, **few}}, ANSWERS, flipped=0.0)
 
 
 def _counted(bench: Bench, method: str, images: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Value]]:
@@ -304,7 +290,7 @@ def _compared(bench: Bench, method: str, maps: Tensor) -> tuple[dict[str, Value]
     other = bench.explain(method, bench.images[:n], bench.other[:n])
     images, target = bench.images[:few], bench.target[:few]
     alike = [
-        axioms.rank_correlation(maps[:few], bench.explain(method, images, target, model)) for model in bench.stages
+        axioms.rank_resemblance(maps[:few], bench.explain(method, images, target, model)) for model in bench.stages
     ]
     weights: dict[str, Value] = dict(zip(stages, alike, strict=True))
     return (
@@ -317,7 +303,10 @@ def _agreements(bench: Bench, method: str, maps: Tensor) -> dict[str, Value]:
     """The correlation with maps of other methods."""
     images, target = bench.images[: len(maps)], bench.target[: len(maps)]
     names = PAIRS.get(method, ())
-    return {f"agreement_{name}": deletion.correlation(maps, bench.explain(name, images, target)) for name in names}
+    return {
+        f"agreement_{name}": measures.correlation(maps, bench.explain(name, images, target), constant=torch.nan)
+        for name in names
+    }
 
 
 def _moved(bench: Bench, method: str) -> dict[str, Value]:

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cladec_companion.engine.runner import CellRun, Rows, Samples
+from cladec_companion.engine.rows import rows_of
+from cladec_companion.engine.runner import CellRun, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Setup as Described
 from cladec_companion.engine.trainings import Training, fresh_weights
 from cladec_companion.papers.xai.attribution import Around, attribute
-from cladec_companion.papers.xai.criteria import axioms
 from cladec_companion.papers.xai.shifts import networks
 from cladec_companion.papers.xai.shifts.settings import INPUT, SPLIT, ShiftsSettings
 from cladec_companion.records.samples import as_uint8, below, originals
@@ -165,15 +165,9 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
             samples[below(when, part, name)] = as_uint8((1 + (maps / scale).unsqueeze(1)[:SHOWN]) / 2)
     if decoders:
         values |= _decoded(first, second, images, shift, decoders)
-    rows: Rows = []
-    for name, value in values.items():
-        mean, error = axioms.spread_of(value) or (float("nan"), float("nan"))
-        rows += [{"method": name, "metric": metric, "value": found} for metric, found in
-                 (("change", mean), ("change_error", error))]  # fmt: skip
-    rows.append({"method": "classifier", "metric": "moved", "value": moved})
     right = setup.test(model, data.to_unit(data.test_images)).argmax(1) == data.test_labels
-    rows.append({"method": "classifier", "metric": "accuracy", "value": right.double().mean().item()})
-    rows.append({"method": "classifier", "metric": "test_images", "value": float(len(right))})
+    known = {"moved": moved, "accuracy": right.double().mean().item(), "test_images": float(len(right))}
+    rows = rows_of({name: {"change": value} for name, value in values.items()} | {"classifier": known})
     if not keep_samples:
         return rows, {}
     low, high = torch.stack([images, images + shift]).aminmax()

@@ -5,11 +5,12 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai import dissection
 from cladec_companion.papers.xai.dissection import EDGE, OBJECT, Detectors, Scenes
-from cladec_companion.papers.xai.units.rows import evenly, rows_of
+from cladec_companion.papers.xai.units.common import evenly
 from cladec_companion.papers.xai.units.settings import settings_of
 from cladec_companion.records.samples import as_uint8, below
 from cladec_core import networks, training
@@ -101,13 +102,13 @@ def _layer(name: str, maps: Tensor, scenes: Scenes, count: int, seed: int) -> tu
     """
     others = scenes.of_others(training.derive_seed(seed, "others")).without_seams()
     own, by_chance = dissection.overlaps(maps[:, :count], scenes, others)
-    rows = rows_of(name, OWN, _counted(own, scenes)) + rows_of(name, CHANCE, _counted(by_chance, others))
     turned = []
     for place in range(ROTATIONS):
         matrix = dissection.rotation(maps.shape[1], training.derive_seed(seed, "rotation", name, place))
         turned.append(_counted(dissection.overlaps(dissection.rotated(maps, matrix[:count]), scenes)[0], scenes))
     means = {metric: float(np.mean([one[metric] for one in turned])) for metric in turned[0]}
-    return own, rows + rows_of(name, TURNED, means)
+    found = {OWN: _counted(own, scenes), CHANCE: _counted(by_chance, others), TURNED: means}
+    return own, rows_of(found, layer=name)
 
 
 def _by_length(setup: Setup, trained: dict[str, tuple[Classifier, Tensor]], scenes: Scenes) -> Rows:
@@ -120,11 +121,11 @@ def _by_length(setup: Setup, trained: dict[str, tuple[Classifier, Tensor]], scen
     for at, (model, overlap) in trained.items():
         counted = _counted(overlap, scenes)
         right = (setup.test(model).argmax(1) == setup.data.test_labels).double().mean().item()
-        rows += rows_of(at, TRAINED, counted | {"accuracy": right})
+        rows += rows_of({TRAINED: counted | {"accuracy": right}}, layer=at)
         accuracies.append(right)
         objects.append(counted["unique_objects"])
     if len(trained) >= FEWEST:
-        rows += rows_of(TRAINING, TRAINED, {"correlation": together(accuracies, objects)})
+        rows += rows_of({TRAINED: {"correlation": together(accuracies, objects)}}, layer=TRAINING)
     return rows
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.xai import colours
 from cladec_companion.papers.xai.maximisation import OF_CODES, PRIORS, Climb
-from cladec_companion.papers.xai.units.rows import evenly, rows_of
+from cladec_companion.papers.xai.units.common import ANSWERS, evenly
 from cladec_companion.papers.xai.units.settings import settings_of
 from cladec_companion.records.samples import as_uint8, below
 from cladec_core import networks, training
@@ -64,7 +65,7 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
     """
     if setup.data.channels != len(colours.ORDER):
         yield [setup.classifier]
-        return rows_of(AT, "data", {"colour_channels": float(setup.data.channels)}), {}
+        return rows_of({"data": {"colour_channels": float(setup.data.channels)}}, layer=AT), {}
     layer = networks.layer_name(setup.architecture, settings_of(setup).layer)
     bug = setup.changed(data=colours.swapped_data(setup.data))
     classifier, decoder, reference, wrong, wrong_decoder = yield [
@@ -79,7 +80,7 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
     data = setup.data
     classes = evenly(len(data.classes), settings_of(setup).coloured).to(data.train_images.device)
     real = colours.class_colours(data.train_images, data.train_labels, classes)
-    rows: Rows = rows_of(AT, "data", {"colour_channels": float(data.channels)})
+    rows: Rows = rows_of({"data": {"colour_channels": float(data.channels)}}, layer=AT)
     samples: Samples = {"coloured": classes.cpu().numpy().astype(np.uint8)} if keep_samples else {}
     right: dict[str, list[Tensor]] = {name: [] for name in EXPLAINED}
     for program in programs:
@@ -87,15 +88,15 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
             lean = colours.leaning(images, real)
             found = ((lean > 0) == (program.name == RIGHT)).double()
             right[name].append(found)
-            rows += rows_of(AT, name, {f"leaning_{program.name}": lean.double(), f"right_{program.name}": found})
+            values = {f"leaning_{program.name}": lean.double(), f"right_{program.name}": found}
+            rows += rows_of({name: values}, ANSWERS, layer=AT)
             if keep_samples:
                 samples[below("coloured", program.name, name)] = as_uint8(data.to_unit(images[:SHOWN]))
-    for name, of_both in right.items():
-        rows += rows_of(AT, name, {"right": torch.cat(of_both)})
+    rows += rows_of({name: {"right": torch.cat(of_both)} for name, of_both in right.items()}, ANSWERS, layer=AT)
     for program in programs:
         predicted = setup.test(program.network, program.fed(data.test_images)).argmax(1)
         share = (predicted == data.test_labels).double()
-        rows += rows_of(AT, f"fed_{program.name}", {"accuracy": share})
+        rows += rows_of({f"fed_{program.name}": {"accuracy": share}}, ANSWERS, layer=AT)
     return rows, samples
 
 

@@ -1,16 +1,16 @@
 """What a neuron wants: maximised images of class units and of hidden units, and how recognisable they are."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cladec_companion.engine.rows import Value, rows_of
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
-from cladec_companion.papers.xai.criteria.deletion import correlation
 from cladec_companion.papers.xai.maximisation import (
     OF_CODES,
     PRIORS,
@@ -21,10 +21,10 @@ from cladec_companion.papers.xai.maximisation import (
     part_of,
     total_variation,
 )
-from cladec_companion.papers.xai.units.rows import Value, evenly, rows_of
+from cladec_companion.papers.xai.units.common import ANSWERS, evenly
 from cladec_companion.papers.xai.units.settings import settings_of
 from cladec_companion.records.samples import as_uint8, below
-from cladec_core import networks, training
+from cladec_core import measures, networks, training
 from cladec_core.networks import Classifier
 
 CLASSES, HIDDEN = "classes", "hidden units"
@@ -160,7 +160,7 @@ class Question:
             "reached": (reached - self.on_real.amax(0).repeat_interleave(STARTS)).double(),
             "highest": (found.argmax(1) == self.every).double(),
             "selected": ((found.argmax(1) == self.every) & (reached > 0)).double(),
-            "alike": pairs_of(images, STARTS, correlation),
+            "alike": pairs_of(images, STARTS, partial(measures.correlation, constant=torch.nan)),
             "spread": pairs_of(images, STARTS, lambda one, other: (one - other).pow(2).flatten(1).mean(1).sqrt()),
         }
         if self.at == CLASSES:
@@ -176,7 +176,7 @@ class Question:
         samples: Samples = {}
         for name, images in made.items():
             shown = self.bench.shown(images)
-            rows += rows_of(self.at, name, self.judged(shown))
+            rows += rows_of({name: self.judged(shown)}, ANSWERS, layer=self.at)
             if keep_samples:
                 kept = self.bench.setup.data.to_unit(shown[::STARTS][:SHOWN])
                 samples[below(KEPT[self.at], name)] = as_uint8(kept)
@@ -205,9 +205,9 @@ def run_cell(setup: Setup, keep_samples: bool) -> CellRun:
     more, hidden = _hidden(bench, single if keep_samples else [], keep_samples)
     predicted = setup.test(classifier).argmax(1)
     judged = setup.test(judge).argmax(1) == setup.data.test_labels
-    rows += rows_of(CLASSES, "test", {"judged": judged.double()})
+    rows += rows_of({"test": {"judged": judged.double()}}, ANSWERS, layer=CLASSES)
     known = {"accuracy": (predicted == setup.data.test_labels).double().mean().item(), "test_images": len(predicted)}
-    return rows + more + rows_of("classifier", "classifier", known), samples | hidden
+    return rows + more + rows_of({"classifier": known}, layer="classifier"), samples | hidden
 
 
 def _classes(bench: Bench, keep_samples: bool) -> tuple[Rows, Samples]:

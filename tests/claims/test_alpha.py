@@ -155,3 +155,9 @@ def test_the_conference_tables_labels_become_ours():
     assert np.allclose(conference, journal, atol=0.0006)  # Table 4 is the conference's, rounded
     table = tables.side_by_side({"published": published_summary()}, PRINTED, axis="alpha")
     assert list(table.loc["Fashion-MNIST", "ResNet-10"].index.get_level_values("alpha")) == [0, 0.9, 0.99, 0.999, 1]
+
+
+@pytest.mark.parametrize(("falls", "verdict"), [(1.0, NOT_COMPARABLE), (0.0, HOLDS)])
+def test_a_decoder_whose_loss_was_still_falling_is_not_compared(falls, verdict):
+    found = DECIDE["B16"](made_up(lambda alpha, seed: as_claimed(alpha, seed) | {("cladec", "still_falling"): falls}))
+    assert found.verdict == verdict, found.evidence

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cladec_companion.evidence import noise
-from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED, effects
+from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED, effects
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.occlusion import claims
 from cladec_companion.records.record import Record
@@ -177,3 +177,13 @@ def test_a_record_without_the_needed_cells_decides_nothing():
     only = {cell: values for cell, values in grid(as_claimed).items() if cell[:2] == ("cifar100", "vgg11")}
     found = claims.evidence(made_record(only))
     assert {DECIDE[key](found).verdict for key in ("B40", "B41", "B42", "B48")} == {UNDECIDED}
+
+
+@pytest.mark.parametrize(("falls", "verdict"), [(1.0, NOT_COMPARABLE), (0.0, HOLDS)])
+def test_a_decoder_whose_loss_was_still_falling_is_not_compared(falls, verdict):
+    made = made_record(grid(as_claimed))
+    marks = made.rows[(made.rows["method"] == "cladec") & (made.rows["metric"] == "acc_max")]
+    rows = pd.concat([made.rows, marks.assign(metric="still_falling", value=falls)], ignore_index=True)
+    found = DECIDE["B38"](claims.evidence(replace(made, rows=rows)))
+    assert found.verdict == verdict, found.evidence
+    assert "not recorded" in DECIDE["B38"](claims.evidence(made)).evidence

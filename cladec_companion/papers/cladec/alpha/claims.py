@@ -16,7 +16,7 @@ from cladec_companion.evidence.claims import (
     unprinted,
 )
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, certain
-from cladec_companion.evidence.measurements import Entry, Evidence, evidence_of, where
+from cladec_companion.evidence.measurements import FALLING, Entry, Evidence, evidence_of, where
 from cladec_companion.evidence.tables import FLOOR, columns_of
 from cladec_companion.evidence.thresholds import ABOUT, RECOGNISABLE, SLIGHTLY, STRONG_IMPACT
 from cladec_companion.evidence.trends import trend, trends
@@ -62,7 +62,8 @@ def printed() -> Evidence:
 
 def evidence(record: Record) -> Evidence:
     """What a record of the experiment `alpha` measured."""
-    return evidence_of(record, columns_of(record.rows, COLUMNS, [*KEYS, "seed"]), COLUMNS, known=printed_tables.known)
+    wide = columns_of(record.rows, COLUMNS | FALLING, [*KEYS, "seed"])
+    return evidence_of(record, wide, COLUMNS, known=printed_tables.known)
 
 
 def equivalent_weights(record: Record) -> pd.DataFrame:

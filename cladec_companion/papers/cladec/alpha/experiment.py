@@ -4,7 +4,7 @@ from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.alpha.settings import Part
-from cladec_companion.papers.cladec.shared import pictures
+from cladec_companion.papers.cladec.shared import pictures, still_falling
 from cladec_core import measures
 
 
@@ -43,6 +43,7 @@ def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:
             "agreement": measures.accuracy(seen, clean.argmax(1)),
             "within_class_variance": measures.within_class_variance(images, labels),
             "pixel_correlation": measures.pixel_correlation(data.test_images, images),
+            **still_falling(explain),
         },
         "classifier": {
             "accuracy": measures.accuracy(clean, labels),

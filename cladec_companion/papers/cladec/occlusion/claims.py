@@ -19,7 +19,7 @@ from cladec_companion.evidence.claims import (
     unprinted,
 )
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region, certain, spread_ratio
-from cladec_companion.evidence.measurements import Entry, Evidence, evidence_of, where
+from cladec_companion.evidence.measurements import MARK, Entry, Evidence, evidence_of, where
 from cladec_companion.evidence.thresholds import SMALL, STRONG, VERY_LARGE
 from cladec_companion.evidence.trends import trends
 from cladec_companion.papers.cladec import printed_tables
@@ -53,7 +53,8 @@ def evidence(record: Record) -> Evidence:
     """
     rows = tables.numbered(record)
     errors = {f"{name}_d_error": (method, "delta_error") for method, name in METHODS.items()}
-    wide = tables.columns_of(rows[rows["squares"] == 1], MEASURED | errors, [*tables.KEYS, "seed"])
+    marks = {MARK + method: (method, "still_falling") for method in ("cladec", "cladec whole")}
+    wide = tables.columns_of(rows[rows["squares"] == 1], MEASURED | errors | marks, [*tables.KEYS, "seed"])
     for name in METHODS.values():
         wide[f"{name}_d"] = wide[f"{name}_min"] - wide[f"{name}_max"]
         wide[f"{name}_shared"] = wide.pop(f"{name}_min_shared") - wide[f"{name}_max"]

@@ -13,7 +13,7 @@ from cladec_companion.engine.rows import mean_and_error, rows_of, summary
 from cladec_companion.engine.runner import CellRun, Rows, Samples
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers.cladec.occlusion.settings import OcclusionSettings
-from cladec_companion.papers.cladec.shared import sample_indices
+from cladec_companion.papers.cladec.shared import sample_indices, still_falling
 from cladec_companion.papers.xai.attribution import Around, attribute
 from cladec_companion.records.samples import as_uint8, places
 from cladec_core import measures, training
@@ -54,6 +54,7 @@ def run_cell(setup: Setup, part: str, keep_samples: bool) -> CellRun:
         maps = [measures.gradcam(classifier, part, batch) for batch in images.split(MAP_BATCH)]
         relevance["gradcam"] = square_sums(torch.cat(maps), masks)
         samples = _pictures(setup, part, classifier, decoder, relevance["cladec"], masks) if keep_samples else {}
+        rows += rows_of(dict.fromkeys(("cladec", "cladec whole"), still_falling(decoder)), squares=1)
     contrast = square_sums(images.square().sum(1), masks)
     for method, scores in relevance.items():
         seeds = [training.derive_seed(setup.seed, "occlusion", part, method, end) for end in ("most", "least")]

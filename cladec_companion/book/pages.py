@@ -10,6 +10,7 @@ from cladec_companion.book import found, provenance, what_if
 from cladec_companion.book.ledger import differences, ledger, of
 from cladec_companion.engine import runner
 from cladec_companion.evidence import noise, tables, thresholds
+from cladec_companion.evidence.thresholds import Threshold
 from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.escape import markdown
@@ -60,7 +61,7 @@ def write(
         "claims.md": ledger(chapters, records),
         "what_if.html": what_if.page(chapters, records),
         "differences.md": differences(chapters, records),
-        "thresholds.md": tables.markdown(thresholds.table().reset_index()),
+        "thresholds.md": limits(),
         "architectures.md": architectures(RECORDED / "bench" / "explainer" / "architectures.csv"),
         "choices.md": choices(RECORDED / "bench" / "explainer", folder),
         "noise.md": "\n\n".join(tables.markdown(noise.table(known()).reset_index()) for known in of_single_runs),
@@ -69,6 +70,21 @@ def write(
         (folder / name).write_text(text + "\n", encoding="utf-8")
     for pictures in filter(None, (paper.pictures for paper in PAPERS)):
         pictures.write(folder)
+
+
+def limits() -> str:
+    """Every limit with the claims that declare it: those of all papers, then those of each paper and its chapters."""
+    found: dict[Threshold, list[str]] = {one: [] for one in thresholds.of(thresholds)}
+    for paper in PAPERS:
+        claims = [module for chapter in paper.chapters for module in chapter.all_claims]
+        others = [paper.limits, *(chapter.findings for chapter in paper.chapters)]
+        for module in filter(None, [*others, *claims]):
+            for one in thresholds.of(module):
+                found.setdefault(one, [])
+        for claim in (claim for module in claims for claim in module.CLAIMS):
+            for one in claim.limits:
+                found[one].append(claim.key)
+    return tables.markdown(thresholds.table(found).reset_index())
 
 
 def architectures(table: Path) -> str:

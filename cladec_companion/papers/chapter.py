@@ -130,6 +130,11 @@ class Chapter:
         """The modules of all claims that its records decide."""
         return [import_module(name) for name in (self.judged_by, self.further) if name]
 
+    @property
+    def findings(self) -> ModuleType | None:
+        """The module of the questions that no paper asks, if there is one."""
+        return import_module(self.findings_by) if self.findings_by else None
+
     def told(self, record: Record | None) -> dict[str, str]:
         """What the figures of a record show: name of the figure -> sentence; empty without a record.
 
@@ -188,6 +193,8 @@ class Paper:
         there are none.
     printed_by
         Module of the printed numbers: `known()`, the noise of single runs. Empty if the paper prints no spreads.
+    limits_by
+        Module of the limits that several of its chapters share, or no claim. Empty where there are none.
     """
 
     title: str
@@ -195,6 +202,7 @@ class Paper:
     chapters: tuple[Chapter, ...]
     drawn_by: str = ""
     printed_by: str = ""
+    limits_by: str = ""
 
     @cached_property
     def quotations(self) -> dict[str, Quotation]:
@@ -211,3 +219,8 @@ class Paper:
     def printed(self) -> ModuleType | None:
         """The module of the printed numbers, if there is one."""
         return import_module(self.printed_by) if self.printed_by else None
+
+    @property
+    def limits(self) -> ModuleType | None:
+        """The module of the limits that its chapters share, if there is one."""
+        return import_module(self.limits_by) if self.limits_by else None

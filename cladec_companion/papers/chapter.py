@@ -93,6 +93,8 @@ class Chapter:
         Place of the chapter's number in the scheme of the method on the map of the chapters.
     classifier
         What the classifier is called where it is none of the core's architectures; empty where it is one.
+    spoken
+        What a sentence calls the chapter; empty where that is its name.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Chapter:
     handed_out_by: str = ""
     mark: tuple[int, int] | None = None
     classifier: str = ""
+    spoken: str = ""
 
     @property
     def trains(self) -> bool:

@@ -10,5 +10,5 @@ CHAPTER = Chapter(
     headings="PRINTED", axis="alpha",
     tables={"table4": "vgg11", "table5": "resnet10"},
     reason=r"Tables 4 and 5 come from an older set-up (I2, I3, I16), and their $\alpha$ weighs grey values (C-8).",
-    mark=(256, 54),
+    mark=(256, 54), spoken="weight α",
 )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from cladec_companion.evidence import noise, tables
+from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import (
     MOST,
     SOME,
@@ -45,7 +45,7 @@ MEASURED = {
     "contrast": ("cladec", "contrast_correlation"), "contrast_error": ("cladec", "contrast_correlation_error"),
     "ties": ("gradcam", "ties"),
 }  # fmt: skip
-GAPS = {f"{name}_d": (method, noise.DELTA) for method, name in METHODS.items()}
+GAPS = {f"{name}_d": (method, printed_tables.DELTA) for method, name in METHODS.items()}
 
 
 def evidence(record: Record) -> Evidence:

@@ -8,4 +8,5 @@ CHAPTER = Chapter(
     "your_own", YourOwnSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.your_own.experiment"),
     needs={CLASSIFIER: "captum"}, findings_by="cladec_companion.papers.cladec.your_own.claims",
     captions_by="cladec_companion.papers.cladec.your_own.captions", mark=(146, 24),
+    spoken="your own classifier",
 )  # fmt: skip

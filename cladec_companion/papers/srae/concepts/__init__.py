@@ -9,5 +9,5 @@ CHAPTER = Chapter(
     needs={str(Part(target)): "zennit" for target in range(DIGITS)},
     judged_by="cladec_companion.papers.srae.concepts.claims",
     captions_by="cladec_companion.papers.srae.concepts.captions",
-    mark=(194, 26),
+    mark=(194, 26), spoken="SRAE",
 )  # fmt: skip

@@ -8,5 +8,5 @@ CHAPTER = Chapter(
     "heatmaps", HeatmapsSettings, cells=cells, run_cell=InModule("cladec_companion.papers.xai.heatmaps.experiment"),
     judged_by="cladec_companion.papers.xai.heatmaps.claims",
     captions_by="cladec_companion.papers.xai.heatmaps.captions",
-    needs={name: method.library for name, method in METHODS.items()},
+    needs={name: method.library for name, method in METHODS.items()}, spoken="heat maps",
 )  # fmt: skip

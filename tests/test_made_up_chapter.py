@@ -115,6 +115,7 @@ def test_its_pages_are_made(record, tmp_path):
     page = ledger.differences(CHAPTERS, [record])
     assert "The print is made up." in page
     assert "brightness of X̂" in page
+    assert "| `dimmed` | who sees in the dark? | `dimming` |" in pages.notebooks(CHAPTERS)
     (row,) = (line for line in pages.limits().splitlines() if line.startswith("| white (an explanation) "))
     assert [cell.strip() for cell in row.split("|")[2:4]] == ["1", "M12"]
 

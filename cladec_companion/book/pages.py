@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from cladec_companion.records.escape import markdown
 from cladec_companion.records.files import RECORDED
 from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record, find_records, place
+from cladec_companion.records.settings import Parameters, Settings
 
 CHOICES = """```{{figure}} generated/compared.png
 :name: fig-choices
@@ -57,6 +59,7 @@ def write(
     parts = {
         "found.md": found.page(chapters, find_records(RECORDED), drawn or {}),
         "status.md": status(records, chapters),
+        "notebooks.md": notebooks(chapters),
         "published.md": published_against_reproduced(records, chapters),
         "claims.md": ledger(chapters, records),
         "what_if.html": what_if.page(chapters, records),
@@ -70,6 +73,16 @@ def write(
         (folder / name).write_text(text + "\n", encoding="utf-8")
     for pictures in filter(None, (paper.pictures for paper in PAPERS)):
         pictures.write(folder)
+
+
+def notebooks(chapters: Mapping[str, Chapter]) -> str:
+    """A row for each notebook: its question, and the parameters that not all trained chapters have."""
+    rows = []
+    for chapter in chapters.values():
+        common = {item.name for item in fields(Settings if issubclass(chapter.settings, Settings) else Parameters)}
+        own = ", ".join(f"`{item.name}`" for item in fields(chapter.settings) if item.name not in common)
+        rows.append({"notebook": f"`{chapter.name}`", "question": chapter.question, "parameters of its own": own})
+    return tables.markdown(pd.DataFrame(rows))
 
 
 def limits() -> str:

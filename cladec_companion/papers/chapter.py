@@ -53,6 +53,8 @@ class Chapter:
         Of the notebook, of the experiment in a record, and of the folder below the paper's.
     settings
         The parameters of the notebook.
+    question
+        What it asks, in a few words.
     cells
         `cells(settings, architecture)` gives the parts that are trained one by one; each has a name of its own (`str`).
         None for a chapter that trains no networks of its own.
@@ -99,6 +101,7 @@ class Chapter:
 
     name: str
     settings: type[Parameters]
+    question: str = ""
     cells: Cells | None = None
     run_cell: RunCell | None = None
     needs: Mapping[str, str] = field(default_factory=dict)

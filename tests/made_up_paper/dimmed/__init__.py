@@ -4,7 +4,8 @@ from cladec_companion.papers.chapter import Chapter, InModule
 from tests.made_up_paper.dimmed.settings import DimmedSettings, cells
 
 CHAPTER = Chapter(
-    "dimmed", DimmedSettings, cells=cells, run_cell=InModule("tests.made_up_paper.dimmed.experiment"),
+    "dimmed", DimmedSettings, question="who sees in the dark?",
+    cells=cells, run_cell=InModule("tests.made_up_paper.dimmed.experiment"),
     judged_by="tests.made_up_paper.dimmed.claims", captions_by="tests.made_up_paper.dimmed.captions",
     headings="PRINTED", axis="dimming", tables={"table99": "vgg5"},
     reason="The print is made up.", mark=(200, 100), spoken="dimmed images",

@@ -4,7 +4,8 @@ from cladec_companion.papers.chapter import Chapter, InModule
 from cladec_companion.papers.cladec.alpha.settings import AlphaSettings, cells
 
 CHAPTER = Chapter(
-    "alpha", AlphaSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cladec.alpha.experiment"),
+    "alpha", AlphaSettings, question="comprehensible or faithful?",
+    cells=cells, run_cell=InModule("cladec_companion.papers.cladec.alpha.experiment"),
     judged_by="cladec_companion.papers.cladec.alpha.claims",
     captions_by="cladec_companion.papers.cladec.alpha.captions",
     headings="PRINTED", axis="alpha",

@@ -5,7 +5,6 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from cladec_companion.evidence import thresholds
 from cladec_companion.evidence.claims import (
     EVERY,
     FAILS,
@@ -147,14 +146,6 @@ def test_effects_stand_beside_a_verdict_as_data():
     assert table.loc[0, ["effect", "low", "high"]].tolist() == pytest.approx([1, 1 - 0.196, 1 + 0.196], abs=1e-3)
     assert judge([CLEAR], "x").n == 1
     assert undecided("no").n == 0
-
-
-def test_thresholds_are_one_table_with_reasons_and_dates():
-    table = thresholds.table()
-    assert table.index.is_unique
-    assert (table["because"].str.len() > 10).all()
-    assert table["since"].str.match(r"20\d\d-\d\d-\d\d").all()
-    assert "after" in table.loc["a trained prototype network", "since"]
 
 
 def test_what_was_settled_late_stands_in_the_rule():

@@ -1,6 +1,7 @@
 """The page of what was found: made from the best records, and different when they are."""
 
 import re
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -106,8 +107,8 @@ def test_the_page_begins_with_what_is_known_of_each_paper(rows):
 def test_questions_of_ours_stand_on_the_page_with_their_answers(monkeypatch, rows):
     answers = {"one thing": judge(compared(1.0, 2.0), "so"), "another": judge(compared(-1.0, -2.0), "so")}
     module = SimpleNamespace(findings_of=lambda record: answers)
-    monkeypatch.setattr(found, "import_module", lambda name: module)
-    asking = {"layers": replace(CHAPTERS["layers"], findings_by="a.module")}
+    monkeypatch.setitem(sys.modules, "a_module", module)
+    asking = {"layers": replace(CHAPTERS["layers"], findings_by="a_module")}
     page = found.page(asking, [as_record(rows)])
     assert "- **Held:** one thing.\n- **Did not hold:** another." in page.split("## Questions of ours: layers")[1]
 

@@ -1,7 +1,7 @@
-"""A chapter is one folder and one entry in a list: a made-up one goes all the way, and no machinery knows it."""
+"""A chapter is one folder and one entry in a list: a made-up one goes all the way, and no machinery knows any."""
 
+import ast
 import re
-import subprocess
 import sys
 from dataclasses import replace
 
@@ -9,16 +9,17 @@ import nbformat
 import pytest
 
 from cladec_companion.book import build as book
-from cladec_companion.book import heads, launch, ledger, notebook, pages
+from cladec_companion.book import heads, launch, ledger, notebook, pages, shown
 from cladec_companion.commands import main as cli
 from cladec_companion.engine import estimate, grid
 from cladec_companion.engine.plan import of_profile, tables_of
 from cladec_companion.evidence.claims import FAILS, HOLDS
-from cladec_companion.papers import CHAPTERS
+from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.records.files import ROOT
 from cladec_companion.records.record import read_record
 from cladec_core.errors import UsageError
-from tests.made_up_chapter import CHAPTER, figures
+from tests.made_up_paper import PAPER
+from tests.made_up_paper.dimmed import CHAPTER, figures
 
 SMALL = {
     "seeds": [0, 1], "train_limit": 96, "test_limit": 40, "width": 0.1, "classifier_epochs": 1, "decoder_epochs": 3,
@@ -28,10 +29,12 @@ SMALL = {
 
 @pytest.fixture(scope="module", autouse=True)
 def listed():
-    """The only change: an entry in the list of chapters."""
+    """The only changes: an entry in the list of papers, and its chapter in that of chapters."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CHAPTERS, "dimmed", CHAPTER)
+        PAPERS.append(PAPER)
         yield
+        PAPERS.remove(PAPER)
 
 
 @pytest.fixture(scope="module")
@@ -96,23 +99,38 @@ def test_its_claims_are_judged_in_the_ledger(record):
     ]
     assert keys[:-2] == [f"{letter}{number}" for letter, numbers in counted for number in numbers]
     assert all(numbers == list(range(1, len(numbers) + 1)) for _, numbers in counted)
-    assert "[dimmed](../notebooks/dimmed.ipynb)" in page
+    card = page.split("(claim-m1)=")[1].split(":::\n")[0]
+    assert "[dimmed images](../notebooks/dimmed.ipynb)" in card
+    assert "*The paper:* “Who was trained in the dark explains in the dark.”" in card
+    assert "*Shown in:* {numref}`fig-dimmed`" in card
+    assert "In the Dark (Nobody)" in page  # the paper, among those that the matrix can be filtered by
 
 
 def test_its_pages_are_made(record, tmp_path):
     whole = replace(record, folder=record.folder.parents[1] / "quick" / "dimmed")
     assert "| 2 of 2, 2 more |" in pages.status([whole])  # the profile has one seed
     page = pages.published_against_reproduced([record])
-    assert "## Dimmed: Digits, VGG-5" in page
+    assert "## Dimmed images: Digits, VGG-5" in page
     assert page.count("| published |") == 2
     page = ledger.differences(CHAPTERS, [record])
     assert "The print is made up." in page
     assert "brightness of X̂" in page
+    assert "| `dimmed` | who sees in the dark? | `dimming` |" in pages.notebooks(CHAPTERS)
+    (row,) = (line for line in pages.limits().splitlines() if line.startswith("| white (an explanation) "))
+    assert [cell.strip() for cell in row.split("|")[2:4]] == ["1", "M12"]
 
 
 def test_its_figure_is_drawn(record):
     drawn = figures.pictures(record)
     assert [axis.get_ylabel() for axis in drawn.axes[::3]] == ["dimmed to 0.25", "dimmed to 1.0"]
+    assert re.fullmatch(r"The mean grey value is 0.\d\d in the dark .* by day\.", CHAPTER.told(record)["fig-dimmed"])
+
+
+def test_its_tables_are_in_words():
+    output = nbformat.v4.new_output("display_data", {"text/html": "<table><tr><th>dimming</th></tr></table>"})
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
+    shown.in_words(page)
+    assert page.cells[0].outputs[0].data["text/html"] == "<table><tr><th>dimmed to</th></tr></table>"
 
 
 @pytest.fixture
@@ -157,10 +175,37 @@ def test_the_map_has_its_mark_and_its_link(notebooks):
     assert "| `dimming` | `[0.25, 1.0]` | factors |" in head
 
 
-def test_no_file_of_the_project_names_it():
-    words = r"dimmed|dimming|made_up_chapter"
-    found = subprocess.run(
-        ["grep", "-rliE", words, "cladec_companion", "cladec_core", "workflow", "benchmarks"], cwd=ROOT,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert [line for line in found.stdout.splitlines() if line.endswith((".py", ".yml", ".html"))] == []
+def literals(path):
+    """The texts in a module: those that are compared, looked up or printed, but no docstring."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    statements = (node for node in ast.walk(tree) if isinstance(node, ast.Expr))
+    told = {id(node.value) for node in statements}  # a text that stands alone is a docstring
+    texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return [node.value for node in texts if id(node) not in told]
+
+
+# Words that happen to be the name of a chapter, and one default.
+EXCEPTED = {
+    ("benchmarks/large_images.py", "budget"),  # of minutes, a key of what was measured
+    ("benchmarks/sizes.py", "layers"),  # of a network
+    ("cladec_companion/book/pages.py", "budget"),  # the same key, read
+    ("cladec_companion/evidence/explorer.py", "controls"),  # with which readers choose a picture
+    ("cladec_companion/evidence/noise.py", "units"),  # a metric, how many a layer has
+    ("cladec_companion/report/report.py", "contrast"),  # a part of the report on any classifier
+    ("workflow/kill_test.py", "layers"),  # the experiment that is killed unless another is named
+}
+
+
+def test_no_module_outside_the_papers_names_a_chapter():
+    names = "|".join(CHAPTERS)
+    named = re.compile(rf"({names})|.*\b(?:notebooks/|`)({names})\b.*|.*\b({names})(?:\.ipynb|/).*", re.DOTALL)
+    modules = [
+        path for folder in ("cladec_companion", "benchmarks", "workflow") for path in (ROOT / folder).rglob("*.py")
+    ]
+    papers = ROOT / "cladec_companion" / "papers"
+    found = {
+        (path.relative_to(ROOT).as_posix(), next(filter(None, hit.groups())))
+        for path in modules if papers not in path.parents or path.parent == papers
+        for hit in map(named.fullmatch, literals(path)) if hit
+    }  # fmt: skip
+    assert found == EXCEPTED

@@ -52,7 +52,7 @@ def test_more_numbers_of_the_same_seeds_are_no_more_evidence(what):
 
 def test_too_few_repeats_are_replaced_by_the_printed_ones():
     cells = [(("cladec", "loss_standardised", {}), LOSSES[0]), (("cladec", "accuracy", {}), [0.5, 0.9])]
-    known = noise.pooled([record(cells)], printed_tables.spreads())
+    known = noise.pooled([record(cells)], printed_tables.spreads(), printed_tables.NUMBERS)
     for method, metric in (("cladec", "loss_standardised"), ("refae", "accuracy"), ("gradcam", "acc_max")):
         assert known.of(method, metric, "resnet10").source == "print"
     table2, table4, table6 = (printed_tables.published()[name] for name in ("table2", "table4", "table6"))
@@ -70,7 +70,8 @@ def test_too_few_repeats_are_replaced_by_the_printed_ones():
 def test_a_loss_that_nothing_minimises_says_nothing_about_others():
     cells = [(("cladec", "loss_standardised", {"alpha": alpha}), own) for alpha, own in
              [(0.0, [0.2, 0.202]), (0.5, [0.3, 0.303, 0.3, 0.303, 0.3]), (1.0, [1.0, 9.0, 4.0])]]  # fmt: skip
-    assert noise.pooled([record(cells)]).of("cladec", "loss_standardised", "vgg11").sd < 0.01
+    known = noise.pooled([record(cells)], numbers=printed_tables.NUMBERS)
+    assert known.of("cladec", "loss_standardised", "vgg11").sd < 0.01
 
 
 def evidence(accuracies, known, images=None, error=None):
@@ -130,6 +131,6 @@ def test_printed_means_have_welchs_interval_widened_by_rounding():
 
 
 def test_the_table_of_the_book_names_every_kind():
-    shown = noise.table(noise.pooled([], printed_tables.spreads()))
-    assert set(shown.index.get_level_values("kind")) == {*noise.KINDS.values(), noise.DELTA}
+    shown = noise.table(noise.pooled([], printed_tables.spreads(), printed_tables.NUMBERS))
+    assert set(shown.index.get_level_values("kind")) == {*printed_tables.NUMBERS.kinds.values(), printed_tables.DELTA}
     assert set(shown["from"]) == {"print"}

@@ -6,7 +6,6 @@ the records, and change with them.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -138,9 +137,9 @@ def _ours(chapters: Chapters, records: list[Record]) -> Iterator[str]:
     """Questions that no paper asks, chapter by chapter: what held and what did not."""
     for chapter in chapters.values():
         record = provenance.best(chapter.name, records)
-        if not chapter.findings_by or record is None:
+        if chapter.findings is None or record is None:
             continue
-        verdicts = import_module(chapter.findings_by).findings_of(record)
+        verdicts = chapter.findings.findings_of(record)
         lines = [
             f"- **{HEADINGS[state]}:** {'; '.join(text for text, one in verdicts.items() if one.verdict == state)}."
             for state in HEADINGS
@@ -298,8 +297,8 @@ def _told(chapter: Chapter, records: list[Record], chapters: Chapters) -> list[_
     ]
     told = [_Told(one.claim.text, _card(one), one.verdict, one.record) for one in found]
     record = provenance.best(chapter.name, records)
-    if chapter.findings_by and record is not None:
-        verdicts = import_module(chapter.findings_by).findings_of(record)
+    if chapter.findings is not None and record is not None:
+        verdicts = chapter.findings.findings_of(record)
         told += [_Told(text, "", verdict, record) for text, verdict in verdicts.items()]
     return told
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -10,12 +11,14 @@ from cladec_companion.book import found, provenance, what_if
 from cladec_companion.book.ledger import differences, ledger, of
 from cladec_companion.engine import runner
 from cladec_companion.evidence import noise, tables, thresholds
+from cladec_companion.evidence.thresholds import Threshold
 from cladec_companion.papers import CHAPTERS, PAPERS
 from cladec_companion.papers.chapter import Chapter
 from cladec_companion.records.escape import markdown
 from cladec_companion.records.files import RECORDED
 from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record, find_records, place
+from cladec_companion.records.settings import Parameters, Settings
 
 CHOICES = """```{{figure}} generated/compared.png
 :name: fig-choices
@@ -52,11 +55,12 @@ def write(folder: Path, roots: list[Path], drawn: found.Drawn | None = None) -> 
     parts = {
         "found.md": found.page(CHAPTERS, find_records(RECORDED), drawn or {}),
         "status.md": status(records),
+        "notebooks.md": notebooks(CHAPTERS),
         "published.md": published_against_reproduced(records),
         "claims.md": ledger(CHAPTERS, records),
         "what_if.html": what_if.page(CHAPTERS, records),
         "differences.md": differences(CHAPTERS, records),
-        "thresholds.md": tables.markdown(thresholds.table().reset_index()),
+        "thresholds.md": limits(),
         "architectures.md": architectures(RECORDED / "bench" / "explainer" / "architectures.csv"),
         "choices.md": choices(RECORDED / "bench" / "explainer", folder),
         "noise.md": "\n\n".join(tables.markdown(noise.table(known()).reset_index()) for known in of_single_runs),
@@ -65,6 +69,31 @@ def write(folder: Path, roots: list[Path], drawn: found.Drawn | None = None) -> 
         (folder / name).write_text(text + "\n", encoding="utf-8")
     for pictures in filter(None, (paper.pictures for paper in PAPERS)):
         pictures.write(folder)
+
+
+def notebooks(chapters: Mapping[str, Chapter]) -> str:
+    """A row for each notebook: its question, and the parameters that not all trained chapters have."""
+    rows = []
+    for chapter in chapters.values():
+        common = {item.name for item in fields(Settings if issubclass(chapter.settings, Settings) else Parameters)}
+        own = ", ".join(f"`{item.name}`" for item in fields(chapter.settings) if item.name not in common)
+        rows.append({"notebook": f"`{chapter.name}`", "question": chapter.question, "parameters of its own": own})
+    return tables.markdown(pd.DataFrame(rows))
+
+
+def limits() -> str:
+    """Every limit with the claims that declare it: those of all papers, then those of each paper and its chapters."""
+    found: dict[Threshold, list[str]] = {one: [] for one in thresholds.of(thresholds)}
+    for paper in PAPERS:
+        claims = [module for chapter in paper.chapters for module in chapter.all_claims]
+        others = [paper.limits, *(chapter.findings for chapter in paper.chapters)]
+        for module in filter(None, [*others, *claims]):
+            for one in thresholds.of(module):
+                found.setdefault(one, [])
+        for claim in (claim for module in claims for claim in module.CLAIMS):
+            for one in claim.limits:
+                found[one].append(claim.key)
+    return tables.markdown(thresholds.table(found).reset_index())
 
 
 def architectures(table: Path) -> str:

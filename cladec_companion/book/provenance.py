@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from cladec_companion.evidence import tables
@@ -9,6 +10,7 @@ from cladec_companion.papers import CHAPTERS, settings_for
 from cladec_companion.records.escape import markdown
 from cladec_companion.records.profiles import PROFILES
 from cladec_companion.records.record import Record, place
+from cladec_companion.records.settings import Settings
 
 # Parameters -> how a reader says what they were set to.
 WORDS = {
@@ -16,10 +18,6 @@ WORDS = {
     "classifier_epochs": "{} epochs of the classifier", "decoder_epochs": "{} epochs of the decoder",
     "resize": "images resized by {}", "width": "{} times the channels",
 }  # fmt: skip
-# Parameters that count epochs -> what they train, beside the classifier.
-NETWORKS = {"decoder_epochs": "decoder", "prototype_epochs": "prototype network", "wgan_epochs": "WGAN"}
-SPOKEN = {"alpha": "weight α", "srae": "SRAE", "heatmaps": "heat maps", "user_study": "user study",
-          "your_own": "your own classifier"}  # fmt: skip
 REAL = [name for name in PROFILES if name not in ("smoke", "quick")]  # profiles on real images, the shortest first
 
 
@@ -61,7 +59,7 @@ def title(record: Record) -> str:
 
 def spoken(experiment: str) -> str:
     """The name of an experiment in a sentence."""
-    return SPOKEN.get(experiment, experiment.replace("_", " "))
+    return CHAPTERS[experiment].spoken or experiment.replace("_", " ")
 
 
 def titled(experiment: str) -> str:
@@ -97,10 +95,11 @@ def lengths(record: Record) -> str:
     elif "classifier_epochs" in known:
         said = [f"{known['classifier_epochs']} epochs of the classifier"]
     longest = "up to " if {"images", "epochs"} <= {*of_rows} else ""  # each cell has its own
-    said += [
-        f"{longest if key == 'decoder_epochs' else ''}{known[key]} of the {network}"
-        for key, network in NETWORKS.items() if known.get(key)
-    ]  # fmt: skip
+    if known.get("decoder_epochs"):
+        said.append(f"{longest}{known['decoder_epochs']} of the decoder")
+    common = {item.name for item in fields(Settings)}
+    own = [item for item in fields(CHAPTERS[record.manifest["experiment"]].settings) if item.name not in common]
+    said += [f"{known[item.name]} of {item.metadata['trains']}" for item in own if item.metadata["trains"]]
     return tables.joined(said) if said else ""
 
 

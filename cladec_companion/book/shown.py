@@ -6,10 +6,12 @@ and columns, on a page words.
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 
 from nbformat import NotebookNode
 
 from cladec_companion.evidence import tables
+from cladec_companion.papers import CHAPTERS
 from cladec_companion.records.record import Record
 
 # Such as "of the committed record where there is one, else of this run again". Every committed record has the images
@@ -21,8 +23,7 @@ EITHER = re.compile(
 )
 CELL = re.compile(r"(<t[hd]\b[^>]*>\s*)(\w+)(?=\s*</t[hd]>)")  # of a table, with a single word in it
 WORDS = {
-    **tables.DATASET_NAMES, **tables.ARCHITECTURE_NAMES, "dataset": "data", "architecture": "classifier",
-    "encoder_epochs": "epochs", "randomised": "random layers", "index": "",
+    **tables.DATASET_NAMES, **tables.ARCHITECTURE_NAMES, "dataset": "data", "architecture": "classifier", "index": "",
     "prediction_first": "predicted, first", "prediction_second": "predicted, second",
     "loss_first": "squared error, first", "loss_second": "squared error, second",
 }  # fmt: skip
@@ -57,11 +58,15 @@ def decide(book: NotebookNode, record: Record | None, told: Mapping[str, str] | 
 
 def in_words(book: NotebookNode) -> None:
     """Put words in the place of names in the tables of an executed notebook."""
+    declared = (item for chapter in CHAPTERS.values() for item in fields(chapter.settings))
+    words: dict[str, str] = WORDS | {
+        item.name: item.metadata["spoken"] for item in declared if item.metadata.get("spoken")
+    }
     for cell in book.cells:
         for output in cell.get("outputs", []):
             page = output.get("data", {}).get("text/html", "")
             if "<table" in page:
-                output.data["text/html"] = CELL.sub(lambda found: found[1] + WORDS.get(found[2], found[2]), page)
+                output.data["text/html"] = CELL.sub(lambda found: found[1] + words.get(found[2], found[2]), page)
 
 
 def _decided(text: str, record: Record | None) -> str:

@@ -23,7 +23,7 @@ from statsmodels.stats.multitest import multipletests
 
 from cladec_companion.evidence.comparisons import AGAINST, FOR, NOT_CONVERGED, OPEN, TAIL, Comparison
 from cladec_companion.evidence.measurements import RUN, Entry, Evidence
-from cladec_companion.evidence.thresholds import ALMOST_ALWAYS
+from cladec_companion.evidence.thresholds import ALMOST_ALWAYS, Threshold
 from cladec_companion.records.record import Record
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -121,6 +121,8 @@ class Claim:
         Evidence (what it is, its chapter's module says) -> verdict.
     after_data
         What in its rule was settled when the results on which it decides had been seen already; empty if nothing.
+    limits
+        Every limit that its rule looks at. A test compares them with those that are read while it is decided.
     """
 
     key: str
@@ -128,6 +130,7 @@ class Claim:
     text: str
     decide: Callable[[Any], Verdict]
     after_data: str = ""
+    limits: tuple[Threshold, ...] = ()
 
     @property
     def test(self) -> str:
@@ -158,7 +161,7 @@ def by_construction(why: str, numbers: Iterable[Comparison]) -> Verdict:
     return not_applicable(f"true by construction: {why}" + (f"; measured: {found[0]}{cells}" if found else ""))
 
 
-def claims_of(source: str, unprinted_because: str = "") -> Callable[..., Claim]:
+def claims_of(source: str, unprinted_because: str = "", limits: tuple[Threshold, ...] = ()) -> Callable[..., Claim]:
     """What makes the claims of one source.
 
     Parameters
@@ -167,16 +170,21 @@ def claims_of(source: str, unprinted_because: str = "") -> Callable[..., Claim]:
         Section, or book.
     unprinted_because
         Why only a record can decide any of them (see `unprinted`); empty if print can decide some.
+    limits
+        What the rule of each of them looks at if nothing else is said.
 
     Returns
     -------
     Callable
-        (key, text, decide, within="") -> claim, of a section of that book if one is named.
+        (key, text, decide, within="", limits=limits) -> claim, of a section of that book if one is named.
     """
 
-    def claim(key: str, text: str, decide: Callable[[Any], Verdict], within: str = "") -> Claim:
+    def claim(
+        key: str, text: str, decide: Callable[[Any], Verdict], within: str = "", limits: tuple[Threshold, ...] = limits
+    ) -> Claim:
         decided = unprinted(unprinted_because)(decide) if unprinted_because else decide
-        return Claim(key, ", ".join(part for part in (source, within) if part), text, decided)
+        section = ", ".join(part for part in (source, within) if part)
+        return Claim(key, section, text, decided, limits=limits)
 
     return claim
 

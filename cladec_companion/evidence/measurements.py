@@ -171,7 +171,8 @@ class Evidence:
         number = self.columns.get(metric)
         if number is None:
             return []
-        spread = self.known().of(*number, architecture)
+        known = self.known()
+        spread = known.of(*number, architecture)
         if not spread:
             return []
         sources: list[tuple[float, float, Hashable]] = [(spread.of(row["mean"]), spread.freedom, spread)]
@@ -180,7 +181,7 @@ class Evidence:
         if over_images:
             error = float(np.mean(over_images))
             return [*sources, (error, np.inf, cell)] if np.isfinite(error) else []
-        if noise.is_share(*number):
+        if known.is_share(*number):
             images = self.test_images.get(dataset)
             if not images:
                 return []

@@ -6,7 +6,7 @@ from cladec_companion.papers import cdeepex, cladec, srae, xai
 from cladec_companion.papers.chapter import Chapter
 from cladec_core.errors import one_of
 
-PAPERS = (cladec.PAPER, srae.PAPER, xai.PAPER, cdeepex.PAPER)
+PAPERS = [cladec.PAPER, srae.PAPER, xai.PAPER, cdeepex.PAPER]
 CHAPTERS: dict[str, Chapter] = {chapter.name: chapter for paper in PAPERS for chapter in paper.chapters}
 
 

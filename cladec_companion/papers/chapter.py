@@ -53,6 +53,8 @@ class Chapter:
         Of the notebook, of the experiment in a record, and of the folder below the paper's.
     settings
         The parameters of the notebook.
+    question
+        What it asks, in a few words.
     cells
         `cells(settings, architecture)` gives the parts that are trained one by one; each has a name of its own (`str`).
         None for a chapter that trains no networks of its own.
@@ -93,10 +95,13 @@ class Chapter:
         Place of the chapter's number in the scheme of the method on the map of the chapters.
     classifier
         What the classifier is called where it is none of the core's architectures; empty where it is one.
+    spoken
+        What a sentence calls the chapter; empty where that is its name.
     """
 
     name: str
     settings: type[Parameters]
+    question: str = ""
     cells: Cells | None = None
     run_cell: RunCell | None = None
     needs: Mapping[str, str] = field(default_factory=dict)
@@ -114,6 +119,7 @@ class Chapter:
     handed_out_by: str = ""
     mark: tuple[int, int] | None = None
     classifier: str = ""
+    spoken: str = ""
 
     @property
     def trains(self) -> bool:
@@ -129,6 +135,11 @@ class Chapter:
     def all_claims(self) -> list[ModuleType]:
         """The modules of all claims that its records decide."""
         return [import_module(name) for name in (self.judged_by, self.further) if name]
+
+    @property
+    def findings(self) -> ModuleType | None:
+        """The module of the questions that no paper asks, if there is one."""
+        return import_module(self.findings_by) if self.findings_by else None
 
     def told(self, record: Record | None) -> dict[str, str]:
         """What the figures of a record show: name of the figure -> sentence; empty without a record.
@@ -188,6 +199,8 @@ class Paper:
         there are none.
     printed_by
         Module of the printed numbers: `known()`, the noise of single runs. Empty if the paper prints no spreads.
+    limits_by
+        Module of the limits that several of its chapters share, or no claim. Empty where there are none.
     """
 
     title: str
@@ -195,6 +208,7 @@ class Paper:
     chapters: tuple[Chapter, ...]
     drawn_by: str = ""
     printed_by: str = ""
+    limits_by: str = ""
 
     @cached_property
     def quotations(self) -> dict[str, Quotation]:
@@ -211,3 +225,8 @@ class Paper:
     def printed(self) -> ModuleType | None:
         """The module of the printed numbers, if there is one."""
         return import_module(self.printed_by) if self.printed_by else None
+
+    @property
+    def limits(self) -> ModuleType | None:
+        """The module of the limits that its chapters share, if there is one."""
+        return import_module(self.limits_by) if self.limits_by else None

@@ -27,7 +27,7 @@ ALL = "all"  # a limit of None by name, for notebooks: their None stands for the
 def parameter(
     smoke: Any, quick: Any, laptop: Any, paper: Any, help: str, *, overnight: Any = AS_PAPER, axis: bool = False,
     limits: tuple[float, float] | None = None, of: Iterable[str] | None = None,
-    check: Callable[[Any], object] | None = None,
+    check: Callable[[Any], object] | None = None, spoken: str = "", trains: str = "",
 ) -> Any:  # fmt: skip
     """Declare a parameter.
 
@@ -44,11 +44,16 @@ def parameter(
         The smallest and the largest number, or the names, that are valid; in a list, for each value.
     check
         Refuses a value that is none of these, where names are not all.
+    spoken
+        What the tables of a page call it, where that is not its name.
+    trains
+        Of a number of epochs, what is trained for so long.
     """
     night = paper if overnight is AS_PAPER else overnight
     values = dict(zip(PROFILES, (smoke, quick, laptop, night, paper), strict=True))
     valid = {"limits": limits, "of": of, "check": check}
-    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, **valid})
+    said = {"spoken": spoken, "trains": trains}
+    return field(default=quick, metadata={"profiles": values, "help": help, "axis": axis, **valid, **said})
 
 
 def names_of(
@@ -74,7 +79,8 @@ def classifiers(*values: Any, overnight: Any = AS_PAPER) -> Any:
 
 def epochs_of(smoke: int, quick: int, laptop: int, paper: int, *, of: str, overnight: int = NIGHT_EPOCHS) -> Any:
     """Declare how long something is trained."""
-    return parameter(smoke, quick, laptop, paper, f"epochs of {of}", overnight=overnight, limits=(1, 10_000))
+    what = f"epochs of {of}"
+    return parameter(smoke, quick, laptop, paper, what, overnight=overnight, limits=(1, 10_000), trains=of)
 
 
 def images_used(

@@ -22,7 +22,7 @@ from tests.made_up import NAMES, RESNET, as_claimed, made_up
 
 DECIDE = {claim.key: claim.decide for claim in CLAIMS}
 PRINTED = printed()
-FROM_PRINT = noise.pooled([], printed_tables.spreads())
+FROM_PRINT = noise.pooled([], printed_tables.spreads(), printed_tables.NUMBERS)
 
 
 def methods_exchanged(net, index, seed):

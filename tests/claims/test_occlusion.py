@@ -151,7 +151,7 @@ def test_a_weak_correlation_with_contrast_is_no_following():
 
 
 def test_a_single_run_decides_only_what_exceeds_its_noise():
-    known = noise.pooled([], printed_tables.spreads())
+    known = noise.pooled([], printed_tables.spreads(), printed_tables.NUMBERS)
     for error, verdict in ((0.5, UNDECIDED), (0.0005, HOLDS)):
         record = made_record(grid(as_claimed), seeds=(1,), error=error)
         rows = record.rows[(record.rows["architecture"] == "vgg11") & (record.rows["dataset"] == "mnist")]

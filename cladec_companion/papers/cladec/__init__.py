@@ -29,4 +29,5 @@ PAPER = Paper(
     ),
     drawn_by="cladec_companion.papers.cladec.pictures",
     printed_by="cladec_companion.papers.cladec.printed_tables",
+    limits_by="cladec_companion.papers.cladec.limits",
 )  # fmt: skip

@@ -10,9 +10,17 @@ from cladec_companion.evidence import measurements, tables
 from cladec_companion.evidence.claims import MOST, RUN, Claim, Comparison, Verdict, judge, unprinted
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, measured, sample
 from cladec_companion.evidence.measurements import FALLING, evidence_of, where
-from cladec_companion.evidence.thresholds import ALIKE, FEW, STEPS, STRONG
+from cladec_companion.evidence.thresholds import STRONG, Threshold
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
+
+ALIKE = Threshold(
+    "about the same (a cost)", 2.0, "neither takes more than so many times as long as the other", "2026-11-21"
+)
+STEPS = Threshold(
+    "equal steps", 0.05, "relative difference of training steps: the last, smaller batch of an epoch", "2026-11-21"
+)
+FEW = Threshold("relatively few", 0.5, "share of the units: fewer than half", "2026-11-21")
 
 COLUMNS = {
     "rank_correlation": ("cladec", "loss_rank_correlation"),
@@ -218,8 +226,9 @@ CLAIMS = [
         "Explaining costs about as much as training the model",
         b50,
         after_data="the noise of a timing, which was assumed (a tenth) until equal trainings were seen to differ more",
+        limits=(ALIKE,),
     ),
-    Claim("B52", "7", "Poor reconstructions of the RefAE go with hard-to-read ones of ClaDec", b52),
-    Claim("B53", "7", "Too small a data set spoils both methods; labels are not needed", b53),
-    Claim("B54", "6.1", "In the last layer often only relatively few neurons are active", b54),
+    Claim("B52", "7", "Poor reconstructions of the RefAE go with hard-to-read ones of ClaDec", b52, limits=(STRONG,)),
+    Claim("B53", "7", "Too small a data set spoils both methods; labels are not needed", b53, limits=(STEPS,)),
+    Claim("B54", "6.1", "In the last layer often only relatively few neurons are active", b54, limits=(FEW,)),
 ]

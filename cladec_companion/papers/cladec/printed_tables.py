@@ -1,5 +1,6 @@
 """The printed numbers of the paper and of its conference version, in the form of our summaries."""
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pandas as pd
 import yaml
 
 from cladec_companion.evidence import noise, tables
-from cladec_companion.evidence.noise import ACCURACY, CROSS_ENTROPY, LOSS, OCCLUDED, OWN_ACCURACY
+from cladec_companion.evidence.noise import ACCURACY, COMMON, CROSS_ENTROPY, LOSS, OWN_ACCURACY
 from cladec_companion.records.record import RECORDED, Record, find_records
 
 PUBLISHED = Path(__file__).with_name("published.yml")
@@ -26,6 +27,24 @@ HEADINGS = {
     "rec_cladec": "Rec ClaDec", "rec_refae": "Rec RefAE", "d_rec": "ΔRec",
     "acc_cladec": "Acc ClaDec", "acc_refae": "Acc RefAE", "d_acc": "ΔAcc",
 }  # fmt: skip
+OCCLUDED = "accuracy under occlusion"
+DELTA = "difference under occlusion"  # of two accuracies: no record and no table has its spread, only theirs
+# What chapters of this paper measure beside the common numbers.
+NUMBERS = replace(
+    COMMON,
+    kinds={
+        **COMMON.kinds,
+        **{(method, f"acc_{end}"): OCCLUDED for method in ("cladec", "gradcam", "random") for end in ("max", "min")},
+    },
+    same={**COMMON.same, **{("cladec whole", f"acc_{end}"): OCCLUDED for end in ("max", "min")}},
+    shares=COMMON.shares | {OCCLUDED}, differences={OCCLUDED: DELTA},
+    relative=COMMON.relative | {
+        "distance_to_refae", "within_class_variance", "texture", "effective_rank", "changed", "changed_others",
+    },
+    counts=COMMON.counts | {"misclassified"},
+    # At α = 1 nothing keeps the reconstruction loss, and its spread says nothing about others.
+    telling=lambda rows: rows[rows["alpha"].astype(float) < 1] if "alpha" in rows else rows,
+)  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +87,7 @@ def spreads() -> pd.DataFrame:
     """What the printed standard deviations say of the noise from seed to seed (see `noise.spreads`).
 
     Tables 2, 3 and 6 tell of losses and accuracies, 4 and 5 of the classification loss, 7 and 8 of occlusions. Cells at
-    α = 1 are left out, as in `noise.pooled`. Rows of a table about one data set are taken for numbers of the same runs.
+    α = 1 are left out, as in `NUMBERS`. Rows of a table about one data set are taken for numbers of the same runs.
     """
     parts: list[tuple[str, str, dict[str, Any]]] = []
     for architecture, names in (("vgg11", ("table2", "table7")), ("resnet10", ("table3", "table8"))):
@@ -92,4 +111,4 @@ def spreads() -> pd.DataFrame:
 @lru_cache(maxsize=1)
 def known() -> noise.Noise:
     """The noise of single runs: what the committed records know, and where they are too few the printed tables."""
-    return noise.pooled(find_records(RECORDED), spreads())
+    return noise.pooled(find_records(RECORDED), spreads(), NUMBERS)

@@ -15,8 +15,8 @@ from scipy.ndimage import uniform_filter
 
 from cladec_companion.evidence.explorer import vote
 from cladec_companion.evidence.style import apart, picture, signed_difference, unit
-from cladec_companion.evidence.thresholds import LOOKS_KEPT, LOST_BY_BOTH
 from cladec_companion.papers.cladec.cases import CASES, Case, found
+from cladec_companion.papers.cladec.limits import LOOKS_KEPT, LOST_BY_BOTH
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, runs_of
 from cladec_core.data import DATASETS

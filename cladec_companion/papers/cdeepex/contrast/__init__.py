@@ -4,7 +4,8 @@ from cladec_companion.papers.cdeepex.settings import EXPERIMENTS, ContrastSettin
 from cladec_companion.papers.chapter import Chapter, InModule
 
 CHAPTER = Chapter(
-    "contrast", ContrastSettings, cells=cells, run_cell=InModule("cladec_companion.papers.cdeepex.contrast.experiment"),
+    "contrast", ContrastSettings, question="why this class and not that one?",
+    cells=cells, run_cell=InModule("cladec_companion.papers.cdeepex.contrast.experiment"),
     classifier="the classifier of the paper",
     needs={name: "zennit" for name in EXPERIMENTS if name in ("general", "square")},
     judged_by="cladec_companion.papers.cdeepex.contrast.claims",

@@ -18,10 +18,24 @@ from cladec_companion.evidence.claims import (
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, certain
 from cladec_companion.evidence.measurements import FALLING, Entry, Evidence, evidence_of, where
 from cladec_companion.evidence.tables import FLOOR, columns_of
-from cladec_companion.evidence.thresholds import ABOUT, RECOGNISABLE, SLIGHTLY, STRONG_IMPACT
+from cladec_companion.evidence.thresholds import Threshold
 from cladec_companion.evidence.trends import trend, trends
 from cladec_companion.papers.cladec import printed_tables
+from cladec_companion.papers.cladec.limits import ABOUT
 from cladec_companion.records.record import Record
+
+SLIGHTLY = Threshold(
+    "slightly above the minimum",
+    0.01,
+    "α over grey values, as the paper weighs it: a hundredth of its range",
+    "2026-11-21",
+)
+STRONG_IMPACT = Threshold(
+    "strong impact", 0.5, "share of what all larger weights bring together: at least half of it", "2026-11-21"
+)
+RECOGNISABLE = Threshold(
+    "not recognisable", 0.3, "correlation of pixels: below a medium one by Cohen's convention", "2026-11-21"
+)
 
 KEYS = ["dataset", "architecture", "alpha"]
 PRINTED = {
@@ -236,9 +250,9 @@ def b23(evidence: Evidence) -> Verdict:
 CLAIMS = [
     Claim("B16", "6.2", "The reconstruction loss increases with α", b16),
     Claim("B17", "6.2", "Evaluation accuracy with α > 0 exceeds that with α = 0", b17),
-    Claim("B18", "6.2", "α > 0 gives above 90 %, α = 0 about 88 % (Tables 4 and 5)", b18),
-    Claim("B19", "6.2", "An α slightly above 0 already has a strong impact", b19),
-    Claim("B20", "6.2", "With α = 1 reconstructions are not recognisable for humans", b20),
+    Claim("B18", "6.2", "α > 0 gives above 90 %, α = 0 about 88 % (Tables 4 and 5)", b18, limits=(ABOUT,)),
+    Claim("B19", "6.2", "An α slightly above 0 already has a strong impact", b19, limits=(SLIGHTLY, STRONG_IMPACT)),
+    Claim("B20", "6.2", "With α = 1 reconstructions are not recognisable for humans", b20, limits=(RECOGNISABLE,)),
     Claim("B21", "6.2", "The classifier loss decreases with α", b21),
     Claim("B22", "6.2", "The total loss is the weighted sum of Eq. 1", b22),
     Claim("B23", "6.2", "Shapes become more uniform as α grows", b23),

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from cladec_companion.evidence.thresholds import TRAINED
 from cladec_companion.papers.cladec.controls.claims import KEYS, runs
 from cladec_companion.papers.cladec.controls.settings import BASELINE
+from cladec_companion.papers.cladec.limits import TRAINED
 from cladec_companion.papers.cladec.printed_tables import DIFFERENCES, HEADINGS
 from cladec_companion.records.record import Record
 

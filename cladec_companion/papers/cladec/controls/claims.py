@@ -24,9 +24,9 @@ from cladec_companion.evidence.tables import (
     mean_sd,
     with_differences,
 )
-from cladec_companion.evidence.thresholds import TRAINED
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.controls.settings import BASELINE, CONTROLS
+from cladec_companion.papers.cladec.limits import TRAINED
 from cladec_companion.papers.cladec.printed_tables import DIFFERENCES, HEADINGS
 from cladec_companion.records.record import Record
 
@@ -149,7 +149,7 @@ def answers(sources: dict[str, Evidence]) -> pd.DataFrame:
 def robustness(evidence: Evidence, metric: str) -> Verdict:
     """Whether a difference has the baseline's sign under every control whose classifier has learnt.
 
-    That limit (`thresholds.TRAINED`) was set after max-pooling had been seen not to learn.
+    That limit (`limits.TRAINED`) was set after max-pooling had been seen not to learn.
     """
     if evidence.record is None:
         return not_applicable("the paper varies none of these choices")

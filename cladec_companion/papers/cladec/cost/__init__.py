@@ -4,5 +4,6 @@ from cladec_companion.papers.chapter import Chapter
 from cladec_companion.papers.cladec.cost.settings import CostSettings
 
 CHAPTER = Chapter(
-    "cost", CostSettings, measures_time=True, decided_elsewhere=("B50",),
+    "cost", CostSettings, question="what does it cost to train?",
+    measures_time=True, decided_elsewhere=("B50",),
 )  # fmt: skip

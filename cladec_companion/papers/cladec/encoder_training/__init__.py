@@ -4,7 +4,8 @@ from cladec_companion.papers.chapter import Chapter, InModule
 from cladec_companion.papers.cladec.encoder_training.settings import EncoderTrainingSettings, cells
 
 CHAPTER = Chapter(
-    "encoder_training", EncoderTrainingSettings, cells=cells,
+    "encoder_training", EncoderTrainingSettings, question="what does training change?",
+    cells=cells,
     run_cell=InModule("cladec_companion.papers.cladec.encoder_training.experiment"),
     judged_by="cladec_companion.papers.cladec.encoder_training.claims",
     captions_by="cladec_companion.papers.cladec.encoder_training.captions",

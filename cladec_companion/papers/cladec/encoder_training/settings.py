@@ -19,6 +19,7 @@ class EncoderTrainingSettings(Settings):
     encoder_epochs: tuple[int, ...] = parameter(
         (0, 1), (0, 1, 6), *((0, 1, 4, 16, 64),) * 2,
         "epochs of the classifier to explain; 0: untrained", overnight=(0, 1, 4, 16), axis=True, limits=(0, 10_000),
+        spoken="epochs",
     )  # fmt: skip
 
 

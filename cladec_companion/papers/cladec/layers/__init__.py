@@ -5,7 +5,8 @@ from cladec_companion.papers.cladec.layered import layer_cells
 from cladec_companion.papers.cladec.layers.settings import LayersSettings
 
 CHAPTER = Chapter(
-    "layers", LayersSettings, cells=layer_cells, run_cell=InModule("cladec_companion.papers.cladec.layers.experiment"),
+    "layers", LayersSettings, question="what does each layer keep?",
+    cells=layer_cells, run_cell=InModule("cladec_companion.papers.cladec.layers.experiment"),
     judged_by="cladec_companion.papers.cladec.layers.claims", further="cladec_companion.papers.cladec.general",
     captions_by="cladec_companion.papers.cladec.layers.captions",
     headings="HEADINGS", axis="layer", tables={"table2": "vgg11", "table3": "resnet10"},

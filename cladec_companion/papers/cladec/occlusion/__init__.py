@@ -5,7 +5,8 @@ from cladec_companion.papers.chapter import Chapter, InModule
 from cladec_companion.papers.cladec.occlusion.settings import OcclusionSettings, cells
 
 CHAPTER = Chapter(
-    "occlusion", OcclusionSettings, cells=cells,
+    "occlusion", OcclusionSettings, question="what happens when parts are hidden?",
+    cells=cells,
     run_cell=InModule("cladec_companion.papers.cladec.occlusion.experiment"),
     needs={CLASSIFIER: "zennit"},
     judged_by="cladec_companion.papers.cladec.occlusion.claims",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cladec_companion.evidence import noise, tables
+from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import (
     MOST,
     SOME,
@@ -20,10 +20,13 @@ from cladec_companion.evidence.claims import (
 )
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region, certain, spread_ratio
 from cladec_companion.evidence.measurements import MARK, Entry, Evidence, evidence_of, where
-from cladec_companion.evidence.thresholds import SMALL, STRONG, VERY_LARGE
+from cladec_companion.evidence.thresholds import STRONG, Threshold
 from cladec_companion.evidence.trends import trends
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
+
+SMALL = Threshold("small (ΔAcc)", 0.05, "the largest of Tables 7 and 8 are six times as large", "2026-11-21")
+VERY_LARGE = Threshold("very large (an sd)", 2.0, "times the sd of the other data sets, pooled", "2026-11-21")
 
 METHODS = {"cladec": "cladec", "cladec whole": "whole", "gradcam": "gradcam"}
 ENDS = ("max", "min", "min_shared")
@@ -42,7 +45,7 @@ MEASURED = {
     "contrast": ("cladec", "contrast_correlation"), "contrast_error": ("cladec", "contrast_correlation_error"),
     "ties": ("gradcam", "ties"),
 }  # fmt: skip
-GAPS = {f"{name}_d": (method, noise.DELTA) for method, name in METHODS.items()}
+GAPS = {f"{name}_d": (method, printed_tables.DELTA) for method, name in METHODS.items()}
 
 
 def evidence(record: Record) -> Evidence:
@@ -269,10 +272,10 @@ _claim = claims_of("6.6")
 CLAIMS = [
     _claim("B38", "Occluding what is most relevant to ClaDec hurts more than occluding what is least relevant", b38),
     _claim("B39", "For the most relevant area, the impact tends to be larger for upper layers", b39),
-    _claim("B40", "ResNet: the differences can be small for lower layers, or even negative", b40),
+    _claim("B40", "ResNet: the differences can be small for lower layers, or even negative", b40, limits=(SMALL,)),
     _claim("B41", "ΔAcc varies less across layers on MNIST than on CIFAR-100 and is largest on MNIST", b41),
     _claim("B42", "On MNIST, ResNet is better than VGG and more sensitive to occlusions", b42),
-    _claim("B43", "VGG: GradCAM gives a significant difference only at lower layers", b43),
+    _claim("B43", "VGG: GradCAM gives a significant difference only at lower layers", b43, limits=(SMALL,)),
     _claim("B44", "VGG, layer -1: GradCAM is uniform, so ΔAcc is zero", b44),
     _claim(
         "B45",
@@ -281,6 +284,16 @@ CLAIMS = [
     ),
     _claim("B46", "Choosing areas at random gives a ΔAcc of zero", b46),
     _claim("B47", "ResNet: occluding GradCAM's most relevant areas changes more, except on MNIST", b47),
-    _claim("B48", "ResNet, MNIST, layer -1: very large standard deviations for the least relevant area", b48),
-    _claim("B49", "At low layers ClaDec's relevance follows the contrast to the filling grey, not the object", b49),
+    _claim(
+        "B48",
+        "ResNet, MNIST, layer -1: very large standard deviations for the least relevant area",
+        b48,
+        limits=(VERY_LARGE,),
+    ),
+    _claim(
+        "B49",
+        "At low layers ClaDec's relevance follows the contrast to the filling grey, not the object",
+        b49,
+        limits=(STRONG,),
+    ),
 ]

@@ -7,9 +7,18 @@ from cladec_companion.evidence import tables
 from cladec_companion.evidence.claims import Claim, Comparison, Evidence, Verdict, judge, unprinted
 from cladec_companion.evidence.comparisons import NOT_CONVERGED, measured, satterthwaite, share
 from cladec_companion.evidence.measurements import UNKNOWN, where
-from cladec_companion.evidence.thresholds import LEARNT, OMITTED
+from cladec_companion.evidence.thresholds import Threshold
 from cladec_companion.papers.cladec import printed_tables
+from cladec_companion.papers.cladec.limits import OMITTED
 from cladec_companion.records.record import Record
+
+LEARNT = Threshold(
+    "a trained prototype network",
+    0.8,
+    "share of the classifier's accuracy; a network below it has not learnt what its prototypes are to show",
+    "2026-11-21",
+    after_data=True,
+)
 
 KEYS = ["dataset", "architecture", "prototypes"]
 COLUMNS = {
@@ -121,5 +130,6 @@ CLAIMS = [
         "B37", "6.5",
         "ClaDec and learnt prototypes both omit texture; a prototype resembles the reconstruction of some sample "
         "rather than an average", b37, after_data="which accuracy counts as trained, and the ratio of ordinary images",
+        limits=(OMITTED, LEARNT),
     ),
 ]  # fmt: skip

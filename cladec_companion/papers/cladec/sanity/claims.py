@@ -10,8 +10,8 @@ from cladec_companion.evidence import measurements, tables
 from cladec_companion.evidence.claims import RUN, Claim, Comparison, Verdict, every_part, judge, unprinted
 from cladec_companion.evidence.comparisons import ABOVE, AGAINST, BELOW, FOR
 from cladec_companion.evidence.measurements import FALLING, MARK, Place, evidence_of, where
-from cladec_companion.evidence.thresholds import TRAINED as LEARNT
 from cladec_companion.papers.cladec import printed_tables
+from cladec_companion.papers.cladec.limits import TRAINED as LEARNT
 from cladec_companion.papers.cladec.sanity.experiment import (
     AGAIN,
     ATTACK,
@@ -271,5 +271,5 @@ CLAIMS = [
     Claim("Q2", "ours", "ClaDec's images follow the weights", cladec_follows),
     Claim("Q3", "ours", "What ClaDec lacks of the reference follows the weights", difference_follows),
     Claim("Q4", "ours", "GradCAM's maps follow the weights", gradcam_follows),
-    Claim("Q5", "ours", "Max-pooling that learns gives the same signs as strides", pooling),
+    Claim("Q5", "ours", "Max-pooling that learns gives the same signs as strides", pooling, limits=(LEARNT,)),
 ]

@@ -41,6 +41,7 @@ class SanitySettings(LayeredSettings):
     randomised: tuple[int, ...] = parameter(
         (2, 9), (2, 4, 6, 9), (1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 4, 5, 6, 7, 8, 9),
         "how many layers get random weights, counted from the output", axis=True, limits=(1, 100),
+        spoken="random layers",
     )  # fmt: skip
     rates: tuple[float, ...] = parameter(
         *((0.1, 0.03, 0.01),) * 4, "learning rates that are tried for max-pooling", limits=(1e-5, 10.0)

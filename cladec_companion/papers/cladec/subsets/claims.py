@@ -13,10 +13,26 @@ from cladec_companion.evidence.claims import RUN, Claim, Comparison, Verdict, by
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, sample, welch
 from cladec_companion.evidence.measurements import evidence_of, where
 from cladec_companion.evidence.tables import FLOOR
-from cladec_companion.evidence.thresholds import AS_GOOD, ENOUGH, FRACTION, GUESSED, SUFFICES
+from cladec_companion.evidence.thresholds import Threshold
 from cladec_companion.evidence.trends import trends
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
+
+FRACTION = Threshold(
+    "a fraction of the neurons", 0.25, "share of the channels: more than a quarter is no fraction", "2026-11-21"
+)
+SUFFICES = Threshold(
+    "suffices", 0.9, "share of the improvement over the mean image that all channels bring", "2026-11-21"
+)
+GUESSED = Threshold(
+    "can only be guessed",
+    0.5,
+    "share of the accuracy above chance that all channels give: nearer to chance than to it",
+    "2026-11-21",
+    after_data=True,
+)
+AS_GOOD = Threshold("as good as", 0.1, "relative difference of mean losses that nobody sees in a picture", "2026-11-21")
+ENOUGH = Threshold("enough subsets", 5, "subsets of a kind below which no interval is worth the name", "2026-11-21")
 
 LOSS = "loss_standardised"
 NESTED = {"loss": ("cladec", LOSS)}
@@ -221,8 +237,20 @@ def b36(evidence: Evidence) -> Verdict:
 
 CLAIMS = [
     Claim("B32", "6.4", "Fewer neurons lead to less detailed, more blurry reconstructions", b32),
-    Claim("B33", "6.4", "Layers are redundant: a fraction of the neurons suffices to resemble the input", b33),
-    Claim("B34", "6.4", "Small subsets are class specific: good for some classes, overlays for others", b34),
-    Claim("B35", "6.4", "With a single neuron, classes can only be guessed", b35),
-    Claim("B36", "6.4", "A sequence of neurons is as good as a random choice", b36),
+    Claim(
+        "B33",
+        "6.4",
+        "Layers are redundant: a fraction of the neurons suffices to resemble the input",
+        b33,
+        limits=(FRACTION, SUFFICES),
+    ),
+    Claim(
+        "B34",
+        "6.4",
+        "Small subsets are class specific: good for some classes, overlays for others",
+        b34,
+        limits=(ENOUGH,),
+    ),
+    Claim("B35", "6.4", "With a single neuron, classes can only be guessed", b35, limits=(GUESSED, ENOUGH)),
+    Claim("B36", "6.4", "A sequence of neurons is as good as a random choice", b36, limits=(AS_GOOD,)),
 ]

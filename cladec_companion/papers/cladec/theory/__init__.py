@@ -4,6 +4,6 @@ from cladec_companion.papers.chapter import Chapter
 from cladec_companion.papers.cladec.theory.settings import TheorySettings
 
 CHAPTER = Chapter(
-    "theory", TheorySettings,
+    "theory", TheorySettings, question="why? Linear models and PCA",
     mark=(194, 74),
 )  # fmt: skip

@@ -8,9 +8,13 @@ from scipy.stats import binomtest
 
 from cladec_companion.evidence.claims import FAILS, HOLDS, Claim, Verdict, at_least, every_part, judge, undecided
 from cladec_companion.evidence.comparisons import Region, share
-from cladec_companion.evidence.thresholds import OFTEN, RICH, VALID
+from cladec_companion.evidence.thresholds import Threshold
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.user_study.answers import codebook
+
+OFTEN = Threshold("named often", 0.05, "share of the answers; a concept that fewer name is rare", "2026-11-21")
+RICH = Threshold("a rich set", 5, "concepts, two more than the study's introduction names", "2026-11-21")
+VALID = Threshold("98 % valid", 0.95, "share of the answers, below what is printed by its own error", "2026-11-21")
 
 # The introduction of the paper's study names these three, and says so (section 6.7).
 PRIMED = ("outer_or_overall_shape", "pattern_or_texture", "color_or_grey_tone")
@@ -160,4 +164,12 @@ def b55(evidence: Evidence) -> Verdict:
     )
 
 
-CLAIMS = [Claim("B55", "6.7", "Non-experts name a rich set of concepts, and 98 % of their answers are valid", b55)]
+CLAIMS = [
+    Claim(
+        "B55",
+        "6.7",
+        "Non-experts name a rich set of concepts, and 98 % of their answers are valid",
+        b55,
+        limits=(OFTEN, RICH, VALID),
+    )
+]

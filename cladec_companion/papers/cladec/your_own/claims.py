@@ -8,10 +8,13 @@ from cladec_companion.engine.plan import CLASSIFIER
 from cladec_companion.evidence.claims import RUN, Comparison, Evidence, Verdict, judge
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
 from cladec_companion.evidence.measurements import MARK, evidence_of
-from cladec_companion.evidence.thresholds import CLEARLY, HALF
+from cladec_companion.evidence.thresholds import Threshold
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.your_own.experiment import BIASED, HONEST
 from cladec_companion.records.record import Record
+
+CLEARLY = Threshold("points at (your own)", 2.0, "times as much as its area, or as the other has", "2026-11-21")
+HALF = Threshold("is there (your own)", 0.5, "share of a marker; with more of it, it is there", "2026-11-21")
 
 Place = tuple[str, str, str]  # data set, architecture, layer
 Finding = Callable[[Evidence, Place], list[Comparison]]

@@ -5,9 +5,10 @@ from cladec_companion.papers.srae.concepts.settings import Part, SraeSettings, c
 from cladec_companion.papers.srae.domain import DIGITS
 
 CHAPTER = Chapter(
-    "srae", SraeSettings, cells=cells, run_cell=InModule("cladec_companion.papers.srae.concepts.experiment"),
+    "srae", SraeSettings, question="can a few numbers stand for a decision?",
+    cells=cells, run_cell=InModule("cladec_companion.papers.srae.concepts.experiment"),
     needs={str(Part(target)): "zennit" for target in range(DIGITS)},
     judged_by="cladec_companion.papers.srae.concepts.claims",
     captions_by="cladec_companion.papers.srae.concepts.captions",
-    mark=(194, 26),
+    mark=(194, 26), spoken="SRAE",
 )  # fmt: skip

@@ -19,7 +19,9 @@ from cladec_companion.evidence.claims import (
 )
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region, certain, share
 from cladec_companion.evidence.measurements import Place, evidence_of, where
-from cladec_companion.evidence.thresholds import (
+from cladec_companion.papers.srae import printed as paper
+from cladec_companion.papers.srae.baselines import CONSTANT, NO_PULL, NO_RECONSTRUCTION
+from cladec_companion.papers.srae.concepts.limits import (
     ALMOST_MATCHING,
     CARRIES,
     KEEPS_CLASSES,
@@ -29,8 +31,6 @@ from cladec_companion.evidence.thresholds import (
     SIMILAR_TABLES,
     STILL_RECOGNISED,
 )
-from cladec_companion.papers.srae import printed as paper
-from cladec_companion.papers.srae.baselines import CONSTANT, NO_PULL, NO_RECONSTRUCTION
 from cladec_companion.papers.srae.domain import MOSAICS
 from cladec_companion.papers.srae.printed import KEYS, lasso_sizes, name
 from cladec_companion.records.record import Record
@@ -399,19 +399,19 @@ def s20(evidence: Evidence) -> Verdict:
 PICTURES = unprinted("the paper shows pictures only")
 SAID = unprinted("the paper prints no number for this sentence")
 OTHERS = ("NN", "SAE", "Lasso")
-CLAIMS = [
+_ON_MOSAICS = [
     Claim(
         "S1", "4.2, tables", "The regression error F_reg is lowest for NN, then SRAE, then SAE",
         decided("NN below SRAE below SAE in F_reg", s1),
     ),
     Claim(
         "S2", "4.2", "Lasso and CAE are far less faithful than SAE",
-        decided("F_reg of Lasso and of CAE much above SAE's", s2),
+        decided("F_reg of Lasso and of CAE much above SAE's", s2), limits=(MUCH_LARGER,),
     ),
     Claim(
         "S3", "4.2", "SRAE, NN and SAE hardly ever change the predicted class",
         decided("F_cls of SRAE, NN and SAE above the limit (of records where no constant is)", s3),
-        after_data="the limit, from the printed numbers",
+        after_data="the limit, from the printed numbers", limits=(KEEPS_CLASSES,),
     ),
     Claim(
         "S4", "4.2", "The maps of SRAE's x-features are more orthogonal than those of NN, SAE and Lasso",
@@ -434,18 +434,18 @@ CLAIMS = [
     Claim(
         "S8", "4.2", "The locality of x-features almost matches that of single units",
         decided("locality of SRAE at most slightly above that of single units", s8),
-        after_data="the limit, from the printed numbers",
+        after_data="the limit, from the printed numbers", limits=(ALMOST_MATCHING,),
     ),
-    Claim("S9", "4.2", "The results on Places are similar to those on CUB", s9),
+    Claim("S9", "4.2", "The results on Places are similar to those on CUB", s9, limits=(SIMILAR_TABLES,)),
     Claim(
         "S10", "4.2", "Few units of Z from which the prediction follows faithfully are almost impossible to select",
         decided("F_reg of Lasso with at most ten units much above SRAE's", s10),
-        after_data="the limit, from the printed numbers",
+        after_data="the limit, from the printed numbers", limits=(MUCH_LARGER,),
     ),
     Claim(
         "S11", "4.2", "Lasso is unfaithful with different penalties",
         decided("F_reg of Lasso much above SRAE's, with every number of units", s11),
-        after_data="the limit, from the printed numbers",
+        after_data="the limit, from the printed numbers", limits=(MUCH_LARGER,),
     ),
     Claim(
         "S12", "4.2, I.2", "Images masked by x-features are recognised more often than by the logit's map, at every γ",
@@ -455,14 +455,16 @@ CLAIMS = [
     Claim(
         "S14", "ours, after 4.2", "What the x-features highlight is almost a complete explanation of the decision",
         decided("accuracy lost at γ = 5 % below the limit", s14), after_data="the limit, from the printed numbers",
+        limits=(STILL_RECOGNISED,),
     ),
     Claim(
         "S15", "4.2", "More than five x-features do not improve performance",
-        SAID(decided("F_reg with 8 x-features not clearly below that with 5", s15)),
+        SAID(decided("F_reg with 8 x-features not clearly below that with 5", s15)), limits=(NO_BETTER,),
     ),
     Claim(
         "S16", "2.2, I.3", "NN degenerates, as one x-feature carries the decision; SRAE avoids this",
         PICTURES(decided("the largest contribution above the limit in NN and below in SRAE, which splits more", s16)),
+        limits=(CARRIES,),
     ),
     Claim(
         "S17", "2.2", "The pull-away term makes x-features more orthogonal",
@@ -472,6 +474,9 @@ CLAIMS = [
         "S18", "2.2", "The reconstruction improves locality",
         SAID(decided("locality of SRAE below that without it", pairs(["SRAE"], [NO_RECONSTRUCTION], ["locality"]))),
     ),
+]  # fmt: skip
+CLAIMS = [
+    *(replace(claim, limits=(*claim.limits, LEARNT_MOSAICS)) for claim in _ON_MOSAICS),
     Claim("S19", "Tables 1-5", "The columns of Lasso in the main tables are those of the tables over α", s19),
     Claim("S20", "4.2", "Only one or two examples out of all have switched labels", s20),
 ]  # fmt: skip

@@ -19,10 +19,20 @@ from cladec_companion.evidence.claims import (
 )
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, Region
 from cladec_companion.evidence.measurements import evidence_of, where
-from cladec_companion.evidence.thresholds import ADDS_UP, APPROXIMATES, RESEMBLES
+from cladec_companion.evidence.thresholds import RESEMBLES, Threshold
 from cladec_companion.papers.xai.attribution import METHODS
 from cladec_companion.papers.xai.heatmaps.experiment import FEW
 from cladec_companion.records.record import Record
+
+ADDS_UP = Threshold(
+    "adds up (attributions)",
+    0.05,
+    "share of the change of the output that is left over: what 32 steps of an integral may miss",
+    "2026-11-21",
+)
+APPROXIMATES = Threshold(
+    "a good approximation (maps)", 0.9, "correlation of pixels: four fifths of the variance", "2026-11-21"
+)
 
 AT = "maps"  # the third level of the evidence, which has no axis
 NUMBERS = "the book shows pictures of other networks, and no number of these"
@@ -127,7 +137,7 @@ def l1(evidence: Evidence) -> Verdict:
 
 def l2(evidence: Evidence) -> Verdict:
     """The multipliers of each unit are made to add up, so that nothing is left over of the change but rounding."""
-    left = _level(evidence, ["deeplift"], "incomplete", _below(ADDS_UP.value))
+    left = _level(evidence, ["deeplift"], "incomplete", BELOW)
     return by_construction("its rule shares out each unit's change without a rest", left)
 
 
@@ -290,21 +300,39 @@ AFTER_DATA = {
     "L23": BLIND,
 }
 _LISTED = [
-    _claim("L1", "Integrated gradients add up to the change of the output from the baseline", l1, "9.3"),
+    _claim(
+        "L1", "Integrated gradients add up to the change of the output from the baseline", l1, "9.3", limits=(ADDS_UP,)
+    ),
     _claim("L2", "DeepLIFT adds up to the same change by design", l2, "9.3"),
     _claim("L3", "Where biases are zero, gradient × input (then LRP-0) conserves the output", l3, "13.3.1"),
     _claim("L4", "LRP-ε loses relevance on its way", l4, "13.3.1"),
     _claim("L5", "On networks of ReLUs, LRP-0 is gradient × input", l5, "9.3, 13.2.3"),
     _claim("L6", "Explanations by LRP change more continuously than those by gradient × input", l6, "13.3.2"),
     _claim("L7", "Scores of gradient × input are larger than those of LRP", l7, "13.3.1"),
-    _claim("L8", "Gradient, DeconvNet and Guided Backprop look alike whichever class is explained", l8, "8.5.2"),
+    _claim(
+        "L8",
+        "Gradient, DeconvNet and Guided Backprop look alike whichever class is explained",
+        l8,
+        "8.5.2",
+        limits=(RESEMBLES,),
+    ),
     _claim("L9", "Meaningful perturbation is selective for the class", l9, "8.5.2"),
     _claim("L10", "Meaningful perturbation finds the smallest boxes that suppress a class, on average", l10, "8.5.3"),
-    _claim("L11", "Some propagation-based maps look alike for networks with random weights", l11, "8.4.1"),
-    _claim("L12", "The size of the patch affects the result of occlusion significantly", l12, "9.4.3"),
+    _claim(
+        "L11",
+        "Some propagation-based maps look alike for networks with random weights",
+        l11,
+        "8.4.1",
+        limits=(RESEMBLES,),
+    ),
+    _claim(
+        "L12", "The size of the patch affects the result of occlusion significantly", l12, "9.4.3", limits=(RESEMBLES,)
+    ),
     _claim("L13", "Only with larger patches does occlusion focus on the main subject", l13, "9.4.3"),
-    _claim("L14", "Attributions are heavily affected by the choice of the baseline", l14, "9.2.3"),
-    _claim("L15", "DeepLIFT is most often a good approximation of integrated gradients", l15, "9.3"),
+    _claim("L14", "Attributions are heavily affected by the choice of the baseline", l14, "9.2.3", limits=(RESEMBLES,)),
+    _claim(
+        "L15", "DeepLIFT is most often a good approximation of integrated gradients", l15, "9.3", limits=(APPROXIMATES,)
+    ),
     _claim("L16", "Gradient-based maps vary from pixel to pixel", l16, "9.4.2"),
     _claim("L17", "SmoothGrad takes noise out of the gradient", l17, "8.4.1"),
     _claim("L18", "Composite LRP is more faithful than LRP-0 or LRP-γ at all layers", l18, "10.3"),

@@ -6,6 +6,7 @@ from cladec_companion.papers.xai.shifts.settings import INPUT, SHIFTS, SPLIT, Sh
 CHAPTER = Chapter(
     "shifts",
     ShiftsSettings,
+    question="which explanations change when nothing does?",
     cells=cells,
     run_cell=InModule("cladec_companion.papers.xai.shifts.experiment"),
     judged_by="cladec_companion.papers.xai.shifts.claims",

@@ -1,7 +1,6 @@
 """What the figures of the chapter `shifts` show, from the record that they are drawn from."""
 
-from cladec_companion.evidence.thresholds import UNMOVED
-from cladec_companion.papers.xai.shifts.claims import evidence
+from cladec_companion.papers.xai.shifts.claims import UNMOVED, evidence
 from cladec_companion.papers.xai.shifts.experiment import TITLES
 from cladec_companion.records.record import Record
 

@@ -14,7 +14,7 @@ from cladec_companion.evidence.explorer import Control, classes_of, explore
 from cladec_companion.evidence.lines import first_run
 from cladec_companion.evidence.style import COLOURS, close_up, drawn, picture, show, unit
 from cladec_companion.evidence.tables import DATASET_NAMES
-from cladec_companion.evidence.thresholds import UNMOVED
+from cladec_companion.papers.xai.shifts.claims import UNMOVED
 from cladec_companion.papers.xai.shifts.experiment import EXPLAINED, INPUT, SPLIT, TITLES
 from cladec_companion.papers.xai.shifts.networks import SHIFTS
 from cladec_companion.records.record import Record

@@ -18,14 +18,7 @@ from cladec_companion.evidence.claims import (
 )
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, FOR, Region
 from cladec_companion.evidence.measurements import evidence_of, where
-from cladec_companion.evidence.thresholds import (
-    ALMOST_ALWAYS,
-    NOT_RECOGNISED,
-    RESEMBLES,
-    STRONG,
-    UNNOTICED,
-    UNTOLD,
-)
+from cladec_companion.evidence.thresholds import ALMOST_ALWAYS, RESEMBLES, STRONG, Threshold
 from cladec_companion.evidence.trends import LEAST, slope
 from cladec_companion.papers.xai.maximisation import PRIORS
 from cladec_companion.papers.xai.units.knowing import CHANCE, FEWEST, OWN, TRAINED, TRAINING, TURNED
@@ -42,6 +35,18 @@ from cladec_companion.papers.xai.units.wanting import (
 )
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import by_depth
+
+NOT_RECOGNISED = Threshold(
+    "cannot be recognised", 0.5, "share of what another network recognises of test images: less than half", "2026-11-22"
+)
+UNNOTICED = Threshold("hard to notice (an accuracy)", 0.02, "two points, which another seed may bring", "2026-11-22")
+UNTOLD = Threshold(
+    "do not show (colours)",
+    0.6,
+    "share of classes with the right order: nearer to one half than to 0.7",
+    "2026-11-22",
+    after_data=True,
+)
 
 PICTURED = "the book shows pictures of other networks, and no number of these"
 OURS = "a question of ours; the book says nothing about it"
@@ -333,22 +338,36 @@ AFTER_DATA = {
     "L54": "that overlaps are compared, and seams left out, as seams of a first try overlapped by chance, too",
 }
 _LISTED = [
-    _claim("L36", "Without a prior, images highly activate a unit and cannot be recognised", l36, "4.1"),
+    _claim(
+        "L36",
+        "Without a prior, images highly activate a unit and cannot be recognised",
+        l36,
+        "4.1",
+        limits=(ALMOST_ALWAYS, NOT_RECOGNISED),
+    ),
     _claim("L37", "Priors make the images more recognisable", l37, "4.2"),
     _claim("L38", "Total variation and blur take away high frequencies", l38, "4.2"),
     _claim("L39", "Priors bring the images nearer to real ones", l39, "4.2"),
     _claim("L40", "Jitter makes images more interpretable", l40, "4.2"),
     _claim("L41", "To start from a mean image improves the coherence of the whole somewhat", l41, "4.2"),
-    _claim("L42", "In the latent space of a generator, images are much better than with earlier priors", l42, "4.3"),
-    _claim("L43", "Images from the latent space have limited diversity", l43, "4.3"),
-    _claim("L44", "Different random starts often end in similar images", l44, "4.2"),
+    _claim(
+        "L42",
+        "In the latent space of a generator, images are much better than with earlier priors",
+        l42,
+        "4.3",
+        limits=(ALMOST_ALWAYS,),
+    ),
+    _claim("L43", "Images from the latent space have limited diversity", l43, "4.3", limits=(ALMOST_ALWAYS,)),
+    _claim("L44", "Different random starts often end in similar images", l44, "4.2", limits=(RESEMBLES,)),
     _claim("L45", "The log of the softmax makes images that are selective for a unit", l45, "4.4.1"),
-    _claim("L46", "Swapped colour channels may be hard to notice by the accuracy", l46, "4.5"),
+    _claim("L46", "Swapped colour channels may be hard to notice by the accuracy", l46, "4.5", limits=(UNNOTICED,)),
     _claim("L47", "Activation maximisation with a generator shows the colours that a network was fed", l47, "4.5"),
     _ours("L48", "Activation maximisation without a generator shows them, too", l48),
-    _ours("L49", "Reconstructions by ClaDec do not show them", l49),
+    _ours("L49", "Reconstructions by ClaDec do not show them", l49, limits=(UNTOLD,)),
     _claim("L50", "Detectors emerge in the course of training", l50, "12.3.2"),
-    _claim("L51", "Accuracy and the emergence of object detectors are strongly correlated", l51, "12.3.2"),
+    _claim(
+        "L51", "Accuracy and the emergence of object detectors are strongly correlated", l51, "12.3.2", limits=(STRONG,)
+    ),
     _bau("L52", "Deeper layers have more unique detectors", l52),
     _bau("L53", "In a random basis there are fewer unique detectors than among units", l53),
     _ours("L54", "Units overlap with concepts by more than chance", l54),

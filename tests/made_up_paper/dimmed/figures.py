@@ -1,4 +1,4 @@
-"""The figure of the made-up chapter."""
+"""The figure of the chapter `dimmed`."""
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure

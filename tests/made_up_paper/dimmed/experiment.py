@@ -1,8 +1,6 @@
 """Decoders that are trained on dimmed images, of a classifier that was trained on the images as they are."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,36 +8,10 @@ from cladec_companion.engine.rows import rows_of
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
 from cladec_companion.records.samples import as_uint8, below, valued
-from cladec_companion.records.settings import Settings, parameter
+from tests.made_up_paper.dimmed.settings import Part
 
 LAYER = "conv4"
 SHOWN = 3
-
-
-@dataclass(frozen=True)
-class DimmedSettings(Settings):
-    """Parameters of the made-up chapter."""
-
-    experiment: ClassVar[str] = "dimmed"
-    architectures: tuple[str, ...] = parameter(*(("vgg5",),) * 4, "classifiers to explain", axis=True)
-    dimming: tuple[float, ...] = parameter(
-        *((0.25, 1.0),) * 4, "what the grey values are multiplied by", axis=True, limits=(0, 1)
-    )
-
-
-@dataclass(frozen=True)
-class Part:
-    """How much the images of a decoder are dimmed."""
-
-    dimming: float
-
-    def __str__(self) -> str:
-        return f"dimmed to {self.dimming}"
-
-
-def cells(settings: DimmedSettings, architecture: str) -> Iterator[Part]:
-    """One part for each factor."""
-    yield from map(Part, settings.dimming)
 
 
 def run_cell(setup: Setup, part: Part, keep_samples: bool) -> CellRun:

@@ -25,7 +25,9 @@ from cladec_companion.evidence.trends import trends
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.records.record import Record
 
-SMALL = Threshold("small (ΔAcc)", 0.05, "the largest of Tables 7 and 8 are six times as large", "2026-11-21")
+SMALL = Threshold(
+    "small (ΔAcc)", 0.05, "the largest of Tables 7 and 8 are six times as large", "2026-11-21", after_data=True
+)
 VERY_LARGE = Threshold("very large (an sd)", 2.0, "times the sd of the other data sets, pooled", "2026-11-21")
 
 METHODS = {"cladec": "cladec", "cladec whole": "whole", "gradcam": "gradcam"}

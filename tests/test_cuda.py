@@ -19,7 +19,7 @@ from tests.pretend_cuda import pretend_cuda
 BEYOND = ("heatmaps", "shifts")
 FEW = {
     "train_limit": 48, "amounts": [48], "test_limit": 32, "layers": [-1], "alphas": [0.9], "sizes": [10],
-    "disjoint_count": 1, "random_repeats": 0,
+    "disjoint_count": 1, "random_repeats": 0, "explained": 2, "outer": 2, "starting_steps": 2,
     "controls": ["other_half", "originals", "sigmoid", "max_pooling", "small_alpha"],
 }  # fmt: skip
 

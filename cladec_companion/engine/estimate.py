@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cladec_companion.engine.plan import PlannedCell
+from cladec_companion.engine.plan import Cell, PlannedCell
 from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
 from cladec_companion.records.settings import Settings
@@ -90,11 +90,18 @@ def costs(tasks: Iterable[PlannedCell]) -> Costs:
     found = Costs()
     counted: dict[tuple[Any, ...], list[Cost]] = {}
     shared: set[str] = set()
+    built: dict[str, nn.Module] = {}
+    priced: dict[str, Cost] = {}  # as for the first cell that needs the training
     for task in tasks:
         cell = task.cell
         alike = task.settings, cell.dataset, cell.architecture, cell.part  # no seed changes what a cell costs
         if alike not in counted:
-            counted[alike] = [_cost(task, wanted, job) for wanted, job in dry_run(task)]
+            priced |= {wanted.key: _cost(task, wanted, job) for wanted, job in dry_run(task, built)}
+            counted[alike] = [
+                replace(priced[one.key], label=one.label, seed=_own_seed(one, cell))
+                for one in _in_order(_asked(task))
+                if one.key in priced
+            ]
         seeds = [cell.seed if one.seed is None else one.seed for one in counted[alike]]
         own = {f"{one.key}/{seed}": one for one, seed in zip(counted[alike], seeds, strict=True)}
         named = zip(own, seeds, strict=True)
@@ -105,29 +112,41 @@ def costs(tasks: Iterable[PlannedCell]) -> Costs:
     return found
 
 
-def dry_run(task: PlannedCell) -> Iterator[tuple[Training, training.Job]]:
-    """Every training of a cell, as the training loop would be asked for it, without values; nothing is computed."""
+def dry_run(task: PlannedCell, built: dict[str, nn.Module] | None = None) -> Iterator[tuple[Training, training.Job]]:
+    """Every training of a cell, as the training loop would be asked for it, without values; nothing is computed.
+
+    `built` holds networks by the keys of their trainings: those of other cells, of which nothing is told again, and
+    afterwards those of this cell.
+    """
+    yield from _dry(_asked(task), {} if built is None else built)
+
+
+def _asked(task: PlannedCell) -> list[Training]:
     assert task.experiment.run_cell is not None
     asking = task.experiment.run_cell(blank(task.cell.run, task.settings), task.cell.part, False)
     wanted = next(asking)
     asking.close()
-    done: dict[str, nn.Module] = {}
-    for one in wanted:
-        yield from _dry(one, done)
+    return wanted
 
 
-def _dry(wanted: Training, done: dict[str, nn.Module]) -> Iterator[tuple[Training, training.Job]]:
-    """The trainings of one network and of those that it needs, which come to `done`."""
-    if wanted.key in done:
-        return
-    for other in wanted.needs:
-        yield from _dry(other, done)
-    needed = [done[other.key] for other in wanted.needs]
-    network = wanted.build(*needed)
-    job = wanted.job(network, *needed)
-    if job is not None:
-        yield wanted, job
-    done[wanted.key] = wanted.finish(network, *needed)
+def _in_order(asked: Iterable[Training]) -> list[Training]:
+    """Trainings and those that they need, each once and after what it needs."""
+    found: dict[str, Training] = {}
+    for one in asked:
+        found |= {other.key: other for other in _in_order(one.needs) if other.key not in found}
+        found.setdefault(one.key, one)
+    return list(found.values())
+
+
+def _dry(asked: Iterable[Training], built: dict[str, nn.Module]) -> Iterator[tuple[Training, training.Job]]:
+    for one in _in_order(asked):
+        if one.key not in built:
+            needed = [built[other.key] for other in one.needs]
+            network = one.build(*needed)
+            job = one.job(network, *needed)
+            if job is not None:
+                yield one, job
+            built[one.key] = one.finish(network, *needed)
 
 
 @lru_cache(maxsize=64)
@@ -155,9 +174,13 @@ def _cost(task: PlannedCell, wanted: Training, job: training.Job) -> Cost:
     rows = sum(one[0].numel() * (2 if one.is_meta else one.element_size()) for one in tensors)
     return Cost(
         wanted.label, job.label, (wanted.setup.architecture, wanted.makes_images), wanted.key, wanted.kept,
-        None if wanted.setup.seed == task.cell.seed else wanted.setup.seed,
+        _own_seed(wanted, task.cell),
         images - images % batch, batch, job.epochs, operations(job), images * rows + 16 * weights,
     )  # fmt: skip
+
+
+def _own_seed(wanted: Training, cell: Cell) -> int | None:
+    return None if wanted.setup.seed == cell.seed else wanted.setup.seed
 
 
 _counted: dict[str, float] = {}
@@ -165,7 +188,7 @@ _counted: dict[str, float] = {}
 
 def per_image(wanted: Training) -> float:
     """Operations of a training step per image, of a training in a `blank` setup (see `operations`)."""
-    return next(operations(job) for one, job in _dry(wanted, {}) if one is wanted)
+    return next(operations(job) for one, job in _dry([wanted], {}) if one is wanted)
 
 
 def operations(job: training.Job) -> float:

@@ -9,9 +9,9 @@ import time
 import torch
 from torch import Tensor
 
+from cladec_companion.papers.cdeepex.contrast.trainings import LAYER, RECIPE, discriminator
 from cladec_companion.papers.cdeepex.generators import autoencoder
 from cladec_companion.papers.cdeepex.optimisation import Search, Solution, Start, begin, solve
-from cladec_companion.papers.cdeepex.trainings import LAYER, RECIPE, discriminator
 from cladec_core import data, networks, training
 
 EPOCHS = 3  # of the classifier and of the decoder, on digits

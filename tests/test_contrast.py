@@ -13,9 +13,7 @@ from cladec_companion.commands.explain import contrasts as contrasts_of_report
 from cladec_companion.papers.cdeepex import contrasts, scenes
 from cladec_companion.papers.cdeepex.contrast import claims, figures
 from cladec_companion.papers.cdeepex.contrast.experiment import GENERATORS, KINDS, OURS, Bench
-from cladec_companion.papers.cdeepex.explainer import Contrast
-from cladec_companion.papers.cdeepex.generators import Generator
-from cladec_companion.papers.cdeepex.measured import (
+from cladec_companion.papers.cdeepex.contrast.metrics import (
     Asked,
     answered,
     as_long,
@@ -24,8 +22,10 @@ from cladec_companion.papers.cdeepex.measured import (
     of_both,
     of_search,
 )
+from cladec_companion.papers.cdeepex.contrast.trainings import MAPS, discriminator
+from cladec_companion.papers.cdeepex.explainer import Contrast
+from cladec_companion.papers.cdeepex.generators import Generator
 from cladec_companion.papers.cdeepex.optimisation import UNMET, Search
-from cladec_companion.papers.cdeepex.trainings import MAPS, discriminator
 from cladec_companion.papers.xai.attribution import Around
 from cladec_companion.records.record import Record
 from cladec_companion.report import report

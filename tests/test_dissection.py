@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cladec_companion.papers.xai import dissection
-from cladec_companion.papers.xai.units import knowing
+from cladec_companion.papers.xai.units import network_dissection
 from cladec_core.errors import UsageError
 
 
@@ -143,7 +143,7 @@ def test_seams_are_no_part_of_what_chance_matches(made):
     assert others.without_seams().concepts == made.concepts[:-2]
     assert torch.equal(others.without_seams().masks, others.masks[:-2])
     counted, null = (
-        knowing._counted(dissection.overlaps(seam, of)[0], of) for of in (made, others.without_seams())
+        network_dissection._counted(dissection.overlaps(seam, of)[0], of) for of in (made, others.without_seams())
     )  # fmt: skip
     assert counted["unique"] == counted["unique_objects"] == 0
     assert counted["detectors"] == 1
@@ -152,6 +152,6 @@ def test_seams_are_no_part_of_what_chance_matches(made):
 
 
 def test_what_never_changes_comes_with_nothing():
-    assert knowing.together([0.1, 0.5, 0.9], [0.0, 1.0, 3.0]) == pytest.approx(1)
-    assert knowing.together([0.1, 0.5, 0.9], [2.0, 2.0, 2.0]) == 0
-    assert knowing.together([0.1, 0.1, 0.1], [0.0, 1.0, 3.0]) == 0
+    assert network_dissection.together([0.1, 0.5, 0.9], [0.0, 1.0, 3.0]) == pytest.approx(1)
+    assert network_dissection.together([0.1, 0.5, 0.9], [2.0, 2.0, 2.0]) == 0
+    assert network_dissection.together([0.1, 0.1, 0.1], [0.0, 1.0, 3.0]) == 0

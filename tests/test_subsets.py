@@ -9,7 +9,7 @@ from cladec_companion.book.notebook import class_names
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import settings_for
-from cladec_companion.papers.cladec.layered import last_convolution
+from cladec_companion.papers.cladec.layer_parameters import last_convolution
 from cladec_companion.papers.cladec.subsets import claims, figures
 from cladec_companion.papers.cladec.subsets import experiment as subsets
 from cladec_companion.papers.cladec.subsets.settings import Part

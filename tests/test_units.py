@@ -14,7 +14,8 @@ from cladec_companion.papers import CHAPTERS
 from cladec_companion.papers.xai import colours, maximisation
 from cladec_companion.papers.xai.attribution.around import blurred
 from cladec_companion.papers.xai.maximisation import Climb, Prior
-from cladec_companion.papers.xai.units import claims, figures, seeing, wanting
+from cladec_companion.papers.xai.units import activation_maximisation as wanted
+from cladec_companion.papers.xai.units import claims, colour_channels, figures
 from cladec_companion.papers.xai.units.common import evenly
 from cladec_companion.papers.xai.units.settings import UnitsSettings
 from cladec_companion.records.record import read_record
@@ -266,27 +267,27 @@ def test_maximised_colours_tell_what_a_network_was_fed_and_reconstructions_do_no
     real = colours.class_colours(setup.data.train_images, setup.data.train_labels, classes)
     shares = {}
     copy = nn.Sequential(nn.Identity(), nn.Identity())
-    for name, order in ((seeing.RIGHT, [0, 1, 2]), (seeing.BUG, [1, 2, 0])):
-        painter = colours.Unswap() if name == seeing.BUG else nn.Identity()
-        program = seeing.Program(name, Linear(order), nn.Identity(), painter)
+    for name, order in ((colour_channels.RIGHT, [0, 1, 2]), (colour_channels.BUG, [1, 2, 0])):
+        painter = colours.Unswap() if name == colour_channels.BUG else nn.Identity()
+        program = colour_channels.Program(name, Linear(order), nn.Identity(), painter)
         assert program.network(program.fed(setup.data.test_images)).argmax(1).eq(setup.data.test_labels).all()
-        for method, images in seeing._explained(setup, program, copy, classes):
+        for method, images in colour_channels._explained(setup, program, copy, classes):
             lean = colours.leaning(images, real)
-            shares[name, method] = ((lean > 0) == (name == seeing.RIGHT)).double().mean().item()
-    assert shares[seeing.RIGHT, "none"] == shares[seeing.BUG, "none"] == 1
-    assert shares[seeing.RIGHT, "dgn_refae"] == shares[seeing.BUG, "dgn_refae"] == 1
+            shares[name, method] = ((lean > 0) == (name == colour_channels.RIGHT)).double().mean().item()
+    assert shares[colour_channels.RIGHT, "none"] == shares[colour_channels.BUG, "none"] == 1
+    assert shares[colour_channels.RIGHT, "dgn_refae"] == shares[colour_channels.BUG, "dgn_refae"] == 1
     for method in ("cladec", "refae"):
-        assert (shares[seeing.RIGHT, method], shares[seeing.BUG, method]) == (1, 0)
+        assert (shares[colour_channels.RIGHT, method], shares[colour_channels.BUG, method]) == (1, 0)
 
 
 def test_the_best_images_of_a_unit_are_those_that_activate_it_most(on):
     setup = Setup(coloured_data(), "vgg11", 0, settings_for(UnitsSettings, "smoke"), on)
-    bench = wanting.Bench(setup, *[Linear([0, 1, 2])] * 4, "logits")
-    asked = wanting.Question(bench, wanting.CLASSES, Linear([0, 1, 2]), torch.tensor([2, 0]))
+    bench = wanted.Bench(setup, *[Linear([0, 1, 2])] * 4, "logits")
+    asked = wanted.Question(bench, wanted.CLASSES, Linear([0, 1, 2]), torch.tensor([2, 0]))
     best = asked.best_real
     strength = setup.data.test_images.mean((2, 3))
     for place, unit in enumerate((2, 0)):
-        highest = strength[:, unit].topk(wanting.STARTS).values
+        highest = strength[:, unit].topk(wanted.STARTS).values
         assert torch.allclose(best.mean((2, 3))[place * 3 : place * 3 + 3, unit], highest, atol=1e-6)
     found = asked.judged(best)
     assert found["highest"].tolist() == [1.0] * 6
@@ -300,7 +301,7 @@ def test_the_best_images_of_a_unit_are_those_that_activate_it_most(on):
 
 
 def strength_of(images, units):
-    return images.mean((2, 3)).gather(1, torch.tensor(units).repeat_interleave(wanting.STARTS).unsqueeze(1)).squeeze(1)
+    return images.mean((2, 3)).gather(1, torch.tensor(units).repeat_interleave(wanted.STARTS).unsqueeze(1)).squeeze(1)
 
 
 # ---- the chapter

@@ -1,6 +1,6 @@
 """Why this class and not that one? The experiments of CDeepEx, and ClaDec's decoder as its generator."""
 
-from cladec_companion.papers.cdeepex.settings import EXPERIMENTS, ContrastSettings, cells
+from cladec_companion.papers.cdeepex.contrast.settings import EXPERIMENTS, ContrastSettings, cells
 from cladec_companion.papers.chapter import Chapter, InModule
 
 CHAPTER = Chapter(

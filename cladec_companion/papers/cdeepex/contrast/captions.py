@@ -4,7 +4,7 @@ from cladec_companion.evidence.tables import DATASET_NAMES
 from cladec_companion.papers.cdeepex.contrast.claims import column, evidence
 from cladec_companion.papers.cdeepex.contrast.experiment import FREE, GENERATORS, NETWORKS, OURS, PICTURED, UNBIASED
 from cladec_companion.papers.cdeepex.contrast.figures import NAMES, with_networks
-from cladec_companion.papers.cdeepex.measured import ENERGY
+from cladec_companion.papers.cdeepex.contrast.metrics import ENERGY
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages
 

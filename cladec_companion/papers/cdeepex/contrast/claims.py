@@ -30,8 +30,8 @@ from cladec_companion.evidence.measurements import Place, evidence_of, where
 from cladec_companion.evidence.thresholds import RESEMBLES, Threshold
 from cladec_companion.evidence.trends import LEAST, slope
 from cladec_companion.papers.cdeepex.contrast.experiment import EQUAL, FREE, NETWORKS, OURS, UNBIASED
+from cladec_companion.papers.cdeepex.contrast.ladder import RUNGS
 from cladec_companion.papers.cdeepex.contrasts import METHODS
-from cladec_companion.papers.cdeepex.ladder import RUNGS
 from cladec_companion.records.record import Record
 
 MOSTLY = Threshold("consistently, most", 0.5, "share of the images: more than half of them", "2026-11-22")

@@ -13,10 +13,8 @@ from cladec_companion.engine.setup import Setup
 from cladec_companion.engine.trainings import Training
 from cladec_companion.papers.cdeepex import contrasts, scenes
 from cladec_companion.papers.cdeepex import generators as drawing
-from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
-from cladec_companion.papers.cdeepex.generators import of_trained
-from cladec_companion.papers.cdeepex.ladder import ladder
-from cladec_companion.papers.cdeepex.measured import (
+from cladec_companion.papers.cdeepex.contrast.ladder import ladder
+from cladec_companion.papers.cdeepex.contrast.metrics import (
     OVER,
     Asked,
     answered,
@@ -26,15 +24,17 @@ from cladec_companion.papers.cdeepex.measured import (
     of_both,
     of_search,
 )
-from cladec_companion.papers.cdeepex.optimisation import Search, Start
-from cladec_companion.papers.cdeepex.settings import ContrastSettings
-from cladec_companion.papers.cdeepex.trainings import (
+from cladec_companion.papers.cdeepex.contrast.settings import ContrastSettings
+from cladec_companion.papers.cdeepex.contrast.trainings import (
     MAPS,
     DiscriminatorTraining,
     GeneratorTraining,
     LayerTraining,
     settings_of,
 )
+from cladec_companion.papers.cdeepex.explainer import Contrast, Contrasted
+from cladec_companion.papers.cdeepex.generators import of_trained
+from cladec_companion.papers.cdeepex.optimisation import Search, Start
 from cladec_companion.papers.cdeepex.vae import VAE
 from cladec_companion.papers.cdeepex.wgan import WGAN
 from cladec_companion.papers.xai.attribution import Around

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cladec_companion.papers.cladec.layered import LayeredSettings
+from cladec_companion.papers.cladec.layer_parameters import LayeredSettings
 from cladec_companion.records.settings import classifiers, data_sets, epochs_of, images_used, parameter
 from cladec_core import networks
 from cladec_core.errors import UsageError

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cladec_companion.papers.cladec.layered import LayeredSettings
+from cladec_companion.papers.cladec.layer_parameters import LayeredSettings
 from cladec_companion.records.settings import (
     WIDTHS,
     classifiers,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cladec_companion.papers.cladec.layered import LayeredSettings
+from cladec_companion.papers.cladec.layer_parameters import LayeredSettings
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cladec_companion.papers.cladec.layered import LayeredSettings, layer_cells
+from cladec_companion.papers.cladec.layer_parameters import LayeredSettings, layer_cells
 from cladec_companion.papers.xai.attribution.methods import METHODS, SALIENCE
 from cladec_companion.records.settings import check_axis, parameter
 from cladec_core.data import SIZE

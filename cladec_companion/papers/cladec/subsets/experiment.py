@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cladec_companion.engine.runner import CellRun
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.layered import last_convolution
+from cladec_companion.papers.cladec.layer_parameters import last_convolution
 from cladec_companion.papers.cladec.shared import sample_indices
 from cladec_companion.papers.cladec.subsets.settings import FLOORS, Part
 from cladec_companion.records.samples import as_uint8, places, scored

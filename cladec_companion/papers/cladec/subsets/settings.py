@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cladec_companion.papers.cladec.layered import last_convolution
+from cladec_companion.papers.cladec.layer_parameters import last_convolution
 from cladec_companion.records.settings import Settings, data_sets, epochs_of, parameter
 from cladec_core.errors import UsageError
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
-from cladec_companion.papers.cladec.layered import LayeredSettings
+from cladec_companion.papers.cladec.layer_parameters import LayeredSettings
 from cladec_companion.papers.cladec.user_study.settings import UserStudySettings
 from cladec_companion.records.files import model_cache
 from cladec_companion.records.samples import as_uint8

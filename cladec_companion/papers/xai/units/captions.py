@@ -5,9 +5,9 @@ import pandas as pd
 from cladec_companion.evidence.tables import DATASET_NAMES
 from cladec_companion.papers.xai.dissection import DETECTS
 from cladec_companion.papers.xai.maximisation import PRIORS
+from cladec_companion.papers.xai.units.activation_maximisation import CLASSES, GENERATORS, TITLES
 from cladec_companion.papers.xai.units.claims import column, evidence, layers_of
-from cladec_companion.papers.xai.units.knowing import CHANCE, OWN, TURNED
-from cladec_companion.papers.xai.units.wanting import CLASSES, GENERATORS, TITLES
+from cladec_companion.papers.xai.units.network_dissection import CHANCE, OWN, TURNED
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages
 

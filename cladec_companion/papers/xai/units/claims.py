@@ -21,10 +21,7 @@ from cladec_companion.evidence.measurements import evidence_of, where
 from cladec_companion.evidence.thresholds import ALMOST_ALWAYS, RESEMBLES, STRONG, Threshold
 from cladec_companion.evidence.trends import LEAST, slope
 from cladec_companion.papers.xai.maximisation import PRIORS
-from cladec_companion.papers.xai.units.knowing import CHANCE, FEWEST, OWN, TRAINED, TRAINING, TURNED
-from cladec_companion.papers.xai.units.seeing import AT as COLOURS
-from cladec_companion.papers.xai.units.seeing import BUG, RIGHT
-from cladec_companion.papers.xai.units.wanting import (
+from cladec_companion.papers.xai.units.activation_maximisation import (
     CLASSES,
     FAR,
     GENERATORS,
@@ -33,6 +30,9 @@ from cladec_companion.papers.xai.units.wanting import (
     STARTS_ALONE,
     TITLES,
 )
+from cladec_companion.papers.xai.units.colour_channels import AT as COLOURS
+from cladec_companion.papers.xai.units.colour_channels import BUG, RIGHT
+from cladec_companion.papers.xai.units.network_dissection import CHANCE, FEWEST, OWN, TRAINED, TRAINING, TURNED
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import by_depth
 

@@ -15,11 +15,7 @@ from cladec_companion.evidence.style import COLOURS, close_up, drawn, grid, pict
 from cladec_companion.evidence.tables import DATASET_NAMES
 from cladec_companion.papers.xai.dissection import DETECTS, SEAMS, TEXTURES
 from cladec_companion.papers.xai.maximisation import PRIORS
-from cladec_companion.papers.xai.units.claims import CHANCE_RIGHT, column, layers_of
-from cladec_companion.papers.xai.units.claims import EPOCHS as LENGTH
-from cladec_companion.papers.xai.units.knowing import CHANCE, OWN, TRAINED, TURNED
-from cladec_companion.papers.xai.units.seeing import AT, BUG, EXPLAINED, RIGHT
-from cladec_companion.papers.xai.units.wanting import (
+from cladec_companion.papers.xai.units.activation_maximisation import (
     CLASSES,
     FACTORS,
     FAR,
@@ -31,6 +27,10 @@ from cladec_companion.papers.xai.units.wanting import (
     SWEPT,
     TITLES,
 )
+from cladec_companion.papers.xai.units.claims import CHANCE_RIGHT, column, layers_of
+from cladec_companion.papers.xai.units.claims import EPOCHS as LENGTH
+from cladec_companion.papers.xai.units.colour_channels import AT, BUG, EXPLAINED, RIGHT
+from cladec_companion.papers.xai.units.network_dissection import CHANCE, OWN, TRAINED, TURNED
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, runs_of
 

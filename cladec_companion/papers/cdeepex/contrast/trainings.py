@@ -8,7 +8,7 @@ from torch import nn
 
 from cladec_companion.engine.trainings import Setup, Training, fresh_weights, shape_of
 from cladec_companion.papers.cdeepex import fitting
-from cladec_companion.papers.cdeepex.settings import ContrastSettings
+from cladec_companion.papers.cdeepex.contrast.settings import ContrastSettings
 from cladec_companion.papers.cdeepex.vae import VAE
 from cladec_companion.papers.cdeepex.wgan import CRITIC_STEPS, WGAN
 from cladec_core import data, networks, training

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cladec_companion.engine.setup import Setup
+from cladec_companion.papers.cdeepex.contrast.trainings import exact
 from cladec_companion.papers.cdeepex.scenes import EIGHT
-from cladec_companion.papers.cdeepex.trainings import exact
 from cladec_core import training
 
 RUNGS = (0.0, 0.3, 0.6, 0.99)  # accuracies on the class at which the paper keeps the classifier

@@ -13,12 +13,12 @@ from cladec_companion.commands import main as cli
 from cladec_companion.commands.shared import parse_changes
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED
 from cladec_companion.papers import CHAPTERS, settings_for
-from cladec_companion.papers.cladec import general
+from cladec_companion.papers.cladec import claims_without_tables as without_tables
 from cladec_companion.records.files import ROOT
 from cladec_companion.records.record import find_records
 from tests.made_up import as_claimed, made_up
 
-DECIDE = {claim.key: claim.decide for claim in general.CLAIMS}
+DECIDE = {claim.key: claim.decide for claim in without_tables.CLAIMS}
 
 
 def record(values=as_claimed, train_images=20_000, epochs=4, noise=1.1, **trainings):
@@ -48,17 +48,17 @@ def record(values=as_claimed, train_images=20_000, epochs=4, noise=1.1, **traini
 
 
 def decide(key, *records):
-    return DECIDE[key](general.evidence(*records[:1], records[1:]))
+    return DECIDE[key](without_tables.evidence(*records[:1], records[1:]))
 
 
 def test_costs_are_per_epoch_and_on_one_device():
     found = record(classifier=80.0, conv2=(10.0, 30.0), conv3=(5.0, 5.0))
     # (10 + 30) / 4 epochs over 80 / 8 epochs
-    assert general.costs(found).droplevel([0, 1, 2]).to_dict() == {"conv2": 1.0, "conv3": 0.25}
+    assert without_tables.costs(found).droplevel([0, 1, 2]).to_dict() == {"conv2": 1.0, "conv3": 0.25}
     found.cells["fashion_mnist/vgg11/conv3/0"]["run"] = 1  # another device: no classifier to compare with
-    assert list(general.costs(found).index.get_level_values("layer")) == ["conv2"]
+    assert list(without_tables.costs(found).index.get_level_values("layer")) == ["conv2"]
     del found.cells["fashion_mnist/vgg11/conv2/0"]["trainings"]["RefAE conv2"]  # it came from the cache
-    assert general.costs(found).empty
+    assert without_tables.costs(found).empty
 
 
 def test_the_cost_of_an_explanation_is_judged_within_a_factor():
@@ -74,7 +74,7 @@ def test_the_cost_of_an_explanation_is_judged_within_a_factor():
 
 def test_the_noise_of_a_timing_is_how_far_equal_trainings_differ():
     layers = {f"conv{number}": (10.0, 30.0) for number in range(2, 8)}
-    noise, freedom = general.timing_noise(record(classifier=80.0, noise=2.0, **layers))
+    noise, freedom = without_tables.timing_noise(record(classifier=80.0, noise=2.0, **layers))
     assert freedom == 11
     assert noise == pytest.approx(math.log(2) / 2 * math.sqrt(12 / 11))
     assert decide("B50", record(classifier=80.0, noise=1.1, **layers)).verdict == HOLDS
@@ -205,4 +205,4 @@ def test_a_loss_that_was_falling_with_fewer_images_bars_the_comparison():
 
 
 def test_the_paper_prints_nothing_that_could_decide():
-    assert {decide(general.printed()).verdict for decide in DECIDE.values()} == {NOT_APPLICABLE}
+    assert {decide(without_tables.printed()).verdict for decide in DECIDE.values()} == {NOT_APPLICABLE}

@@ -1,7 +1,8 @@
 """A CUDA device that is not there: its tensors are on the CPU, and code that could not run on the real one fails.
 
 What a device would refuse is refused: an operation on tensors of both sides, and NumPy's view of the device's memory.
-Streams, graphs and generators stand still: of these, only the calls are seen.
+Streams, graphs and generators stand still: of these, only the calls are seen. Within a backward pass nothing is
+refused: torch makes gradients there as plain tensors.
 """
 
 import threading
@@ -45,6 +46,10 @@ class OnDevice(Tensor):
         found = super().__torch_function__(function, types, args, kwargs)
         # torch returns a gradient as it is, and made it as a plain tensor.
         return _sent(found) if function == Tensor.grad.__get__ and found is not None else found
+
+    def detach(self) -> "OnDevice":
+        """As a device's, also where torch makes a parameter of it within a backward hook, which knows no subclass."""
+        return _sent(super().detach())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnDevice":
         copied = self.detach().clone().requires_grad_(self.requires_grad)

@@ -15,8 +15,6 @@ from cladec_core.networks import convolutions
 from cladec_core.training import loop
 from tests.pretend_cuda import pretend_cuda
 
-# zennit makes parameters of weights inside of its hooks, which the pretended tensors do not allow: untested on CUDA.
-BEYOND = ("heatmaps", "shifts")
 FEW = {
     "train_limit": 48, "amounts": [48], "test_limit": 32, "layers": [-1], "alphas": [0.9], "sizes": [10],
     "disjoint_count": 1, "random_repeats": 0, "explained": 2, "outer": 2, "starting_steps": 2,
@@ -71,7 +69,7 @@ def test_the_pretended_device_refuses_what_a_real_one_would(cuda):
 
 
 @pytest.mark.filterwarnings("ignore:.*images are few")
-@pytest.mark.parametrize("name", [name for name, one in CHAPTERS.items() if one.cells and name not in BEYOND])
+@pytest.mark.parametrize("name", [name for name, one in CHAPTERS.items() if one.cells])
 def test_an_experiment_finds_on_cuda_what_it_finds_on_a_cpu(name, both, same_arithmetic, free, tmp_path, monkeypatch):
     """With graphs, and two seeds side by side."""
     known = {item.name for item in fields(CHAPTERS[name].settings)}

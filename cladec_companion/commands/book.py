@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """Execute notebooks with papermill and render a page of each; finished cells of a record are not trained again.
 
-    Example: `cladec run layers --profile quick --set layers=[-1,-2] --set seeds=[0,1]`
+    Example: `cladec run layers --profile quick --set 'layers=[-1,-2]' --set 'seeds=[0,1]'`
     """
     values = parse_changes(changes)
     check_profile(profile)

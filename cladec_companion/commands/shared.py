@@ -151,7 +151,7 @@ def parse_changes(changes: list[str] | None) -> dict[str, Any]:
     for change in changes or []:
         name, equals, value = change.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"--set {change!r} has no value; valid: NAME=VALUE, such as --set seeds=[0,1].")
+            raise UsageError(f"--set {change!r} has no value; valid: NAME=VALUE, such as --set 'seeds=[0,1]'.")
         try:
             parsed[name.strip()] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError, RecursionError) as error:  # too many digits; too many brackets

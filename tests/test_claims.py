@@ -108,6 +108,30 @@ def test_an_undecided_claim_says_what_would_decide_it():
     found = judge([sample("", values)], "x")
     assert f"about {sample('', values).needed} seeds would decide" in found.evidence
     assert judge([], "x", lacking="needs two networks").evidence == "needs two networks"
+    assert found.plus("; and a remark").missing == found.missing == f"{found.evidence.rsplit('; ', 1)[1]}"
+    assert judge([CLEAR], "x").missing == ""
+
+
+def test_enough_that_are_clear_one_by_one_may_be_chance_together():
+    """Eleven weak ones of eighteen where ten are needed: each alone would do."""
+    weak = [part(0.2) for _ in range(11)]
+    found = judge([*weak, *[OPPOSITE] * 5, NEAR, NEAR], "x", at_least(10))
+    assert {one.reading for one in weak} == {"for"}
+    assert found.verdict == UNDECIDED
+    assert "x in 11 of 18" in found.evidence
+    assert found.missing == "enough of them are as claimed, one by one; over all 18 together, chance is not excluded"
+
+
+def test_a_few_open_and_opposite_comparisons_are_named_beside_the_ends():
+    near, against = (
+        measured(what, effect, 0.1, np.inf, 1, by="") for what, effect in (("near", 0.1), ("against", -0.5))
+    )
+    least = measured("least", -1.0, 0.1, np.inf, 1, by="")
+    told = judge([CLEAR, CLEAR, near, against, least], "x").evidence
+    assert f"open near: {near.text}" in told
+    assert f"opposite against: {against.text}" in told
+    assert told.count("least: ") == 1
+    assert "open" not in judge([CLEAR] * 5, "x").evidence
     assert "too near to the limit" in judge([sample("", [1.0, -0.9999])], "x").evidence
 
 

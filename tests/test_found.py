@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from cladec_companion.book import found, provenance
-from cladec_companion.evidence.claims import FAILS, HOLDS, Verdict, at_least, every_part, judge
+from cladec_companion.evidence.claims import FAILS, HOLDS, at_least, every_part, judge, undecided
 from cladec_companion.evidence.comparisons import ABOVE, sample
 from cladec_companion.papers import CHAPTERS, PAPERS
 from tests.made_up import as_claimed, made_up
@@ -119,11 +119,8 @@ def test_no_record_at_all():
 
 def test_what_would_decide_is_short():
     listed = ", ".join(f"layer {number}: 1.0" for number in range(20))
-    assert Verdict("undecided", f"x in 1 of 2; about 4 timings would decide ({listed})").missing == (
-        "about 4 timings would decide"
-    )
-    told = f"x in 1 of 2 ({listed}); open because of: not converged: RefAE at -3; a single run"
-    assert Verdict("undecided", told).missing == "not converged: RefAE at -3; a single run"
+    found = undecided(f"about 4 timings would decide ({listed})").plus("; a remark")
+    assert found.missing == "about 4 timings would decide"
 
 
 def test_a_result_shows_its_picture_once(rows):

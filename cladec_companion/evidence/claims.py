@@ -31,6 +31,8 @@ NOT_COMPARABLE, NOT_APPLICABLE = "not comparable", "not applicable"
 STATES = (HOLDS, FAILS, UNDECIDED, NOT_COMPARABLE, NOT_APPLICABLE)
 SIGNIFICANT = 0.05
 LISTED = 3  # comparisons that a verdict names one by one; of more it names the ends
+NAMED = 2  # of more, open and opposite ones that it names, too, if they are so few
+OBSTACLES = "open because of: "
 
 __all__ = [
     "EVERY", "FAILS", "FAIR", "HOLDS", "MOST", "NINE_IN_TEN", "NOT_APPLICABLE", "NOT_COMPARABLE", "RUN", "SIGNIFICANT",
@@ -77,6 +79,8 @@ class Verdict:
         Of a claim that says several things at once, the verdict on each by its name.
     quantifier
         How many of the comparisons it took; None where they were not counted.
+    open_because
+        What keeps it open, and so what would decide it; empty for a claim that is decided.
     """
 
     verdict: str
@@ -85,6 +89,7 @@ class Verdict:
     p: float = np.nan
     named: Mapping[str, "Verdict"] = field(default_factory=dict)
     quantifier: Quantifier | None = None
+    open_because: str = ""
 
     @property
     def parts(self) -> tuple["Verdict", ...]:
@@ -99,10 +104,10 @@ class Verdict:
     @property
     def missing(self) -> str:
         """What keeps an open claim open, and so what would decide it: of its open parts, without long lists."""
-        if waiting := {name: part.missing for name, part in self.named.items() if part.verdict not in (HOLDS, FAILS)}:
-            return "; ".join(f"{name}: {told}" for name, told in waiting.items())
-        told = re.sub(r" ?\([^()]{60,}\)", "", self.evidence)
-        return (told.partition("open because of: ")[2] or told.rsplit("; ", 1)[-1]).strip()
+        if self.open_because:
+            return re.sub(r" ?\([^()]{60,}\)", "", self.open_because).strip()
+        waiting = {name: part.missing for name, part in self.named.items() if part.verdict not in (HOLDS, FAILS)}
+        return "; ".join(f"{name}: {told}" for name, told in waiting.items())
 
     def plus(self, more: str) -> "Verdict":
         """The same verdict with more behind it."""
@@ -141,17 +146,17 @@ class Claim:
 
 def undecided(why: str) -> Verdict:
     """No verdict, and what would bring one."""
-    return Verdict(UNDECIDED, why)
+    return Verdict(UNDECIDED, why, open_because=why)
 
 
 def not_comparable(why: str) -> Verdict:
     """No verdict, since the run is too short for what is stated."""
-    return Verdict(NOT_COMPARABLE, why)
+    return Verdict(NOT_COMPARABLE, why, open_because=why)
 
 
 def not_applicable(why: str) -> Verdict:
     """No verdict, since no result could speak against what is stated, or no number is stated."""
-    return Verdict(NOT_APPLICABLE, why)
+    return Verdict(NOT_APPLICABLE, why, open_because=why)
 
 
 def by_construction(why: str, numbers: Iterable[Comparison]) -> Verdict:
@@ -269,10 +274,14 @@ def judge(
     p_for, p_against = ([1.0 if c.obstacle else getattr(c, side) for c in found] for side in ("p_for", "p_against"))
     holds, fails = partial_conjunction(p_for, needed), partial_conjunction(p_against, m - needed + 1)
     verdict = HOLDS if holds <= TAIL else FAILS if fails <= TAIL else UNDECIDED
-    told = _told(found, what, needed)
+    told, why = _told(found, what, needed), ""
     if verdict == UNDECIDED:
-        told += f"; {_would_decide(found, needed)}"
-    return Verdict(verdict, told, found, min(1.0, 2 * min(holds, fails)), quantifier=quantifier)
+        why = _would_decide(found, needed)
+        told += f"; {why}"
+    return Verdict(
+        verdict, told, found, min(1.0, 2 * min(holds, fails)), quantifier=quantifier,
+        open_because=why.removeprefix(OBSTACLES),
+    )  # fmt: skip
 
 
 def _told(found: Sequence[Comparison], what: str, needed: int) -> str:
@@ -285,8 +294,12 @@ def _told(found: Sequence[Comparison], what: str, needed: int) -> str:
     if m <= LISTED:
         shown = [f"{c.what}: {c.text}" if c.what else c.text for c in found]
     else:
-        ends = min(found, key=lambda c: c.effect), max(found, key=lambda c: c.effect)
-        shown = [f"{name} {c.what}: {c.text}" for name, c in zip(("lowest", "highest"), ends, strict=True)]
+        named = {"lowest": [min(found, key=lambda c: c.effect)], "highest": [max(found, key=lambda c: c.effect)]}
+        ends = [c for one in named.values() for c in one]
+        for kind, name in ((AGAINST, "opposite"), (OPEN, "open")):
+            if counts[kind] <= NAMED:
+                named[name] = [c for c in found if c.reading == kind and c not in ends]
+        shown = [f"{name} {c.what}: {c.text}" for name, those in named.items() for c in those]
     caveats = _joined(c.caveat for c in found)
     return ", ".join(said) + f" ({'; '.join(shown)})" + (f"; {caveats}" if caveats else "")
 
@@ -307,8 +320,10 @@ def _would_decide(found: Sequence[Comparison], needed: int) -> str:
     """What would settle a claim: fewer obstacles, or so many runs if effects and spreads stayed as they are."""
     obstacles = _joined(c.obstacle for c in found)
     if obstacles:
-        return f"open because of: {obstacles}"
+        return f"{OBSTACLES}{obstacles}"
     m = len(found)
+    if sum(c.reading == FOR for c in found) >= needed:
+        return f"enough of them are as claimed, one by one; over all {m} together, chance is not excluded"
     for runs in sorted({c.needed for c in found if c.reading == OPEN and c.needed}):
         settled = [c for c in found if c.reading != OPEN or (c.needed and c.needed <= runs)]
         agree = sum(c.reading == FOR or (c.reading == OPEN and _inside(c)) for c in settled)
@@ -338,7 +353,10 @@ def every_part(parts: Mapping[str, Verdict]) -> Verdict:
         failing = [part.p for part in parts.values() if part.verdict == FAILS]
         # The opposite of one part is enough, and each of them was tried.
         smallest = min(1.0, len(parts) * min(failing))
-        return Verdict(FAILS if smallest <= SIGNIFICANT else UNDECIDED, told, comparisons, smallest, each)
+        if smallest <= SIGNIFICANT:
+            return Verdict(FAILS, told, comparisons, smallest, each)
+        why = f"one of {len(parts)} parts may fail by chance (p = {smallest:.2g}, corrected for their number)"
+        return Verdict(UNDECIDED, f"{told}; {why}", comparisons, smallest, each, open_because=why)
     if len(verdicts) == 1:
         return Verdict(verdicts.pop(), told, comparisons, max(p, default=np.nan), each)
     return Verdict(UNDECIDED, told, comparisons, max(p, default=np.nan), each)

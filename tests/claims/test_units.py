@@ -41,6 +41,11 @@ def shifted(unlike):
     return {(CLASSES, "none_mean", "unlike"): unlike}
 
 
+def searched_by_nobody(unlike):
+    """The mean image."""
+    return {(CLASSES, "mean", "unlike"): unlike}
+
+
 def reached(share, *more):
     """The network takes so many of the images for the class."""
     return {(CLASSES, name, "highest"): share for name in (*LATENT, *more)}
@@ -63,7 +68,8 @@ CASES = {
     "L39": [of_classes("unlike", x, 0.9, PRIORS) | shifted(0.9) for x in (0.5, 1.2)],
     "L40": [of_classes("sure", x, -2.0, ("jitter",)) for x in (-0.5, -4.0)],
     "L41": [of_classes("unlike", x, 0.9, ("mean_start",)) | shifted(0.8) for x in (0.5, 1.2)],
-    "L42": [reached(1.0, "all") | of_classes("unlike", x, 0.7, LATENT, "all") for x in (0.4, 0.9)],
+    "L42": [reached(1.0, "all") | of_classes("unlike", x, 0.7, LATENT, "all") | searched_by_nobody(0.6)
+            for x in (0.4, 0.9)],
     "L43": [reached(1.0) | of_classes("spread", x, 0.6, LATENT, "cladec") | {(CLASSES, "refae", "spread"): 0.6}
             for x in (0.1, 0.9)],
     "L44": [of_classes("alike", x, 0.02, ("none_far", "all_far"), "starts") for x in (0.9, 0.1)],
@@ -125,6 +131,19 @@ def test_images_that_maximise_nothing_do_not_show_that_a_latent_space_helps(key)
         found = DECIDE[key](claims.evidence(record(CASES[key][1] | {(CLASSES, "all", "highest"): 0.2})))
         assert found.verdict == UNDECIDED
         assert "too few of the class: all of these" in found.evidence
+
+
+def test_a_latent_space_has_to_beat_the_mean_image_that_nobody_searched_for():
+    found = DECIDE["L42"](claims.evidence(record(CASES["L42"][0] | searched_by_nobody(0.3))))
+    assert found.verdict == UNDECIDED
+    assert "the mean image without a search is as much like real images (+0.100)" in found.evidence
+    assert DECIDE["L42"](claims.evidence(record(CASES["L42"][1] | searched_by_nobody(0.3)))).verdict == FAILS
+
+
+def test_counts_of_all_layers_and_of_a_random_basis_stand_beside_the_slope():
+    numbers = layers("units", "unique", 3.0, 9.0, 1.0, 8.0) | layers("turned", "unique", 1.0, 3.0, 5.0, 7.0)
+    told = DECIDE["L52"](claims.evidence(record(numbers))).evidence
+    assert "3.0, 9.0, 1.0, 8.0 from the first layer to the last, and 2.00 more per layer in a random basis" in told
 
 
 def test_a_mean_image_that_is_added_explains_what_a_mean_image_to_start_from_does():

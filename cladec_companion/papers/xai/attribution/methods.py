@@ -99,7 +99,8 @@ METHODS: dict[str, Method] = {
         "what each pixel adds compared with a black image, in shares that add up",
     ),
     "deeplift": Method(
-        "DeepLIFT", "gradients.deeplift", SALIENCE, "9.3", "as integrated gradients, in a single pass"
+        "DeepLIFT", "gradients.deeplift", SALIENCE, "9.3",
+        "what each pixel adds, nearly as integrated gradients, in two passes",
     ),
     "guided_backprop": Method(
         "Guided Backprop", "gradients.guided_backprop", SIGNAL, "22.2.2",
@@ -126,10 +127,12 @@ METHODS: dict[str, Method] = {
         "LRP-γ", "relevance.lrp_gamma", SALIENCE, "10.2", "whole features that speak for the class",
     ),
     "lrp_zb": Method(
-        "LRP-0, z-box at pixels", "relevance.lrp_zb", SALIENCE, "13.2.3", "gradient × input where grey counts",
+        "LRP-0, z-box at pixels", "relevance.lrp_zb", SALIENCE, "13.2.3",
+        "what gradient × input shows, where grey pixels count, too",
     ),
     "lrp_composite": Method(
-        "LRP, composite", "relevance.lrp_composite", SALIENCE, "10.3", "evidence for and against, layer by layer"
+        "LRP, composite", "relevance.lrp_composite", SALIENCE, "10.3", 
+        "evidence for and against, with a rule suited to each part of the network",
     ),
     "deep_taylor": Method(
         "Deep Taylor", "relevance.deep_taylor", SALIENCE, "10.2.3", "evidence for a class, never against it"

@@ -83,6 +83,7 @@ def _ranks(record: Record) -> str:
         return ""
     best, told = order.iloc[0], ""
     if "cladec" in order.index:
-        told = f"; {METHODS['cladec'].title} comes {list(order.index).index('cladec') + 1} of {len(order)}"
+        place = f"{list(order.index).index('cladec') + 1} of {len(order)}"
+        told = f"; {METHODS['cladec'].title}, which not every criterion can be asked of, comes {place}"
     interval = f", {best['low']:.1f} to {best['high']:.1f}" if best["n"] > 1 else ""
     return f"{METHODS[str(order.index[0])].title} has the best mean rank ({best['rank']:.1f}{interval}){told}."

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from cladec_companion.evidence import tables
 from cladec_companion.evidence.tables import DATASET_NAMES
 from cladec_companion.papers.xai.dissection import DETECTS
 from cladec_companion.papers.xai.maximisation import PRIORS
@@ -50,10 +51,12 @@ def _recognised(record: Record) -> str:
         return ""
     titles = {column(name, "unlike"): f"“{TITLES[name]}”" for name in (*WITH_PRIOR, *GENERATORS)}
     titles[column("all", "unlike")] = "all priors together"
-    best, without = str(alike.idxmax()), 1 - means[column("none", "unlike")]
+    shown, without = alike.map("{:.2f}".format), 1 - means[column("none", "unlike")]
+    best = shown[alike.idxmax()]
+    names = tables.joined(titles[str(name)] for name in shown.index[shown == best])
     return (
-        f"The images resemble a real one most with {titles[best]} (correlation {alike[best]:.2f}); without a prior "
-        f"the correlation is {without:.2f}."
+        f"Of the searches with a prior, the images of {names} resemble a real one most (correlation {best}); without a "
+        f"prior the correlation is {without:.2f}."
     )
 
 

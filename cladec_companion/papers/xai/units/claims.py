@@ -1,6 +1,6 @@
 """Claims L36-L54: what units want (chapter 4 of the book), and what they detect (chapter 12), on our networks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -18,6 +18,7 @@ from cladec_companion.evidence.claims import (
 )
 from cladec_companion.evidence.comparisons import ABOVE, BELOW, FOR, Region
 from cladec_companion.evidence.measurements import evidence_of, where
+from cladec_companion.evidence.tables import DATASET_NAMES
 from cladec_companion.evidence.thresholds import ALMOST_ALWAYS, RESEMBLES, STRONG, Threshold
 from cladec_companion.evidence.trends import LEAST, slope
 from cladec_companion.papers.xai.maximisation import PRIORS
@@ -26,6 +27,7 @@ from cladec_companion.papers.xai.units.activation_maximisation import (
     FAR,
     GENERATORS,
     HIDDEN,
+    MEAN,
     SHIFTED,
     STARTS_ALONE,
     TITLES,
@@ -185,9 +187,19 @@ def _latent(evidence: Evidence, rivals: Mapping[str, str], metric: str) -> list[
 
 
 def l42(evidence: Evidence) -> Verdict:
-    """Images from both latent spaces, of which the network takes over 90 % for the class, are more like real images."""
-    alike = _latent(evidence, dict.fromkeys(GENERATORS, "all"), "unlike")
-    return judge(alike, "more like real images than with all priors")
+    """Images from both latent spaces, of which the network takes over 90 % for the class, are more like real images.
+
+    A space counts where its images resemble real ones more than the mean image does, for which nobody searched.
+    """
+    alike = []
+    for name in GENERATORS:
+        controls = _less(evidence, CLASSES, name, MEAN, "unlike", BELOW)
+        for one, control in zip(_latent(evidence, {name: "all"}, "unlike"), controls, strict=True):
+            why = f"the mean image without a search is as much like real images ({control.effect:+.3f})"
+            alike.append(one.barred(why) if one.reading == FOR != control.reading else one)
+    sure = [c for name in GENERATORS for c in _less(evidence, CLASSES, name, "all", "sure")]
+    told = f"; another network is surer of the class in {sum(c.reading == FOR for c in sure)} of {len(sure)}"
+    return judge(alike, "more like real images than with all priors").plus(told if sure else "")
 
 
 def l43(evidence: Evidence) -> Verdict:
@@ -285,14 +297,23 @@ def layers_of(evidence: Evidence, run: tuple[str, str]) -> list[str]:
 
 def l52(evidence: Evidence) -> Verdict:
     """Of as many units of each layer, more detect concepts, seams apart, from layer to layer: the slope over layers."""
-    found = []
+    found, told = [], ""
     for run in _runs(evidence):
         layers = layers_of(evidence, run)
         if len(layers) >= LEAST:
             weights = slope(range(len(layers)))
-            terms = {(name, OWN, "unique"): weight for name, weight in zip(layers, weights, strict=True)}
-            found += _compared(evidence, "per layer", terms, ABOVE, only=[run])
-    return judge(_if_spread(found), "more concepts", lacking=f"needs {LEAST} layers")
+            found += _compared(evidence, "per layer", _over(layers, OWN, weights), ABOVE, only=[run])
+            turned = _compared(evidence, "", _over(layers, TURNED, weights), ABOVE, only=[run])
+            means = evidence.cells(column(OWN, "unique"))["mean"]
+            counts = ", ".join(f"{means[(*run, name)]:.1f}" for name in layers)
+            told += f"; on {DATASET_NAMES[run[0]]} {counts} from the first layer to the last"
+            told += f", and {turned[0].effect:.2f} more per layer in a random basis" if turned else ""
+    return judge(_if_spread(found), "more concepts", lacking=f"needs {LEAST} layers").plus(told)
+
+
+def _over(layers: Sequence[str], method: str, weights: Iterable[float]) -> Terms:
+    """The slope of the number of detected concepts over layers."""
+    return {(name, method, "unique"): weight for name, weight in zip(layers, weights, strict=True)}
 
 
 def l53(evidence: Evidence) -> Verdict:
@@ -326,7 +347,8 @@ AFTER_DATA = {
     "L39": CONTRAST,
     "L40": CEILING,
     "L41": f"{CONTRAST}, and that noise with the mean image added is a control, which had been the rival",
-    "L42": f"{CONTRAST}, and that a method counts only where the network takes its images for the class",
+    "L42": f"{CONTRAST}, that a method counts only where the network takes its images for the class, and that the mean "
+    "image is a control",
     "L43": "the rival, and that the network is asked, which took few images of a first try for the class",
     "L44": "the starts, which were nearly one image in a first try",
     "L45": "that a silent unit does not count, as the first of a silent layer did in a first try",

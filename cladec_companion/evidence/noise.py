@@ -190,7 +190,11 @@ def recorded() -> Noise:
 
 
 def table(noise: Noise) -> pd.DataFrame:
-    """Every kind's noise, for a page of the book: in per cent of the number, or absolute."""
+    """The noise of every kind that has a name, for a page of the book: in per cent of the number, or absolute.
+
+    Any other number is a kind of its own; there are hundreds.
+    """
+    named = {*noise.numbers.kinds.values(), *noise.numbers.differences.values()}
     rows = [
         {
             "kind": kind, "classifier": tables.ARCHITECTURE_NAMES.get(architecture, "all"),
@@ -198,6 +202,6 @@ def table(noise: Noise) -> pd.DataFrame:
             "degrees of freedom": spread.freedom, "from": spread.source,
         }
         for (kind, architecture), spread in sorted(noise.spreads.items())
-        if spread.sd > 0
+        if spread.sd > 0 and kind in named
     ]  # fmt: skip
     return pd.DataFrame(rows).set_index(["kind", "classifier"])

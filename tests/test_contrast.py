@@ -12,7 +12,7 @@ from torch import nn
 from cladec_companion.commands.explain import contrasts as contrasts_of_report
 from cladec_companion.papers.cdeepex import contrasts, scenes
 from cladec_companion.papers.cdeepex.contrast import claims, figures
-from cladec_companion.papers.cdeepex.contrast.experiment import GENERATORS, KINDS, OURS, Bench
+from cladec_companion.papers.cdeepex.contrast.experiment import GENERATORS, KINDS, OURS, Bench, at_one_length
 from cladec_companion.papers.cdeepex.contrast.metrics import (
     Asked,
     answered,
@@ -279,6 +279,25 @@ def test_changes_of_equal_length():
     found = as_long(change, torch.tensor([5.0, 1.0, torch.nan])).flatten(1).norm(dim=1)
     assert found[:2].tolist() == [0, 1]
     assert found[2].isnan()
+
+
+def test_changes_for_the_rungs_of_a_ladder_are_seen_at_the_length_of_the_longest(model, basis, images):
+    found = Contrast(model, generator(basis)).explain(images)
+    half = replace(found, solution=replace(found.solution, images=images + found.change / 2))
+    unmet = replace(found, solution=replace(found.solution, equality=torch.ones(5)))
+    asked = Asked.of(model.eval(), model, images, None, (-3.0, 3.0))
+    assert not asked.applied(half.change)["flipped"].any()  # too short by itself
+    noted = {}
+
+    class Noting:
+        """A bench that keeps what is noted."""
+
+        note = staticmethod(noted.__setitem__)
+
+    at_one_length(Noting, [asked] * 3, [half, found, unmet])
+    assert noted["rung 0"]["flipped_equal"].all()
+    assert noted["rung 1"]["judged_equal"].all()
+    assert noted["rung 2"]["flipped_equal"].isnan().all()
 
 
 def test_seeds_draw_images_of_their_own_that_all_models_can_be_asked(digits):

@@ -113,8 +113,8 @@ def spreads() -> pd.DataFrame:
 def known() -> noise.Noise:
     """The noise of single runs: what the committed records know, and where they are too few the printed tables.
 
-    Of this paper's chapters alone: others train networks of their own under the name of one of these, or explain the
-    very classifiers that these chapters explain, which would count twice.
+    Of this paper's chapters alone: others train networks of their own under the name of one of these, or explain
+    the classifiers of these chapters once more, which would count twice.
     """
     own = [record for record in find_records(RECORDED) if record.manifest["experiment"] in OWN]
     return noise.pooled(own, spreads(), NUMBERS)

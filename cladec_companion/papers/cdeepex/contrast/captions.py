@@ -5,6 +5,7 @@ from cladec_companion.papers.cdeepex.contrast.claims import column, evidence
 from cladec_companion.papers.cdeepex.contrast.experiment import FREE, GENERATORS, NETWORKS, OURS, PICTURED, UNBIASED
 from cladec_companion.papers.cdeepex.contrast.figures import NAMES, with_networks
 from cladec_companion.papers.cdeepex.contrast.metrics import ENERGY
+from cladec_companion.papers.cdeepex.scenes import SQUARE
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages
 
@@ -31,6 +32,7 @@ def told(record: Record) -> dict[str, str]:
 
     extents = {mean(f"{name} {OURS}", "extent"): name for name in GENERATORS}
     widest, smallest = max(extents), min(extents)
+    area = SQUARE**2 / drawn.original[0].size
     single = max(mean(f"square {name}", "energy") for name in NAMES)
     asked = f"(means over all questions about {DATASET_NAMES[drawn.dataset]})"
     sentences = {
@@ -40,9 +42,11 @@ def told(record: Record) -> dict[str, str]:
         f"of the images, the judge in {seen('judged')}.",
         "fig-contrast-curves": f"At the end the likeliest third class has a mean probability of {third(OURS)} with "
         f"constraints (CDeepEx), and of {third(FREE)} without (xGEMs).",
-        "fig-contrast-biases": f"The square holds {mean(f'square VAE {OURS}', 'energy'):.0%} of the energy of the "
-        f"VAE's changes, {mean(f'square VAE {UNBIASED}', 'energy'):.0%} for the classifier without squares, and at "
-        f"most {single:.0%} of the energy of those by methods that explain one class {asked}.",
+        "fig-contrast-biases": f"The square, {area:.1%} of the area, has {mean(f'square VAE {OURS}', 'energy'):.0%} "
+        f"of the energy of CDeepEx's changes with the VAE ({mean(f'square VAE {UNBIASED}', 'energy'):.0%} for the "
+        f"classifier without squares), {mean(f'square ClaDec {OURS}', 'energy'):.0%} with ClaDec's decoder, at most "
+        f"{single:.0%} by methods that explain one class, and {mean('two models', 'energy'):.0%} of the difference of "
+        f"two ClaDec decoders' images of it ({DATASET_NAMES[drawn.dataset]}).",
     }
     for images in with_networks(record)[-1:]:
         sizes = (

@@ -31,6 +31,7 @@ from cladec_companion.evidence.thresholds import RESEMBLES, Threshold
 from cladec_companion.evidence.trends import LEAST, slope
 from cladec_companion.papers.cdeepex.contrast.experiment import EQUAL, FREE, NETWORKS, OURS, UNBIASED
 from cladec_companion.papers.cdeepex.contrast.ladder import RUNGS
+from cladec_companion.papers.cdeepex.contrast.titles import titled
 from cladec_companion.papers.cdeepex.contrasts import METHODS
 from cladec_companion.records.record import Record
 
@@ -134,10 +135,11 @@ def _barred(evidence: Evidence, place: Place, names: Iterable[str], found: Compa
             why = f"{NETWORKS[network]} has an accuracy of {accuracy:.2f}, below {LEARNT_GARMENTS.value}"
             return found.barred(why, too_short=True)
         met, missed = (_mean(evidence, place, method, known) for known in ("met", "missed"))
+        said = f"{where((place[0], ''))}, {titled(method)}"
         if metric != "met" and met < ANSWERED.value:
-            return found.barred(f"{method}: {met:.0%} of the searches met their constraints", too_short=True)
+            return found.barred(f"{said}: {met:.0%} of the searches met their constraints", too_short=True)
         if metric != "missed" and missed > REDRAWN.value:
-            return found.barred(f"{method}: the generator misses {missed:.0%} of the images' energy", too_short=True)
+            return found.barred(f"{said}: the generator misses {missed:.0%} of the images' energy", too_short=True)
     return found
 
 
@@ -165,13 +167,14 @@ def _pairs(
         one
         for a in first for b in second
         for one in _weighed(
-            evidence, f"{a} and {b}", {column(a, metric): 1.0, column(b, metric): -1.0}, claimed, offset
+            evidence, f"{titled(a)} less {titled(b)}", {column(a, metric): 1.0, column(b, metric): -1.0}, claimed,
+            offset,
         )
     ]  # fmt: skip
 
 
 def _each(evidence: Evidence, methods: Iterable[str], metric: str, claimed: Region) -> list[Comparison]:
-    return [one for name in methods for one in _weighed(evidence, name, {column(name, metric): 1.0}, claimed)]
+    return [one for name in methods for one in _weighed(evidence, titled(name), {column(name, metric): 1.0}, claimed)]
 
 
 def by(kind: str, generators: Sequence[str] = OF_THE_PAPER) -> list[str]:
@@ -181,22 +184,48 @@ def by(kind: str, generators: Sequence[str] = OF_THE_PAPER) -> list[str]:
 
 def x1(evidence: Evidence) -> Verdict:
     """With all changes equally long, the classifier sees the probe more often than with another's, or a random one."""
-    others = [*METHODS, "random"]
-    found = judge(_pairs(evidence, by(OURS), others, f"flipped{EQUAL}", ABOVE), "CDeepEx turns more predictions")
-    return found.plus(_beside(evidence, "gradient", f"flipped{EQUAL}", "a step along the pixels' gradient turns"))
+    return _equally_long(evidence, "flipped", "CDeepEx turns more predictions", "turns")
+
+
+def x2(evidence: Evidence) -> Verdict:
+    """Equally long, an independent classifier sees the probe more often, too, than with another's, or a random one."""
+    return _equally_long(evidence, "judged", "CDeepEx convinces the judge more often", "convinces the judge in")
+
+
+def _equally_long(evidence: Evidence, seen: str, said: str, done: str) -> Verdict:
+    """Decide by changes of equal length, and tell of a control first that does not decide.
+
+    The control is a step along the pixels' gradient, which needs no generator and need not look like any image.
+    """
+    metric = seen + EQUAL
+    found = _pairs(evidence, by(OURS), [*METHODS, "random"], metric, ABOVE)
+    pairs = [
+        (_mean(evidence, place, name, metric), _mean(evidence, place, "gradient", metric))
+        for place in _places(evidence) for name in by(OURS)
+    ]  # fmt: skip
+    pairs = [pair for pair in pairs if np.isfinite(pair).all()]
+    if not pairs:
+        return judge(found, said)
+    # A page that cites the count alone has both of them.
+    more = f"{sum(own > step for own, step in pairs)} of {len(pairs)} cases"
+    what = f"{said} than a step along the pixels' gradient in {more} and than the others"
+    return judge(found, what).plus(
+        f"; a plain step along the pixels' gradient {done} {_range(step for _, step in pairs)} of the images, an "
+        f"equally long change by CDeepEx {_range(own for own, _ in pairs)}; the step does not decide"
+    )
+
+
+def _range(values: Iterable[float]) -> str:
+    """The ends of some shares."""
+    known = sorted(values)
+    return f"{known[0]:.0%} to {known[-1]:.0%}"
 
 
 def _beside(evidence: Evidence, method: str, metric: str, said: str) -> str:
     """What else a reader has to know: the range of a number over the data sets."""
     values = [_mean(evidence, place, method, metric) for place in _places(evidence)]
     values = [value for value in values if np.isfinite(value)]
-    return f"; {said} {min(values):.0%} to {max(values):.0%}" if values else ""
-
-
-def x2(evidence: Evidence) -> Verdict:
-    """Equally long, an independent classifier sees the probe more often, too, than with another's, or a random one."""
-    found = judge(_pairs(evidence, by(OURS), [*METHODS, "random"], f"judged{EQUAL}", ABOVE), "CDeepEx convinces more")
-    return found.plus(_beside(evidence, "gradient", f"judged{EQUAL}", "a step along the pixels' gradient convinces"))
+    return f"; {said} {_range(values)}" if values else ""
 
 
 def x3(evidence: Evidence) -> Verdict:
@@ -260,24 +289,34 @@ def _if_trained(evidence: Evidence, generator: str, found: Comparison) -> Compar
 
 
 def x10(evidence: Evidence) -> Verdict:
-    """Share of images that the judge takes for an 8, from rung to rung of the classifier's knowledge: its slope.
+    """Share of images that the judge takes for an 8, all changes equally long: its slope over the classifier's rungs.
 
-    A rung whose classifier lets too few searches meet their constraints has no images to judge.
+    A rung whose classifier lets too few searches meet their constraints has no images to judge. As the classifier
+    learns the class, the way to it gets shorter, and a judge sees less of the class in a shorter change. So without
+    changes of equal length nothing is compared.
     """
     found = []
     for place in _places(evidence):
         rungs = [f"rung {number}" for number in range(len(RUNGS))]
         met = [rung for rung in rungs if _mean(evidence, place, rung, "met") >= ANSWERED.value]
-        if len(met) >= LEAST:
-            asked = [column(rung, "judged") for rung in met]
-            weights = {(*place, name): weight for name, weight in zip(asked, slope(range(len(met))), strict=True)}
-            one = evidence.contrast(f"{where((place[0], ''))}, per rung from {met[0]}", weights)
-            found.append(_barred(evidence, place, asked, one))
-        elif any(evidence.has((*place, column(rung, "met"))) for rung in rungs):
-            one = Comparison(where((place[0], "")), np.nan, np.nan, np.nan, 0, ABOVE, 1.0, 1.0, "no answer")
-            found.append(one.barred(f"{len(met)} rungs have answers, fewer than {LEAST}", too_short=True))
-    said = "; the changes of the rungs are not equally long"
-    return judge(found, "rises from rung to rung", lacking=f"needs {LEAST} rungs with answers").plus(said)
+        if any(evidence.has((*place, column(rung, "met"))) for rung in rungs):
+            found.append(_over_rungs(evidence, place, met))
+    return judge(found, "rises from rung to rung", lacking=f"needs {LEAST} rungs with answers")
+
+
+def _over_rungs(evidence: Evidence, place: Place, met: Sequence[str]) -> Comparison:
+    """How what the judge sees changes over the rungs that have answers."""
+    here = where((place[0], ""))
+    unknown = Comparison(here, np.nan, np.nan, np.nan, 0, ABOVE, 1.0, 1.0, "no answer")
+    if len(met) < LEAST:
+        return unknown.barred(f"{here}: {len(met)} rungs have answers, fewer than {LEAST}", too_short=True)
+    asked = [column(rung, f"judged{EQUAL}") for rung in met]
+    weights = {(*place, name): weight for name, weight in zip(asked, slope(range(len(met))), strict=True)}
+    if evidence.has(*weights):
+        return _barred(evidence, place, asked, evidence.contrast(f"{here}, per rung from {met[0]}", weights))
+    first, last = (f"{_mean(evidence, place, rung, 'size'):.3f}" for rung in (met[0], met[-1]))
+    said = f"{here}: the changes are {first} of the range of grey values at {met[0]} and {last} at {met[-1]}"
+    return unknown.barred(f"{said}; none of equal length were recorded", too_short=True)
 
 
 def x11(evidence: Evidence) -> Verdict:
@@ -308,12 +347,16 @@ def x12(evidence: Evidence) -> Verdict:
 
 def x13(evidence: Evidence) -> Verdict:
     """More of the energy is in the square than by other methods, and than for a classifier without the bias."""
-    ours = [f"square VAE {OURS}"]
+    ours, more = [f"square VAE {OURS}"], f"{OURS} with a VAE has more of its energy in the square"
     parts = {
-        "other methods": judge(_pairs(evidence, ours, [f"square {name}" for name in METHODS], "energy", ABOVE), "more"),
-        "without the bias": judge(_pairs(evidence, ours, [f"square VAE {UNBIASED}"], "energy", ABOVE), "more"),
+        "other methods": judge(_pairs(evidence, ours, [f"square {name}" for name in METHODS], "energy", ABOVE), more),
+        "without the bias": judge(_pairs(evidence, ours, [f"square VAE {UNBIASED}"], "energy", ABOVE), more),
     }
-    return every_part(parts)
+    beside = {
+        f"square ClaDec {OURS}": f"of the changes by {OURS} with ClaDec's decoder the square has",
+        "two models": "of the difference of two ClaDec decoders' images of the square it has",
+    }
+    return every_part(parts).plus("".join(_beside(evidence, name, "energy", said) for name, said in beside.items()))
 
 
 def x14(evidence: Evidence) -> Verdict:
@@ -366,12 +409,10 @@ def x18(evidence: Evidence) -> Verdict:
 
 def x19(evidence: Evidence) -> Verdict:
     """The judge sees the probe as often as with the VAE, but for 0.1, and constraints are met as often."""
+    claimed = ABOVE, AS_PLAUSIBLE.value
     parts = {
-        name: judge(_pairs(evidence, by(OURS, ["ClaDec"]), by(OURS, ["VAE"]), metric, ABOVE, AS_PLAUSIBLE.value), said)
-        for name, metric, said in (
-            ("judged", "judged", "the judge is convinced as often"),
-            ("met", "met", "the constraints are met as often"),
-        )
+        said: judge(_pairs(evidence, by(OURS, ["ClaDec"]), by(OURS, ["VAE"]), metric, *claimed), "as often")
+        for said, metric in (("the judge is convinced", "judged"), ("constraints are met", "met"))
     }
     return every_part(parts)
 
@@ -383,7 +424,7 @@ _ours = claims_of("ours, after CDeepEx, 4", "a sentence of ours, about which the
 # What was settled when the numbers had been seen.
 AFTER_DATA = {
     "X2": "that a step along the pixels' gradient is told and does not decide, as in X1",
-    "X10": "the slope over rungs that have answers, which had been the ends",
+    "X10": "the slope over rungs that have answers, which had been the ends; and that changes are equally long",
     "X12": "the shade of the square, white, as a grey one fooled fewer in first tries",
     "X17": "the limit, which is that of X3",
 }

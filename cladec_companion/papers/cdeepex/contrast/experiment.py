@@ -57,7 +57,7 @@ PAIRS = ((0, 6), (1, 4))
 NETWORKS = {"vgg5": "VGG-5", "resnet10": "ResNet-10"}
 UNBIASED = "unbiased"  # the same generator, asked by a classifier without the bias
 CONTROLS = ("random", "gradient")  # a random direction, and a step along the pixels' gradient
-EQUAL = "_equal"  # ends what is measured with all changes as long as those of the VAE's CDeepEx
+EQUAL = "_equal"  # ends what is measured with equally long changes: as the VAE's CDeepEx, or as the longest of a ladder
 # Metrics that are yes/no answers.
 ANSWERS = frozenset({
     "met", "converged", "intruded", "kept", "known", "fooled", "turned", "agrees",
@@ -296,18 +296,29 @@ def rungs(bench: Bench) -> Asking:
     images = images[never]
     samples = of_images(bench, "ladder", images)
     answers: list[Contrasted] = []
+    questions: list[Asked] = []
     for place, (model, known) in enumerate(steps if len(images) else []):
         asked = Asked.of(model, judge, images, scenes.EIGHT, bench.value_range)
         found = bench.explain(asked, generator, OURS, method=f"rung {place}")
         bench.note(f"rung {place}", {"known": known, "images": float(len(images))})
+        questions.append(asked)
         answers.append(found)
         samples |= kept(bench, found, "rung", place)
     if answers:
+        at_one_length(bench, questions, answers)
         bench.note("first and last rung", of_both(answers[0], answers[-1]))
         # The same generator, asked by another classifier that knows the class: how alike two that know it are.
         control = bench.explain(Asked.of(judge, judge, images, scenes.EIGHT, bench.value_range), generator, OURS)
         bench.note("last rung and judge", of_both(answers[-1], control))
     return samples
+
+
+def at_one_length(bench: Bench, questions: list[Asked], answers: list[Contrasted]) -> None:
+    """X4: what all changes of an image do when they are as long as its longest, as they shrink from rung to rung."""
+    changes = [answered(found) for found in answers]
+    longest = torch.stack([change.flatten(1).norm(dim=1) for change in changes]).nan_to_num().amax(0)
+    for place, (asked, change) in enumerate(zip(questions, changes, strict=True)):
+        bench.note(f"rung {place}", asked.seen(OVER * as_long(change, longest), EQUAL))
 
 
 def square(bench: Bench) -> Asking:

@@ -67,4 +67,5 @@ def test_what_is_told_is_measured(committed):
     one = committed[0]
     apart = one.scatter(one.places(coat.garments(committed)))
     assert f"{apart['cladec']:.0%} with {one.changes}" in text
+    assert "of the way from white to black (root mean square)" in text.split("\n")[0]
     assert text.count("\n| ") == len(committed) + 2

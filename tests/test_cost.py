@@ -72,6 +72,11 @@ def test_milliseconds_per_image_and_epoch_from_a_manifest():
     assert found["milliseconds"].to_dict() == {"classifier": 10, "decoder": 2.5, "RefAE": 5, "evaluation": 5}
     assert found["layer"].to_dict() == {"classifier": "-", "decoder": "conv2", "RefAE": "conv2", "evaluation": "conv2"}
     assert set(found["seed"]) == {3}
+    # The cell had half of the processor.
+    record.manifest["cells"]["fashion_mnist/vgg11/conv2/3"] |= {"seconds": 150.0, "cpu_seconds": 75.0}
+    assert costs.trainings(record).set_index("kind")["milliseconds"].to_dict() == {
+        "classifier": 5, "decoder": 1.25, "RefAE": 2.5, "evaluation": 2.5
+    }  # fmt: skip
 
 
 def test_operations_by_layer_add_up():

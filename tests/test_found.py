@@ -61,7 +61,9 @@ def test_a_chapter_opens_with_its_answer_and_one_without_a_record_with_none(rows
     assert "Record `laptop`: 3 seeds" in text
     assert "B50" not in text
     assert "**Not decided:** 1; " in found.answer(CHAPTERS["cost"], [as_record(rows)])  # B50, of the layers' record
-    assert "Nothing is decided yet, as runs on real images are" in found.answer(CHAPTERS["layers"], [])
+    assert "Nothing is decided yet, as no run on MNIST, Fashion-MNIST or CIFAR-100 is recorded" in found.answer(
+        CHAPTERS["layers"], []
+    )
     assert "no experiment can" in found.answer(CHAPTERS["user_study"], [as_record(rows)])
     assert found.answer(CHAPTERS["theory"], [as_record(rows)]) == ""
     assert "**Held:**" not in found.answer(CHAPTERS["alpha"], [begun("alpha")])
@@ -110,7 +112,12 @@ def test_questions_of_ours_stand_on_the_page_with_their_answers(monkeypatch, row
     monkeypatch.setitem(sys.modules, "a_module", module)
     asking = {"layers": replace(CHAPTERS["layers"], findings_by="a_module")}
     page = found.page(asking, [as_record(rows)])
-    assert "- **Held:** one thing.\n- **Did not hold:** another." in page.split("## Questions of ours: layers")[1]
+    answered = "- **Held:** one thing.\n- **Did not hold:** another."
+    assert page.split("## Questions of ours: layers\n\n")[1].startswith(answered)
+    module.BACKGROUND = "What was done first."
+    page = found.page(asking, [as_record(rows)])
+    assert f"## Questions of ours: layers\n\nWhat was done first.\n\n{answered}" in page
+    assert "from the records\nWhat was done first.\n" in found.answer(asking["layers"], [as_record(rows)])
 
 
 def test_no_record_at_all():

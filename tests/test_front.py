@@ -77,7 +77,7 @@ def test_the_page_says_the_rule_and_from_what_it_chose():
     told = front.figure(first, front.choose(first, [second, first]))
     assert "VGG-11 or ResNet-10; seed 0 or 1; 20,000 or 60,000 training images; 4 epochs" in told
     assert "paler" in told
-    assert "Another network than VGG-11 may keep" in alone
+    assert "A network other than VGG-11 may keep" in alone
     assert "may keep what" not in told
     assert "as far as both runs agree on it" in told
 
@@ -90,8 +90,9 @@ def test_the_numbers_of_the_caption_are_those_of_the_committed_record():
     parts = [images.original, *(images.aligned("penultimate", method) for method in ("refae", "cladec"))]
     original, refae, cladec = (unit(part[at]) for part in parts)
     told = front.figure(shown, chosen)
-    assert f"differs from the test image by {apart(original, refae):.0%} of the way from white to black" in told
-    assert f"and ClaDec's by {apart(original, cladec):.0%}" in told
-    assert f"the two differ by {apart(refae, cladec):.0%}" in told
-    assert ("darker" in told) == (cladec.mean() > refae.mean())
+    assert f"the reference's image is {apart(original, refae):.0%} away from the test image" in told
+    assert f"and ClaDec's {apart(original, cladec):.0%}" in told
+    assert "in per cent of the way from white to black" in told
+    assert f"The two are {apart(refae, cladec):.0%} apart there" in told
+    assert ("darker overall" in told) == (cladec.mean() > refae.mean())
     assert chosen.shared <= apart(refae, cladec)

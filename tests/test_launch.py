@@ -43,6 +43,10 @@ def test_the_box_names_command_and_parameters_with_their_values(name):
     text, settings = launch.how_to_run(name, "quick", GITHUB), settings_for(name, "quick")
     assert f"\n.venv/bin/cladec run {name}\n" in text
     assert f"!git clone --quiet --depth 1 {GITHUB}\n%cd cladec\n" in text
+    added = re.findall(r"More values of (.+) are added to the same record", text)
+    assert {key for line in added for key in re.findall(r"`(\w+)`", line)} == {
+        item.name for item in fields(settings) if item.name != "profile" and item.name not in settings.configuration()
+    }
     rows = dict(re.findall(r"^\| `(\w+)` \| `(.+)` \| .{8,} \|$", text, re.M))
     assert set(rows) == {item.name for item in fields(settings)}
     typed = parse_changes([f"{parameter}={value}" for parameter, value in rows.items() if parameter != "profile"])

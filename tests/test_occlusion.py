@@ -11,7 +11,7 @@ from torch import nn
 from cladec_companion.engine.models import Models
 from cladec_companion.engine.setup import Setup
 from cladec_companion.papers import settings_for
-from cladec_companion.papers.cladec.occlusion import claims, figures
+from cladec_companion.papers.cladec.occlusion import captions, claims, figures
 from cladec_companion.papers.cladec.occlusion import experiment as occlusion
 from cladec_companion.records.record import read_record
 from cladec_core import networks, training
@@ -236,3 +236,22 @@ def test_figures_are_drawn_from_a_record(smoke_record):
     assert len(figures.accuracy_under_occlusion(sources, ("mnist", "vgg11")).axes) == 1
     assert len(figures.deletion_curves(smoke_record).axes) == 2
     assert figures.contrast(smoke_record).axes[0].get_xticklabels()[0].get_text() == "conv2"
+
+
+def test_the_caption_of_the_curves_tells_of_each_data_set_and_says_which_is_drawn():
+    curves = {("curve_most", 1): 0.5, ("curve_least", 1): 0.8}
+    rows = [
+        {"dataset": dataset, "architecture": "vgg11", "layer": layer, "method": method, "metric": metric,
+         "squares": squares, "value": value - gap * (metric == "curve_most")}
+        for dataset, method, layer, gap in (
+            ("fashion_mnist", "cladec", "conv2", 0.0), ("fashion_mnist", "cladec", "conv3", 0.1),
+            ("fashion_mnist", "gradcam", "conv3", -0.1), ("fashion_mnist", "random", "classifier", -0.3),
+            ("mnist", "cladec", "conv3", 0.0), ("mnist", "gradcam", "conv3", 0.2),
+        )
+        for (metric, squares), value in curves.items()
+    ]  # fmt: skip
+    told = captions._of_every_run(SimpleNamespace(rows=pd.DataFrame(rows)))
+    assert told == (
+        "Fashion-MNIST, VGG-11 (drawn): ClaDec 0.30 to 0.40 against GradCAM 0.20; "
+        "MNIST, VGG-11: ClaDec 0.30 against GradCAM 0.50"
+    )

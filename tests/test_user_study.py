@@ -235,6 +235,29 @@ def test_the_claim_on_the_printed_numbers():
     assert found.verdict == HOLDS
     assert "8 of 13" in found.evidence
     assert "54 of 59" in found.evidence
+    assert found.evidence.endswith(
+        "; without the concepts that the paper's introduction names: undecided; "
+        "with the wider intervals (one answer per participant): undecided"
+    )
+
+
+def test_wider_intervals_take_the_answers_of_each_participant_for_one():
+    printed = chapter.printed()
+    wide = chapter.one_answer_each(printed).shares
+    assert wide.loc["valid", ["count", "n"]].tolist() == [58, 59]
+    assert wide.loc["valid", ["low", "high"]].tolist() == pytest.approx(slow_wilson(58, 59), abs=1e-9)
+    assert chapter.b55(chapter.one_answer_each(printed)).named["answers"].verdict == UNDECIDED
+    texts, _ = texts_and_sheet()
+    codes, _ = answers.read_codes(MADE_UP / "first.csv", texts)
+    own = chapter.evidence(codes, pd.DataFrame({"knows_cnn": ["no"] * 3}))
+    assert set(chapter.one_answer_each(own).shares["n"]) == {3}  # three people wrote nine answers
+
+
+def test_without_the_concepts_that_the_introduction_names():
+    printed = chapter.printed()
+    rest = chapter.unprimed(printed).shares.index
+    assert set(printed.shares.index) - set(rest) == set(chapter.PRIMED)
+    assert chapter.b55(chapter.unprimed(printed)).named["concepts"].verdict == UNDECIDED
 
 
 def test_the_printed_sums_are_right_but_for_the_ages():

@@ -26,6 +26,7 @@ TOLD = 4  # claims of one state that a chapter's answer names
 PICTURES = 10  # of the page, so that it stays light; the others are linked
 SHOWN = 4  # results of a paper under a heading of the page; the ledger has all
 HEADINGS = {HOLDS: "Held", FAILS: "Did not hold"}
+LARGE = "MNIST, Fashion-MNIST or CIFAR-100"  # data sets of the profiles that decide; the others train on small digits
 READINGS = {HOLDS: FOR, FAILS: AGAINST}
 
 
@@ -111,10 +112,11 @@ def _summary(found: list[Finding], chapters: Chapters) -> str:
     survivors = sum(one.survives for one in found)
     records = {provenance.title(one.record): None for one in found}
     counted = (
-        f"Of {len(every)} claims, {len(every - keys)} have no run on real images yet. {survivors} verdicts would stand "
-        "even if chance had to be excluded for all claims at once (Holm's correction). More seeds or a longer training "
-        "may decide what is *undecided*; what is *not comparable* rests on too short a training. Where a result has "
-        "one seed, the width of its interval is borrowed from runs that were repeated."
+        f"Of {len(every)} claims, {len(every - keys)} have no run on {LARGE} yet. {survivors} verdicts would "
+        "stand even if chance had to be excluded for all claims at once (Holm's correction). More seeds or a longer "
+        "training may decide what is *undecided*; what is *not comparable* rests on too short a training, or lacks "
+        "what a fair comparison needs. Where a result has one seed, the width of its interval is borrowed from runs "
+        "that were repeated."
     )
     return "\n\n".join(
         [*_in_short(found), "\n".join(lines), counted, f"The verdicts rest on these records: {'; '.join(records)}."]
@@ -147,7 +149,13 @@ def _ours(chapters: Chapters, records: list[Record]) -> Iterator[str]:
         ]
         if lines:
             title = f"## Questions of ours: {provenance.spoken(chapter.name)}"
-            yield "\n\n".join([title, "\n".join(lines), f"{_basis(record)} See [](../notebooks/{chapter.name}.ipynb)."])
+            see = f"{_basis(record)} See [](../notebooks/{chapter.name}.ipynb)."
+            yield "\n\n".join(filter(None, [title, _background(chapter), "\n".join(lines), see]))
+
+
+def _background(chapter: Chapter) -> str:
+    """What a reader has to know before the answers to a chapter's questions of ours; empty where they need nothing."""
+    return getattr(chapter.findings, "BACKGROUND", "")
 
 
 def _counted(found: list[Finding]) -> str:
@@ -268,8 +276,8 @@ def answer(chapter: Chapter, records: list[Record]) -> str:
         where = "[the ledger](../book/claims.md)" if chapter.judged_by or chapter.decided_elsewhere else "the page"
         more = " more" if sentences else ""
         sentences.append(f"**Not decided:** {others}{more}; {where} says what would decide each.")
-    basis = _basis(told[0].record)
-    return ":::{admonition} The answer, from the records\n" + "\n\n".join([*sentences, basis]) + "\n:::"
+    parts = filter(None, [_background(chapter), *sentences, _basis(told[0].record)])
+    return ":::{admonition} The answer, from the records\n" + "\n\n".join(parts) + "\n:::"
 
 
 @dataclass(frozen=True)
@@ -314,5 +322,7 @@ def _undecided(chapter: Chapter) -> str:
     """What to say at the head of a chapter of which no real run is recorded."""
     if not chapter.claims:
         return ""
-    why = chapter.unrecorded or "runs on real images are still to be recorded; until then its figures show digits"
+    why = chapter.unrecorded or (
+        f"no run on {LARGE} is recorded; until there is one, the figures show the small digits of scikit-learn"
+    )
     return f":::{{admonition}} The answer\nNothing is decided yet, as {why}.\n:::"

@@ -1,6 +1,7 @@
 """How a reader runs a chapter: one command, its parameters, and the buttons of Binder and Colab."""
 
 import re
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from papermill import inspect_notebook
 from cladec_companion.evidence import tables
 from cladec_companion.papers import settings_for
 from cladec_companion.records.files import ROOT
-from cladec_companion.records.settings import ALL
+from cladec_companion.records.settings import ALL, Parameters
 
 HOST = re.compile(r"https://(github|gitlab)\.com/[\w.-]+/[\w.-]+")
 
@@ -61,14 +62,25 @@ def how_to_run(name: str, profile: str, repository: str | None) -> str:
         "::::{dropdown} Run this chapter yourself\n:class-container: launch",
         f"**On your machine**, in a clone of {clone}, after `make setup`:",
         f"```bash\n.venv/bin/cladec run {name}\n```",
-        "With a changed parameter, such as `--profile laptop` or `--set name=value`, the run gets a page, a "
-        "notebook and a record of its own, beside this book. The button with an arrow at the top downloads "
-        "the notebook.",
+        "With a changed parameter, such as `--profile laptop` or `--set name=value`, the run gets a page and a "
+        f"notebook of its own, beside this book.{_kept(settings)} The button with an arrow at the top downloads the "
+        "notebook.",
         *([elsewhere(repository)] if repository else []),
         f"These parameters were used for this page:\n\n{tables.markdown(pd.DataFrame(rows))}",
         "::::",
     ]
     return "\n\n".join(parts)
+
+
+def _kept(settings: Parameters) -> str:
+    """Which parameters add to a record, and which begin another; empty for a chapter that keeps no record."""
+    axes = [f"`{item.name}`" for item in fields(settings) if item.metadata.get("axis")]
+    if not axes:
+        return ""
+    return (
+        f" More values of {tables.joined(axes)} are added to the same record; any other changed parameter starts a "
+        "record of its own."
+    )
 
 
 def elsewhere(repository: str) -> str:

@@ -69,7 +69,8 @@ class Chapter:
     further
         Module of claims that the same records decide and no notebook lists; empty for none.
     findings_by
-        Module of questions of ours that no paper asks: `findings_of(record)` gives sentence -> verdict. Empty for none.
+        Module of questions of ours that no paper asks: `findings_of(record)` gives sentence -> verdict, and a constant
+        `BACKGROUND`, if there is one, what readers have to know before. Empty for none.
     captions_by
         Module of what figures show: `told(record)` gives name of a figure -> the sentence that its caption begins with,
         made from the numbers of the record that the figure is drawn from. Empty for none.

@@ -8,7 +8,19 @@ import pytest
 
 from cladec_companion.evidence import noise, tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED, effects
-from cladec_companion.papers.cladec.alpha.claims import CLAIMS, PRINTED, evidence, printed, published_summary
+from cladec_companion.papers.cladec.alpha.claims import (
+    CLAIMS,
+    OVER_GREY,
+    OVER_STANDARDISED,
+    PRINTED,
+    VARIANCE,
+    beside_printed,
+    evidence,
+    over_standardised,
+    printed,
+    printed_table,
+    published_summary,
+)
 from cladec_companion.records.record import Record
 
 DECIDE = {claim.key: claim.decide for claim in CLAIMS}
@@ -81,6 +93,16 @@ def test_a_trend_is_one_test_and_one_small_step_down_does_not_decide_it():
     assert len(found.comparisons) == 1
 
 
+def test_a_trend_that_rests_on_its_end_alone_says_so():
+    def at_the_end(alpha, seed):
+        return as_claimed(alpha, seed) | {("cladec", "loss_raw_sum"): (300 if alpha == 1 else 10) * (1 + 0.001 * seed)}
+
+    found = DECIDE["B16"](made_up(at_the_end))
+    assert found.verdict == HOLDS
+    assert found.evidence.endswith("; without α = 1 (Fashion-MNIST, VGG-11: 0.000 exactly)")
+    assert "without" not in DECIDE["B16"](made_up(at_the_end, alphas=ALPHAS[:-1])).evidence
+
+
 def test_a_late_gain_is_no_strong_impact_of_a_small_weight():
     def late(alpha, seed):
         return as_claimed(alpha, seed) | {("cladec", "accuracy"): 0.88 + 0.03 * alpha + 0.0002 * seed * (1 + alpha)}
@@ -139,6 +161,22 @@ def test_verdict_on_the_printed_tables(key, verdict, said):
     found = DECIDE[key](printed())
     assert found.verdict == verdict, found.evidence
     assert said in found.evidence
+
+
+def test_printed_numbers_stand_beside_ours_only_where_both_scales_mean_the_same():
+    def both_scales(alpha, seed):
+        return as_claimed(alpha, seed) | {
+            ("cladec", "loss_raw_mean"): VARIANCE, ("cladec", "loss_standardised"): 1.0,
+        }  # fmt: skip
+
+    table = beside_printed({"published": printed(), "this run": made_up(both_scales, alphas=(0.0, 0.9, 0.999, 1.0))})
+    table = table.reset_index()
+    assert table.loc[table["source"] == "published", "alpha"].tolist() == [0, 1]
+    ours = table[table["source"] == "this run"].set_index("alpha")[OVER_GREY]
+    assert ours[0.9] == pytest.approx(0.9 * VARIANCE / (0.9 * VARIANCE + 0.1), abs=1e-4)
+    assert [over_standardised(alpha) for alpha in ours] == pytest.approx(list(ours.index), abs=1e-3)  # there and back
+    first = printed_table()[OVER_STANDARDISED].xs("VGG-11", level="classifier")
+    assert first.tolist() == pytest.approx([0, 0.9864, 0.99988, 1], abs=5e-5)
 
 
 def test_the_printed_totals_leave_the_classifier_loss_out():

@@ -84,6 +84,53 @@ def test_the_noise_of_a_timing_is_how_far_equal_trainings_differ():
     assert "no training was timed twice" in decide("B50", once).evidence
 
 
+def shared(found, **shares):
+    """The record on a processor of which each cell had a share, so that the clock ran for so much longer."""
+    for key, cell in found.cells.items():
+        share = shares[key.split("/")[2]]
+        cell["trainings"] = {label: taken / share for label, taken in cell["trainings"].items()}
+        cell |= {"seconds": sum(cell["trainings"].values()), "cpu_seconds": share * sum(cell["trainings"].values())}
+    return found
+
+
+def test_what_else_the_machine_did_changes_neither_costs_nor_noise():
+    layers = {"classifier": 80.0, "conv2": (10.0, 30.0), "conv3": (5.0, 5.0)}
+    alone, busy = record(**layers), shared(record(**layers), classifier=1.0, conv2=0.25, conv3=0.5)
+    assert without_tables.costs(busy).to_dict() == pytest.approx(without_tables.costs(alone).to_dict())
+    assert without_tables.timing_noise(busy) == pytest.approx(without_tables.timing_noise(alone))
+    assert without_tables.PROCESSOR in decide("B50", busy).evidence
+    assert decide("B50", busy).verdict == UNDECIDED
+    assert decide("B50", busy).missing == "other work took part of the processor while they trained"
+    idle = shared(record(**layers), classifier=1.0, conv2=1.0, conv3=0.95)
+    assert decide("B50", idle).verdict == decide("B50", alone).verdict
+    del busy.cells["fashion_mnist/vgg11/conv3/0"]["cpu_seconds"]  # of an older record: the clock counts for all cells
+    assert without_tables.costs(busy).droplevel([0, 1, 2]).to_dict() == pytest.approx({"conv2": 4.0, "conv3": 0.5})
+    assert without_tables.timing_noise(busy)[0] > without_tables.timing_noise(alone)[0]
+    assert without_tables.CLOCK in decide("B50", busy).evidence
+
+
+def test_what_the_processor_did_beside_another_device_does_not_count():
+    found = shared(record(classifier=80.0, conv2=(10.0, 30.0)), classifier=1.0, conv2=0.25)
+    for cell in found.cells.values():
+        cell["run"] = 1
+    assert without_tables.costs(found).droplevel([0, 1, 2]).to_dict() == pytest.approx({"conv2": 4.0})
+    assert without_tables.CLOCK in decide("B50", found).evidence
+
+
+def test_a_classifier_is_timed_in_the_cell_that_trained_nothing_else():
+    found = record(classifier=80.0, conv2=(10.0, 30.0))
+    found.cells["fashion_mnist/vgg11/conv2/0"]["trainings"]["classifier of seed 9"] = 800.0
+    assert without_tables.costs(found).droplevel([0, 1, 2]).to_dict() == {"conv2": 1.0}
+    del found.cells["fashion_mnist/vgg11/classifier/0"]
+    assert without_tables.costs(found).droplevel([0, 1, 2]).to_dict() == {"conv2": 0.1}
+
+
+def test_costs_are_listed_by_data_set():
+    found = record(classifier=80.0, conv2=(10.0, 30.0))
+    found.manifest["cells"] |= {key.replace("fashion_", ""): cell for key, cell in found.cells.items()}
+    assert "; Fashion-MNIST, VGG-11: conv2 1.0; MNIST, VGG-11: conv2 1.0)" in decide("B50", found).evidence
+
+
 def with_rows(**changes):
     def values(net, index, seed):
         wobble = 0.001 * seed
@@ -147,7 +194,7 @@ def test_fewer_images_are_compared_at_equally_many_steps():
 
 def changes_of(command):
     """What a command sets, as the command line reads it."""
-    return parse_changes(re.findall(r"--set (\S+?)(?=[\s)]|$)", command))
+    return parse_changes(re.findall(r"--set '?(\S+?)'?(?=[\s)]|$)", command))
 
 
 def as_planned(**changes):

@@ -103,7 +103,7 @@ def test_the_table_has_a_row_for_each_control_in_their_order():
     assert list(table["control"]) == [BASELINE, "originals", "unit", "sigmoid", "table1"]
     by_name = table.set_index("control")
     assert by_name.loc[BASELINE, ["sign of ΔRec", "sign of ΔAcc"]].tolist() == ["+", "+"]
-    assert by_name.loc["originals", ["ΔRec", "sign of ΔRec"]].tolist() == ["–", "–"]
+    assert by_name.loc["originals", ["ΔRec (raw sum per image)", "sign of ΔRec"]].tolist() == ["–", "–"]
     assert by_name.loc["unit", "ΔAcc"] == "-0.019 ± 0.001"
     assert by_name.loc["unit", "sign of ΔAcc"] == FAILS
     assert survival_table(made_up({BASELINE: (-2, 0.0)}))["sign of ΔAcc"].tolist() == ["unclear"]

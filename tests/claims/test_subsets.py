@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, UNDECIDED
-from cladec_companion.papers.cladec.subsets import claims
+from cladec_companion.papers.cladec.subsets import captions, claims
 from cladec_companion.records.record import Record
 
 DECIDE = {claim.key: claim.decide for claim in claims.CLAIMS}
@@ -124,3 +124,10 @@ def test_a_single_run_has_the_noise_of_others():
 
 def test_the_paper_prints_nothing_that_could_decide():
     assert {decide(claims.printed()).verdict for decide in DECIDE.values()} == {NOT_APPLICABLE}
+
+
+def test_captions_tell_every_choice_of_the_fewest_channels_and_not_the_first_alone():
+    record = made_record(FALLING, accuracy={1: 0.18}, single=[0.3, 0.1], disjoint=(0.4,), seeds=(0,))
+    found = captions._of_fewest(claims.Evidence(record), "accuracy", ("digits", "vgg11"), 1)
+    assert captions._range(found, ".0%") == "10% to 30%"
+    assert len(found) == 3

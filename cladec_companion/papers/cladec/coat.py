@@ -229,7 +229,8 @@ def told(found: Sequence[Series]) -> str:
         })  # fmt: skip
         sentences.append(f"{shares['cladec']} with {one.changes}")
     return (
-        f"Two explanations of one garment are apart, on average over {len(chosen)} garments: {', '.join(sentences)}. "
+        f"Two explanations of one garment are apart, on average over {len(chosen)} garments, by so much of the way "
+        f"from white to black (root mean square): {', '.join(sentences)}. "
         "How far each of these is varied was our choice, so the numbers cannot be ranked; each says what a reader of a "
         f"single explanation does not see. {_missing(found)}\n\n" + tables.markdown(pd.DataFrame(rows))
     )

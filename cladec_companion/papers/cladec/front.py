@@ -124,10 +124,11 @@ def figure(shown: Record, chosen: Chosen) -> str:
         f"{apart(*pair):.0%}" for pair in ((original, refae), (original, cladec), (refae, cladec), layers[0])
     )
     caption = (
-        f"A test image of {DATASET_NAMES[DATASET]} ({name}), read back from three layers of a {network}. From the last "
-        f"layer, the reference's image differs from the test image by {near} of the way from white to black (root mean "
-        f"square) and ClaDec's by {far}, on the whole {tone}; the two differ by {both}, and by {early} at the early "
-        f"layer. What both lack, such as fine patterns, says nothing about the classifier.{_short(shown, images)}"
+        f"A test image of {DATASET_NAMES[DATASET]} ({name}), read back from three layers of a {network}. At the last "
+        f"layer the reference's image is {near} away from the test image and ClaDec's {far} (root mean square, in "
+        f"per cent of the way from white to black); ClaDec's image is {tone} overall. The two are {both} apart there, "
+        f"and {early} at the early layer. What both lack, such as fine patterns, says nothing about the classifier."
+        f"{_short(shown, images)}"
         f"\n\n{_rule(chosen)} The record is named on the page [](status.md)."
     )
     return f"```{{figure}} generated/front.png\n:name: fig-front\n:alt: {alternative}\n:width: 38em\n\n{caption}\n```\n"
@@ -158,7 +159,7 @@ def _rule(chosen: Chosen) -> str:
         )
         rule += f"it is the most striking one, not a typical one. The runs: {_trained(chosen.runs)}."
     if len(networks) == 1:
-        rule += f" Another network than {ARCHITECTURE_NAMES[networks.pop()]} may keep what this one loses."
+        rule += f" A network other than {ARCHITECTURE_NAMES[networks.pop()]} may keep what this one loses."
     return rule
 
 

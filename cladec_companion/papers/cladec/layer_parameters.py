@@ -16,7 +16,7 @@ class LayeredSettings(Settings):
 
     layers: tuple[int | str, ...] = parameter(
         (-1, -5), (-1, -3, -5), (-1, -3, -5, -2, -4), (-1, -2, -3, -4, -5),
-        "layers to explain: the paper's index, or a name", overnight=(-1, -3, -5), axis=True,
+        "layers to explain: indices counted from the output, or names", overnight=(-1, -3, -5), axis=True,
     )  # fmt: skip
     index_map: Literal["code", "paper"] = parameter(
         *("code",) * 4, "which layer an index means: as in the authors' code or in the paper's text"

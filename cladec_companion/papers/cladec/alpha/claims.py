@@ -1,5 +1,7 @@
 """Claims B16-B23, about the weight α of the classification loss (section 6.2, Tables 4 and 5)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -19,7 +21,7 @@ from cladec_companion.evidence.comparisons import ABOVE, BELOW, certain
 from cladec_companion.evidence.measurements import FALLING, Entry, Evidence, evidence_of, where
 from cladec_companion.evidence.tables import FLOOR, columns_of
 from cladec_companion.evidence.thresholds import Threshold
-from cladec_companion.evidence.trends import trend, trends
+from cladec_companion.evidence.trends import LEAST, trend, trends
 from cladec_companion.papers.cladec import printed_tables
 from cladec_companion.papers.cladec.limits import ABOUT
 from cladec_companion.records.record import Record
@@ -56,7 +58,9 @@ COLUMNS = {
 FASHION = "fashion_mnist"
 EXACT = 1e-9  # what binary numbers miss of decimal ones
 WITH, WITHOUT = 0.90, 0.88  # the printed levels of accuracy
-GREY = 32 * 32 * 0.352**2  # loss of the best constant grey: the variance by which the authors standardise Fashion-MNIST
+VARIANCE = 0.352**2  # of a grey value of Fashion-MNIST: by it the authors standardise, and so do we
+GREY = 32 * 32 * VARIANCE  # loss of the best constant grey
+OVER_GREY, OVER_STANDARDISED = "α over grey values", "α over standardised values"
 
 
 def published_summary() -> pd.DataFrame:
@@ -90,12 +94,47 @@ def equivalent_weights(record: Record) -> pd.DataFrame:
     wide = columns_of(record.rows, losses, [*KEYS, "seed"]).groupby(level=KEYS).mean()
     alpha, variance = wide.index.get_level_values("alpha"), wide["grey"] / wide["standardised"]
     weights = alpha * variance / (alpha * variance + 1 - alpha)
-    return weights.rename("α over grey values").to_frame().round(4)
+    return weights.rename(OVER_GREY).to_frame().round(4)
+
+
+def over_standardised(alpha: float) -> float:
+    """Our α that weighs both losses of Fashion-MNIST as a printed one does, which weighs grey values (C-8)."""
+    return round(alpha / (alpha + (1 - alpha) * VARIANCE), 5)
+
+
+def in_our_scale(printed: Evidence) -> Evidence:
+    """Printed numbers, each at the α over standardised values that weighs as its own does."""
+    return replace(printed, summary=printed.summary.rename(index=over_standardised, level="alpha"))
+
+
+def printed_table() -> pd.DataFrame:
+    """What the paper and its conference version print, each row with the α that we would call it."""
+    table = tables.side_by_side({"published": published_summary()}, PRINTED, axis="alpha")
+    table.insert(0, OVER_STANDARDISED, [over_standardised(alpha) for alpha in table.index.get_level_values("alpha")])
+    return table
+
+
+def beside_printed(sources: dict[str, Evidence]) -> pd.DataFrame:
+    """Our numbers with each α in both scales, and printed ones where both scales mean the same: at α = 0 and α = 1."""
+    placed = {name: in_our_scale(part) if part.record is None else part for name, part in sources.items()}
+    found = tables.side_by_side({name: part.summary for name, part in placed.items()}, PRINTED, axis="alpha")
+    weights = pd.concat(equivalent_weights(part.record) for part in sources.values() if part.record is not None)
+    weights = weights[~weights.index.duplicated()].rename(index=tables.DATASET_NAMES | tables.ARCHITECTURE_NAMES)
+    over_grey = weights[OVER_GREY].reindex(found.index.droplevel("source"))
+    found.insert(0, OVER_GREY, over_grey.to_numpy())
+    return found
 
 
 def b16(evidence: Evidence) -> Verdict:
     """The reconstruction loss rises with α in every network: the mean relative change from one α to the next."""
-    return judge(trends(evidence, "rec_loss", log=True), "log reconstruction loss rises per α")
+    found = judge(trends(evidence, "rec_loss", log=True), "log reconstruction loss rises per α")
+    # At α = 1 nothing keeps the loss, and such an end alone can make a trend.
+    without = [
+        trend(evidence, run, [at for at in chain.index if at < 1], {"rec_loss": 1.0}, log=True)
+        for run, chain in evidence.chains("rec_loss", LEAST + 1) if 1.0 in chain.index
+    ]  # fmt: skip
+    told = "; ".join(f"{one.what}: {one.text}" for one in without)
+    return found.plus(f"; without α = 1 ({told})" if told else "")
 
 
 def b17(evidence: Evidence) -> Verdict:
@@ -164,7 +203,7 @@ def _over_grey(evidence: Evidence, run: tuple[str, str]) -> dict[float, float]:
     """Our α -> the α over grey values, where the record has both scales of the loss."""
     if evidence.record is None:
         return {}
-    found = equivalent_weights(evidence.record)["α over grey values"]
+    found = equivalent_weights(evidence.record)[OVER_GREY]
     return found.loc[run].dropna().to_dict() if run in found.index.droplevel("alpha") else {}
 
 

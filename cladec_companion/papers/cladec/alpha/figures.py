@@ -9,6 +9,7 @@ from cladec_companion.evidence.explorer import Control, explore, images_control,
 from cladec_companion.evidence.lines import legend_below, lines
 from cladec_companion.evidence.style import COLOURS, LABELS, apart, drawn, grid, picture, signed_difference, unit
 from cladec_companion.evidence.trends import Evidence
+from cladec_companion.papers.cladec.alpha.claims import in_our_scale
 from cladec_companion.records.record import Record
 from cladec_companion.records.samples import RunImages, valued
 
@@ -48,12 +49,15 @@ def trade_off(sources: dict[str, Evidence]) -> Figure:
     Parameters
     ----------
     sources
-        Evidence (see `claims.evidence`) by name; `published` is drawn dashed.
+        Evidence (see `claims.evidence`) by name; `published` is drawn dashed, where our scale has its α.
     """
+    sources = {name: in_our_scale(part) if part.record is None else part for name, part in sources.items()}
     figure, axes = plt.subplots(1, len(PANELS), figsize=(8.4, 3.3))
     for axis, (metric, title) in zip(axes, PANELS.items(), strict=True):
         lines(axis, sources, metric, "α", COLOURS["cladec"])
         axis.set_ylabel(title)
+        if "published" in sources:  # its α in our scale are long numbers, close to ours
+            axis.tick_params("x", rotation=90, labelsize=7)
     axes[0].set_yscale("log")
     legend_below(figure)
     return figure

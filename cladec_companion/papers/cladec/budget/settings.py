@@ -18,7 +18,7 @@ class BudgetSettings(LayeredSettings):
     datasets: tuple[str, ...] = data_sets(("fashion_mnist",), ("fashion_mnist",), overnight=("fashion_mnist",))
     architectures: tuple[str, ...] = classifiers(*(("vgg11",),) * 4)
     layers: tuple[int | str, ...] = parameter(
-        (-1, -5), (-1, -5), (-1, -5), (-1, -5), "layers to explain: the paper's index, or a name", axis=True
+        *((-1, -5),) * 4, "layers to explain: indices counted from the output, or names", axis=True
     )
     classifier_epochs: int = epochs_of(1, 6, 4, 64, of="the classifier to explain, which is the same for every length")
     decoder_epochs: int = epochs_of(

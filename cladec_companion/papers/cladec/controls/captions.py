@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from cladec_companion.papers.cladec.controls.claims import KEYS, runs
+from cladec_companion.papers.cladec.controls.claims import KEYS, SCALED, runs
 from cladec_companion.papers.cladec.controls.settings import BASELINE
 from cladec_companion.papers.cladec.limits import TRAINED
-from cladec_companion.papers.cladec.printed_tables import DIFFERENCES, HEADINGS
+from cladec_companion.papers.cladec.printed_tables import DIFFERENCES
 from cladec_companion.records.record import Record
 
 DECIMALS = {"d_rec": 1, "d_acc": 3}  # of a raw sum per image, and of an accuracy
@@ -30,4 +30,4 @@ def _range(values: pd.Series, metric: str) -> str:
     if others.empty or BASELINE not in values:
         return ""
     low, high = (f"{others[name]:.{digits}f} ({name})" for name in (others.idxmin(), others.idxmax()))
-    return f"{HEADINGS[metric]} is {values[BASELINE]:.{digits}f} at the baseline and {low} to {high} under the controls"
+    return f"{SCALED[metric]} is {values[BASELINE]:.{digits}f} at the baseline and {low} to {high} under the controls"

@@ -38,6 +38,8 @@ COLUMNS = {
 }  # fmt: skip
 ORDER = [BASELINE, *CONTROLS]
 NOT_TOUCHED = "–"
+# With the scale: the table beside the printed numbers has ΔRec in another one, that of Tables 2 and 3.
+SCALED = {"d_rec": f"{HEADINGS['d_rec']} (raw sum per image)", "d_acc": HEADINGS["d_acc"]}
 VERDICTS = {FOR: HOLDS, AGAINST: FAILS}  # of one sign
 
 
@@ -115,7 +117,7 @@ def survival_table(record: Record) -> pd.DataFrame:
         for metric in DIFFERENCES:
             name, measured = HEADINGS[metric], (*key, metric) in found.index
             part = found.loc[(*key, metric)] if measured else None
-            row[name] = NOT_TOUCHED if part is None else mean_sd(part["mean"], part["sd"])
+            row[SCALED[metric]] = NOT_TOUCHED if part is None else mean_sd(part["mean"], part["sd"])
             row[f"sign of {name}"] = NOT_TOUCHED if part is None else part["verdict"] or _sign(part)
         rows.append(row | {"n": int(found.loc[key, "n"].max())})
     return pd.DataFrame(rows).set_index("where")

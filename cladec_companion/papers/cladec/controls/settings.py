@@ -43,7 +43,7 @@ class ControlsSettings(LayeredSettings):
     train_limit: int | None = images_used(160, 640, 10_000, None)
     width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
     layers: tuple[int | str, ...] = parameter(
-        (-5,), (-5,), (-3,), (-1, -3), "layers to explain: the paper's index, or a name", axis=True
+        (-5,), (-5,), (-3,), (-1, -3), "layers to explain: indices counted from the output, or names", axis=True
     )
     controls: tuple[str, ...] = names_of(
         *(tuple(CONTROLS),) * 4, help="what to change beside the baseline", of=CONTROLS

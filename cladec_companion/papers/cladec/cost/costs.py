@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cladec_companion.engine import estimate
 from cladec_companion.engine.plan import Planned, of_profile, tables_of
 from cladec_companion.evidence import tables
+from cladec_companion.papers.cladec import claims_without_tables
 from cladec_companion.records.files import RECORDED
 from cladec_companion.records.record import Record
 from cladec_companion.records.settings import Settings
@@ -67,7 +69,7 @@ def whole_cells(results: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
 
 
 def trainings(record: Record) -> pd.DataFrame:
-    """Milliseconds per image and epoch of each training of a record of `layers`.
+    """Milliseconds per image and epoch of each training of a record of `layers`, as `claims_without_tables` times it.
 
     Returns
     -------
@@ -77,20 +79,11 @@ def trainings(record: Record) -> pd.DataFrame:
     """
     epochs = record.manifest["configuration"]
     counts = tables.value_of(record, "classifier", "train_images")["mean"].groupby(level="dataset").first()
-    rows = []
-    for key, cell in record.cells.items():
-        dataset, architecture, layer, seed = key.split("/")
-        for label, seconds in cell["trainings"].items():
-            kind = label.split(" ")[0]
-            passes = epochs["decoder_epochs" if kind in ("decoder", "RefAE") else "classifier_epochs"]
-            rows.append(
-                {
-                    "dataset": dataset, "architecture": architecture, "layer": layer if kind != "classifier" else "-",
-                    "kind": kind, "seed": int(seed), "device": record.manifest["runs"][cell["run"]]["device"],
-                    "milliseconds": 1000 * seconds / passes / counts[dataset],
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows)
+    found = claims_without_tables.seconds(record).rename(columns={"training": "kind"})
+    of_decoder = found["kind"].isin(["decoder", "RefAE"])
+    passes = np.where(of_decoder, epochs["decoder_epochs"], epochs["classifier_epochs"])
+    milliseconds = 1000 * found.pop("seconds") / passes / found["dataset"].map(counts)
+    return found.assign(layer=found["layer"].mask(found["kind"] == "classifier", "-"), milliseconds=milliseconds)
 
 
 def by_layer(architecture: str, layers: list[str]) -> pd.DataFrame:

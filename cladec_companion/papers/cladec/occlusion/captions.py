@@ -12,7 +12,7 @@ from cladec_companion.records.record import Record
 def told(record: Record) -> dict[str, str]:
     """Name of a figure -> the sentence that its caption begins with."""
     run, means = first_run(record), evidence(record).summary["mean"].unstack("metric").sort_index()
-    layers, heights = means.loc[run], _heights(record, run)
+    layers = means.loc[run]
     top = layers.iloc[-1]
     sentences = {
         "fig-occlusion-images": f"With the square covered that is most relevant to ClaDec at "
@@ -20,8 +20,8 @@ def told(record: Record) -> dict[str, str]:
         f"least relevant one covered, {top['cladec_min']:.0%}.",
         "fig-occlusion-accuracy": f"As recorded on {where(run)}, ΔAcc is {_range(layers['cladec_d'])} for ClaDec, by "
         f"layer, and {_range(layers['gradcam_d'])} for GradCAM.",
-        "fig-occlusion-deletion": "How far the dashed line lies above the solid one, in accuracy and on average over "
-        f"k: {'; '.join(f'{METHOD_NAMES[name]} {_range(own)}' for name, own in heights.items())}.",
+        "fig-occlusion-deletion": "How far the dashed line lies above the solid one (accuracy, mean over k), for "
+        f"ClaDec (by layer) and the best other method. {_of_every_run(record)}.",
     }
     if "contrast" in means:
         ends = means["contrast"].dropna().groupby(level=["dataset", "architecture"]).agg(["first", "last"])
@@ -41,6 +41,18 @@ def _between(values: pd.Series) -> str:
     """The smallest and the largest number of all runs, with the run."""
     places = dict.fromkeys([values.idxmin(), values.idxmax()])
     return " to ".join(f"{values[run]:z.2f} ({where(run)})" for run in places)
+
+
+def _of_every_run(record: Record) -> str:
+    """ClaDec's deletion curves, by layer, beside the best other method's: the figure draws one run, this tells all."""
+    rows, told = record.rows, []
+    for run in dict.fromkeys(zip(rows["dataset"], rows["architecture"], strict=True)):
+        heights = _heights(record, run)
+        ours = [f"ClaDec {_range(heights.pop('cladec'))}"] if "cladec" in heights else []
+        best = max(heights, key=lambda name: heights[name].max(), default=None)
+        others = [f"{METHOD_NAMES[best]} {_range(heights[best])}"] if best else []
+        told.append(f"{where(run)}{' (drawn)' * (run == first_run(record))}: {' against '.join(ours + others)}")
+    return "; ".join(told)
 
 
 def _heights(record: Record, run: tuple[str, str]) -> dict[str, pd.Series]:

@@ -99,7 +99,9 @@ def _lower_resnet(dataset: str, architecture: str, index: float) -> bool:
 def b38(evidence: Evidence) -> Verdict:
     """ΔAcc is above 0 in every cell but ResNet's lower layers, which the paper excepts."""
     found = _gaps(evidence, "cladec", ABOVE, lambda *cell: not _lower_resnet(*cell))
-    return judge(found, "ΔAcc > 0")
+    excepted = sum(_lower_resnet(*cell) for cell in evidence.cells("cladec_d").index)
+    left_out = f"; {excepted} cells of ResNet below layer -1, which the paper excepts, are left to B40"
+    return judge(found, "ΔAcc > 0").plus(left_out if excepted else "")
 
 
 def b39(evidence: Evidence) -> Verdict:
@@ -172,14 +174,16 @@ def _clean(evidence: Evidence) -> Verdict:
 
 def b43(evidence: Evidence) -> Verdict:
     """VGG: GradCAM's ΔAcc is above 0 at the lowest layer of every data set, and within 0.05 of 0 at the top."""
-    found = []
+    found, between = [], set()
     for run, chain in evidence.chains("gradcam_d", 2):
         if run[1] != "vgg11":
             continue
         for index, claimed in ((chain.index[0], ABOVE), (chain.index[-1], (-SMALL.value, SMALL.value))):
             cell = (*run, index)
             found.append(evidence.contrast(where(run, f"{index}"), _gap(evidence, cell, "gradcam"), claimed))
-    return judge(found, "as stated", lacking="needs two layers of VGG")
+        between |= {f"{index}" for index in chain.index[1:-1]}
+    left_out = f"; not judged: layers between the two ({', '.join(sorted(between))}), which the sentence does not name"
+    return judge(found, "as stated", lacking="needs two layers of VGG").plus(left_out if between else "")
 
 
 def b44(evidence: Evidence) -> Verdict:

@@ -20,7 +20,7 @@ class OcclusionSettings(LayeredSettings):
 
     experiment: ClassVar[str] = "occlusion"
     layers: tuple[int | str, ...] = parameter(
-        (-1, -5), *((-1, -3, -5),) * 3, "layers to explain: the paper's index, or a name", axis=True
+        (-1, -5), *((-1, -3, -5),) * 3, "layers to explain: indices counted from the output, or names", axis=True
     )
     square: int = parameter(*(12,) * 4, "side of the occluding square in pixels, 1..32", limits=(1, SIZE))
     corners: tuple[int, ...] = parameter(

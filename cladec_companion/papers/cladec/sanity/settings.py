@@ -36,7 +36,13 @@ class SanitySettings(LayeredSettings):
     width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer",
                              limits=(0.05, 4.0))  # fmt: skip
     layers: tuple[int | str, ...] = parameter(
-        (-5,), (-5,), (-3,), (-3, -5), "layers to explain: the paper's index, or a name", overnight=(-3, -5), axis=True
+        (-5,),
+        (-5,),
+        (-3,),
+        (-3, -5),
+        "layers to explain: indices counted from the output, or names",
+        overnight=(-3, -5),
+        axis=True,
     )
     randomised: tuple[int, ...] = parameter(
         (2, 9), (2, 4, 6, 9), (1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 4, 5, 6, 7, 8, 9),

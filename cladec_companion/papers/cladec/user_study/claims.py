@@ -1,6 +1,6 @@
 """Claim B55, about the user study (section 6.7, Table 9): shares of answers, printed or counted, with intervals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -41,12 +41,15 @@ class Evidence:
     shares
         `kind`, `count`, `n`, `share`, `low`, `high` by code; the code `valid` counts answers without an error.
     know_cnn, people
-        How many participants said that they know what a CNN is, and how many were asked.
+        How many participants said that they know what a CNN is, and how many answered this question.
+    writers
+        How many participants wrote the answers.
     """
 
     shares: pd.DataFrame
     know_cnn: int
     people: int
+    writers: int
 
 
 def spoken(code: str) -> str:
@@ -101,7 +104,8 @@ def counted(codes: pd.DataFrame) -> pd.DataFrame:
 def printed() -> Evidence:
     """Section 6.7 and Table 9."""
     knows = printed_tables.published()["table9"]["knows_cnn"]  # YAML reads the keys yes and no as truth values
-    return Evidence(published_shares(), knows[True], sum(knows.values()))
+    people = printed_tables.published()["user_study"]["participants"]
+    return Evidence(published_shares(), knows[True], sum(knows.values()), people)
 
 
 def arithmetic() -> pd.DataFrame:
@@ -132,16 +136,43 @@ def arithmetic() -> pd.DataFrame:
 def evidence(codes: pd.DataFrame, people: pd.DataFrame) -> Evidence:
     """A study of one's own: a coder's sheet and the participants (`read_codes`, `read_answers`)."""
     knows = people["knows_cnn"].value_counts()
-    return Evidence(counted(codes), int(knows.get("yes", 0)), int(knows.get("yes", 0) + knows.get("no", 0)))
+    know, do_not = int(knows.get("yes", 0)), int(knows.get("no", 0))
+    return Evidence(counted(codes), know, know + do_not, codes.index.unique(0).size)
+
+
+def one_answer_each(evidence: Evidence) -> Evidence:
+    """The same shares as if the answers of each participant were a single one, so that their intervals are wider.
+
+    This is the other extreme: all answers of a participant say the same.
+    """
+    shares = evidence.shares
+    count = (shares["share"].fillna(0) * evidence.writers).round().astype(int)
+    return replace(evidence, shares=with_intervals(shares.assign(count=count, n=evidence.writers)))
+
+
+def unprimed(evidence: Evidence) -> Evidence:
+    """The same shares without the concepts that the introduction of the paper's study names."""
+    return replace(evidence, shares=evidence.shares.drop(list(PRIMED), errors="ignore"))
 
 
 def b55(evidence: Evidence) -> Verdict:
     """Five concepts in more than 5 % of the answers each; more than 95 % of the answers valid; most know no CNN.
 
-    Intervals take the answers of one participant for independent of each other.
+    Intervals take the answers of one participant for independent of each other. What the verdict would be with wider
+    intervals, and without the concepts that participants had read of, stands beside it.
     """
     if not evidence.people:
         return undecided("no participant said whether they know what a CNN is")
+    others = {
+        "without the concepts that the paper's introduction names": unprimed(evidence),
+        "with the wider intervals (one answer per participant)": one_answer_each(evidence),
+    }
+    told = [f"{name}: {_parts(other).verdict}" for name, other in others.items()]
+    return _parts(evidence).plus(f"; {'; '.join(told)}")
+
+
+def _parts(evidence: Evidence) -> Verdict:
+    """Concepts, valid answers and participants, each judged."""
 
     def compared(code: str, row: pd.Series, claimed: Region) -> list:
         return [share(code, row["count"], row["n"], claimed, of="answers")] if row["n"] else []

@@ -60,18 +60,28 @@ def _changes_the_rest(evidence: Evidence, place: Place) -> list[Comparison]:
     return [_contrast(evidence, place, weights, ABOVE)]
 
 
-WITHOUT_LAYER = "on the marked class, occlusion and LIME point at the marker"  # their maps are of the whole network
+# Stands before the answers, which the book also tells on another page and above the chapter's text.
+BACKGROUND = (
+    "One class carried a grey square in the biased classifier's training images; the honest classifier saw as many "
+    "squares, on random images. The layers to which an answer applies are named in brackets."
+)
+WITHOUT_LAYER = "on the marked class, occlusion and LIME point at the square"  # their maps are of the whole network
 FINDINGS: dict[str, Finding] = {
     WITHOUT_LAYER: _points(f"occlusion, {BIASED}", f"LIME, {BIASED}"),
-    "on the marked class, ClaDec's difference from the reference points at the marker": _points(f"ClaDec, {BIASED}"),
-    "on the marked class, the difference of the two classifiers' images points at the marker": _points("two models"),
-    "on the marked class without marker, the honest classifier's decoder draws one all the same": _draws_one,
-    "on other classes, ClaDec's difference from the reference points at an added marker": _points(
+    "on the marked class, ClaDec's difference from the reference points at the square": _points(f"ClaDec, {BIASED}"),
+    "on the marked class, the difference of the two classifiers' ClaDec images points at the square": _points(
+        "two models"
+    ),
+    "the honest classifier's decoder draws the square even on images of the marked class that have none": _draws_one,
+    "on other classes, ClaDec's difference from the reference points at an added square": _points(
         f"ClaDec, {BIASED}", others=True
     ),
-    "on other classes, the difference of the two classifiers' images points at it": _points("two models", others=True),
-    "on other classes, the biased classifier keeps an added marker, the honest one does not": _keeps_the_marker,
-    "on other classes, an added marker changes the rest of the biased one's picture more": _changes_the_rest,
+    "on other classes, the difference of the two classifiers' ClaDec images points at an added square": _points(
+        "two models", others=True
+    ),
+    "on other classes, the biased classifier keeps an added square, the honest one does not": _keeps_the_marker,
+    "on other classes, an added square changes the rest of the picture more for the biased classifier than for the "
+    "honest one": _changes_the_rest,
 }
 
 
@@ -94,7 +104,7 @@ def evidence(record: Record) -> Evidence:
 def findings(record: Record) -> pd.DataFrame:
     """A verdict on each of `FINDINGS` for each layer, by the rule of all claims.
 
-    "Points at" means a share of energy above twice the area, "more" more than twice as much; a marker of which more
+    "Points at" means a share of energy above twice the area, "more" more than twice as much; a square of which more
     than half is drawn is there.
     """
     rows: dict[str, dict[str, str]] = {}

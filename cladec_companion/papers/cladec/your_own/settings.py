@@ -23,7 +23,7 @@ class YourOwnSettings(Settings):
     train_limit: int | None = images_used(160, 1_000, 2_000, None)
     layers: tuple[int | str, ...] = parameter(
         ("conv4",), ("conv3", "conv4"), *(("conv3", "conv4", "penultimate"),) * 2,
-        "layers to explain: the paper's index, or a name", axis=True,
+        "layers to explain: indices counted from the output, or names", axis=True,
     )  # fmt: skip
     marked_class: int = parameter(*(8,) * 4, "the class that carries the marker, counted from 0", limits=(0, 9))
     marker: int = parameter(*(6,) * 4, "side of the marker in pixels, 1..16", limits=(1, 16))

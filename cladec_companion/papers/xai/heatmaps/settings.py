@@ -37,8 +37,12 @@ class HeatmapsSettings(Settings):
     decoder_epochs: int = epochs_of(1, 2, 4, 64, of="the decoder and of the RefAE")
     train_limit: int | None = images_used(160, 800, 20_000, None)
     width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
-    layer: int | str = parameter(*(-1,) * 4, "layer of ClaDec and of the RefAE: the paper's index, or a name")
-    map_layer: int | str = parameter(*(-4,) * 4, "layer of GradCAM, which needs maps: the paper's index, or a name")
+    layer: int | str = parameter(
+        *(-1,) * 4, "layer of ClaDec and of the RefAE: index counted from the output, or a name"
+    )
+    map_layer: int | str = parameter(
+        *(-4,) * 4, "layer of GradCAM, which needs maps: index counted from the output, or a name"
+    )
     methods: tuple[str, ...] = names_of(SMOKE, *(tuple(METHODS),) * 3, help="methods", of=METHODS)
     explained: int = parameter(6, 16, 200, 200, "test images that are explained", limits=(2, 10_000))
     few: int = parameter(2, 3, 20, 40, "test images for methods that ask hundreds of times", limits=(2, 10_000))

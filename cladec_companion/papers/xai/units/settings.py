@@ -41,7 +41,9 @@ class UnitsSettings(Settings):
     batch_size: int = parameter(32, 16, 128, 128, "images per training step", limits=(2, 65_536))
     train_limit: int | None = images_used(160, 800, 20_000, None)
     width: float = parameter(0.125, 0.25, 1.0, 1.0, "factor on the channels of every classifier layer", limits=WIDTHS)
-    layer: int | str = parameter(*(-1,) * 4, "layer of hidden units and of decoders: the paper's index, or a name")
+    layer: int | str = parameter(
+        *(-1,) * 4, "layer of hidden units and of decoders: index counted from the output, or a name"
+    )
     questions: tuple[str, ...] = names_of(*(PARTS,) * 4, help="what is asked", of=PARTS)
     classes: int = parameter(2, 5, 10, 20, "classes whose units are maximised", limits=(1, 1000))
     hidden: int = parameter(2, 3, 10, 20, "units of the layer that are maximised", limits=(1, 1000))

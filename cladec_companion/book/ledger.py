@@ -192,7 +192,7 @@ def differences(chapters: Chapters, records: list[Record]) -> str:
         for record in of(chapter.name, records) if chapter.axis else []:
             claims = chapter.claims
             assert claims is not None
-            printed, measured = claims.printed(), claims.evidence(record)
+            printed, measured = chapter.printed_as_recorded(), claims.evidence(record)
             # Verdicts from other cells than the record's would not be comparable.
             same = printed.summary[printed.summary.index.isin(measured.summary.index)]
             if same.empty:

@@ -209,7 +209,7 @@ def published_against_reproduced(records: list[Record], chapters: Mapping[str, C
         for record in of(chapter.name, records) if chapter.axis else []:
             claims = chapter.claims
             assert claims is not None
-            found = {"published": claims.printed().summary, "measured": claims.evidence(record).summary}
+            found = {"published": chapter.printed_as_recorded().summary, "measured": claims.evidence(record).summary}
             table = tables.side_by_side(found, chapter.columns, axis=chapter.axis)
             for run, part in table.groupby(level=["data", "classifier"], sort=False):
                 numbers = part.droplevel(["data", "classifier"]).reset_index()

@@ -64,8 +64,9 @@ class Chapter:
     needs
         Parts that import a package beside those that training needs: name -> package.
     judged_by
-        Module of the claims (`CLAIMS`, `printed()`, `evidence(record, others)`); imported when it is asked for, as
-        training needs neither tables nor statistics. Empty for a chapter without claims.
+        Module of the claims (`CLAIMS`, `printed()`, `evidence(record, others)`, and `in_our_scale(printed)` where a
+        record's axis has another scale than the printed one); imported when it is asked for, as training needs neither
+        tables nor statistics. Empty for a chapter without claims.
     further
         Module of claims that the same records decide and no notebook lists; empty for none.
     findings_by
@@ -131,6 +132,12 @@ class Chapter:
     def claims(self) -> ModuleType | None:
         """The module of the claims, if there is one."""
         return import_module(self.judged_by) if self.judged_by else None
+
+    def printed_as_recorded(self) -> Any:
+        """The printed numbers at the places of a record's axis that mean the same, to be set beside its numbers."""
+        assert self.claims is not None
+        same_scale = getattr(self.claims, "in_our_scale", lambda printed: printed)
+        return same_scale(self.claims.printed())
 
     @property
     def all_claims(self) -> list[ModuleType]:

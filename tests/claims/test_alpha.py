@@ -8,6 +8,7 @@ import pytest
 
 from cladec_companion.evidence import noise, tables
 from cladec_companion.evidence.claims import FAILS, HOLDS, NOT_APPLICABLE, NOT_COMPARABLE, UNDECIDED, effects
+from cladec_companion.papers import CHAPTERS
 from cladec_companion.papers.cladec.alpha.claims import (
     CLAIMS,
     OVER_GREY,
@@ -199,3 +200,11 @@ def test_the_conference_tables_labels_become_ours():
 def test_a_decoder_whose_loss_was_still_falling_is_not_compared(falls, verdict):
     found = DECIDE["B16"](made_up(lambda alpha, seed: as_claimed(alpha, seed) | {("cladec", "still_falling"): falls}))
     assert found.verdict == verdict, found.evidence
+
+
+def test_the_book_sets_printed_rows_beside_ours_where_both_weigh_alike():
+    ours = CHAPTERS["alpha"].printed_as_recorded().summary.index.get_level_values("alpha")
+    assert {0.0, 1.0} <= set(ours)
+    assert not {0.9, 0.99, 0.999} & set(ours)
+    layers = CHAPTERS["layers"]
+    assert layers.printed_as_recorded().summary.equals(layers.claims.printed().summary)
